@@ -1,0 +1,38 @@
+# Every target is a command of the README. On a fresh machine each installs what it needs.
+
+CARGO ?= cargo
+PROFILE_DIR = target/release
+
+.PHONY: all build test demo bench soak lint doc check redis clean
+
+all: build
+
+build:
+	$(CARGO) build --release --locked
+
+redis:
+	@command -v redis-server >/dev/null 2>&1 || { \
+	  echo "redis-server is missing: installing it"; \
+	  SUDO=; [ "$$(id -u)" = 0 ] || SUDO=sudo; \
+	  $$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq redis-server >/dev/null; }
+
+test: redis
+	$(CARGO) test --locked
+
+demo: redis build
+	$(PROFILE_DIR)/reknit demo
+
+bench: redis build
+	$(CARGO) bench --locked --bench repair
+
+soak: redis
+	REKNIT_SEEDS=$${REKNIT_SEEDS:-20000} $(CARGO) test --release --locked --test simulation
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+
+doc:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --locked --document-private-items
+
+check: lint doc test

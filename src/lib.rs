@@ -1,0 +1,6 @@
+//! reknit: Merkle-tree anti-entropy repair for Redis replicas across datacenters.
+//!
+//! The law: the tree says **where** to look, a fresh read says **what** is there, evidence says what **should** be
+//! there, and a conditional write changes it. Nothing else may write to a replica.
+
+pub mod model;

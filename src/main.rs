@@ -1,0 +1,3 @@
+//! The `reknit` command.
+
+fn main() {}

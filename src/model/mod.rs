@@ -1,0 +1,49 @@
+//! The nouns of reknit: keys, positions, values, digests, expiries, policies.
+//!
+//! Pure: no I/O, clock, randomness, logging or async anywhere below. Every other room speaks in these words, and
+//! this room uses none of the others.
+
+mod digest;
+mod entry;
+mod expiry;
+mod glob;
+mod hyperloglog;
+mod key;
+mod keyspace;
+mod op;
+mod policy;
+mod position;
+mod range;
+mod replica;
+mod value;
+mod value_digest;
+
+pub use digest::{DIGEST_FORMAT, DigestKey, Sum, ValueDigest};
+pub use entry::{Entry, EntryRef};
+pub use expiry::{Expiry, Millis};
+pub use glob::Glob;
+pub use hyperloglog::{REGISTER_COUNT, Registers};
+pub use key::{Key, escape, unescape};
+pub use keyspace::{DbIndex, Keyspace, KeyspaceName, Keyspaces};
+pub use op::{Expect, Op, Write};
+pub use policy::{
+    ExpiryPolicy, ExpiryRule, HashRule, HllRule, ListRule, OnDeleteConflict, Policy, Preference,
+    Rules, SetRule, StreamRule, StringRule, ZsetRule,
+};
+pub use position::{Position, Slot, key_slot};
+pub use range::{PositionRange, SlotRange};
+pub use replica::{Datacenter, ReplicaIndex, ReplicaName};
+pub use value::{Field, Kind, Opaque, Score, State, Stream, StreamId, Value};
+pub use value_digest::{Digester, ListDigest, StringDigest};
+
+/// The prefix of every key that reknit itself writes into a replica (markers, values being built aside).
+///
+/// Keys below it are never compared, copied or repaired.
+pub const OWN_PREFIX: &[u8] = b"reknit:";
+
+/// The prefix of values that are built aside before they take a key's place; what a killed run left of them is
+/// removed by `reknit clean`.
+pub const ASIDE_PREFIX: &[u8] = b"reknit:aside:";
+
+/// The prefix of markers, by which a replica shows that it forgot nothing.
+pub const MARKER_PREFIX: &[u8] = b"reknit:marker:";

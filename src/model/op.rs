@@ -1,0 +1,81 @@
+//! What is written to a replica: operations on one key, and what the key must still hold for them to happen.
+
+use bytes::Bytes;
+
+use super::{Expiry, Key, Kind, Score, StreamId, Value, ValueDigest};
+
+/// One operation on a key. Applied in order, all or none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// Removes the key (UNLINK).
+    Remove,
+    /// Stores a whole value in the place of whatever the key holds, without expiry.
+    Put(Value),
+    /// Sets hash fields. A server that knows field expiry clears it.
+    SetFields(Vec<(Bytes, Bytes)>),
+    /// Removes hash fields.
+    RemoveFields(Vec<Bytes>),
+    /// Gives a hash field an expiry, or takes it away.
+    ExpireField(Bytes, Expiry),
+    /// Adds set members.
+    AddMembers(Vec<Bytes>),
+    /// Removes set members.
+    RemoveMembers(Vec<Bytes>),
+    /// Adds sorted-set members or changes their scores.
+    SetScores(Vec<(Bytes, Score)>),
+    /// Removes sorted-set members.
+    RemoveScored(Vec<Bytes>),
+    /// Puts elements before a list's head, so that they end up in this order.
+    Prepend(Vec<Bytes>),
+    /// Puts elements behind a list's tail, in this order.
+    Append(Vec<Bytes>),
+    /// Adds stream entries whose IDs are above the stream's last ID, ascending.
+    AppendEntries(Vec<(StreamId, Vec<(Bytes, Bytes)>)>),
+    /// Removes stream entries.
+    RemoveEntries(Vec<StreamId>),
+    /// Raises a stream's last ID.
+    RaiseLastId(StreamId),
+    /// Creates a consumer group that starts behind this ID; the stream is created if it is absent.
+    CreateGroup(Bytes, StreamId),
+    /// Adds to a counter.
+    IncreaseBy(i64),
+    /// Gives the key this expiry, or takes it away.
+    Expire(Expiry),
+}
+
+/// What a key must hold when a write is executed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expect {
+    /// Nothing.
+    Absent,
+    /// A value with exactly this digest and expiry.
+    Exactly {
+        /// Digest of the value.
+        digest: ValueDigest,
+        /// When the key ends.
+        expiry: Expiry,
+    },
+    /// A large collection of this kind and expiry that, of the named elements, holds exactly these: the others may be
+    /// anything. The digest is that of a collection of only those named elements that are present.
+    Elements {
+        /// The collection's kind.
+        kind: Kind,
+        /// The elements that are looked at, by name.
+        names: Vec<Bytes>,
+        /// Digest of a collection of those of them that are there.
+        digest: ValueDigest,
+        /// When the key ends.
+        expiry: Expiry,
+    },
+}
+
+/// A conditional write to one key of one replica.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Write {
+    /// The key.
+    pub key: Key,
+    /// What it must hold.
+    pub expect: Expect,
+    /// What happens then, in order.
+    pub ops: Vec<Op>,
+}
