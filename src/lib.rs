@@ -4,3 +4,4 @@
 //! there, and a conditional write changes it. Nothing else may write to a replica.
 
 pub mod model;
+pub mod store;

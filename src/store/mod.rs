@@ -1,0 +1,232 @@
+//! The edge to Redis: what reknit asks of a replica, in memory and over a connection.
+//!
+//! ```text
+//! scan ──▶ entries (digests)      where to look
+//! fetch ─▶ observed states        what is there
+//! write ─▶ one outcome per key    compare, then write, beside the replica
+//! ```
+//!
+//! Deliberately absent: any idea of other replicas, of merging, of retrying a superseded write.
+
+mod error;
+mod facts;
+mod large;
+mod outcome;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::model::{
+    DbIndex, DigestKey, EntryRef, Glob, Key, Kind, Millis, ReplicaName, State, Write,
+};
+
+pub use error::StoreError;
+pub use facts::{Facts, Role, Usage};
+pub use large::{LargeState, Piece, PieceCursor};
+pub use outcome::WriteOutcome;
+
+/// A whole value is held in memory up to this many elements; above, a key is large.
+pub const WHOLE_ELEMENTS: usize = 4096;
+
+/// A whole value is held in memory up to this many bytes of payload; above, a key is large.
+pub const WHOLE_BYTES: usize = 1 << 20;
+
+/// How many elements one command reads at the most.
+pub const PAGE_ELEMENTS: usize = 1000;
+
+/// How many bytes of one string a single command reads at the most.
+pub const PAGE_BYTES: usize = 64 << 10;
+
+/// How many keys one transaction writes at the most: WATCH is quadratic in the server.
+pub const BATCH_KEYS: usize = 64;
+
+/// Which keys a scan reads.
+pub struct ScanRequest<'a> {
+    /// The database; nothing means the replica's default.
+    pub db: Option<DbIndex>,
+    /// A pattern that all wanted keys match, for the server to leave out the others; nothing means all.
+    pub pattern: Option<Glob>,
+    /// Whether a key is wanted; asked before its value is read.
+    pub wanted: &'a (dyn Fn(&[u8]) -> bool + Sync),
+    /// The secret with which values are digested.
+    pub digest_key: &'a DigestKey,
+}
+
+/// Receives what a scan finds, in any order; a key may come twice.
+pub trait EntrySink: Send {
+    /// A key that was read.
+    fn entry(&mut self, entry: EntryRef<'_>);
+
+    /// A key that is there and could not be read; it is not absent.
+    fn unreadable(&mut self, key: &[u8], reason: &str);
+}
+
+/// What a scan did besides finding entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ScanReport {
+    /// Names that the server listed, duplicates and unwanted ones included.
+    pub names_seen: u64,
+    /// Keys whose values were read.
+    pub keys_read: u64,
+    /// Whether markers of a reknit with a memory were seen.
+    pub markers_seen: bool,
+}
+
+/// What a replica holds under a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Observed {
+    /// Nothing.
+    Absent,
+    /// A value that fits into memory.
+    Whole(State),
+    /// A value that does not; it was read in pieces and digested.
+    Large(LargeState),
+    /// Something that could not be read, and why. Never taken for absent.
+    Unreadable(String),
+}
+
+/// Waits until work may go on: what keeps a repair from being felt.
+#[async_trait]
+pub trait Pace: Send + Sync {
+    /// Waits until so many more keys may be read.
+    async fn keys(&self, count: u64);
+
+    /// Waits until so many bytes, already moved, are paid for.
+    async fn bytes(&self, count: u64);
+}
+
+/// One complete copy of the data.
+///
+/// Every method may be called at the same time as others.
+#[async_trait]
+pub trait Replica: Send + Sync {
+    /// The replica's configured name.
+    fn name(&self) -> &ReplicaName;
+
+    /// Reads every wanted key once and digests it. Keys written meanwhile may be missing or stand twice.
+    ///
+    /// # Errors
+    /// When the replica cannot be read on; what the sink got until then is not a whole account.
+    async fn scan(
+        &self,
+        request: &ScanRequest<'_>,
+        pace: &dyn Pace,
+        sink: &mut dyn EntrySink,
+    ) -> Result<ScanReport, StoreError>;
+
+    /// Reads and digests the named keys; absent ones are left out.
+    ///
+    /// # Errors
+    /// When the replica cannot be read.
+    async fn scan_keys(
+        &self,
+        request: &ScanRequest<'_>,
+        keys: &[Key],
+        pace: &dyn Pace,
+        sink: &mut dyn EntrySink,
+    ) -> Result<ScanReport, StoreError>;
+
+    /// Reads keys afresh, one answer per key in the same order.
+    ///
+    /// # Errors
+    /// When the replica cannot be read; a single unreadable key is [`Observed::Unreadable`] instead.
+    async fn fetch(
+        &self,
+        db: Option<DbIndex>,
+        keys: &[Key],
+        digest_key: &DigestKey,
+    ) -> Result<Vec<Observed>, StoreError>;
+
+    /// Lists the elements of a large set, hash, sorted set or stream as entries: the element's name as the key, at
+    /// [`crate::model::Position::of_element`], with the digest of a collection that holds this element alone.
+    ///
+    /// Answers the collection's state, or nothing if it is gone or no longer of that kind.
+    ///
+    /// # Errors
+    /// When the replica cannot be read.
+    async fn elements(
+        &self,
+        db: Option<DbIndex>,
+        key: &Key,
+        kind: Kind,
+        digest_key: &DigestKey,
+        sink: &mut dyn EntrySink,
+    ) -> Result<Option<LargeState>, StoreError>;
+
+    /// Reads the named elements of a large collection: a collection of only those that are there, which may be void.
+    /// Nothing if the key is gone or of another kind. Streams: names are IDs as text; last ID and groups are whole.
+    ///
+    /// # Errors
+    /// When the replica cannot be read.
+    async fn fetch_elements(
+        &self,
+        db: Option<DbIndex>,
+        key: &Key,
+        kind: Kind,
+        names: &[Bytes],
+    ) -> Result<Option<State>, StoreError>;
+
+    /// Reads the next piece of a value of any size.
+    ///
+    /// # Errors
+    /// When the replica cannot be read; [`StoreError::Changed`] when the key is no longer of that kind.
+    async fn read_piece(
+        &self,
+        db: Option<DbIndex>,
+        key: &Key,
+        kind: Kind,
+        cursor: PieceCursor,
+    ) -> Result<(Piece, Option<PieceCursor>), StoreError>;
+
+    /// Adds a piece to a value that is being built aside, under a key below [`crate::model::ASIDE_PREFIX`].
+    ///
+    /// # Errors
+    /// When the replica cannot be written.
+    async fn build_aside(
+        &self,
+        db: Option<DbIndex>,
+        aside: &Key,
+        piece: Piece,
+    ) -> Result<(), StoreError>;
+
+    /// Removes a value that was built aside.
+    ///
+    /// # Errors
+    /// When the replica cannot be written.
+    async fn drop_aside(&self, db: Option<DbIndex>, aside: &Key) -> Result<(), StoreError>;
+
+    /// Compares and writes: each key is watched, read again, compared with what is expected, and only then written,
+    /// all its operations or none. One outcome per write, in the same order.
+    ///
+    /// At most [`BATCH_KEYS`] writes; they may be executed in one transaction or several.
+    ///
+    /// # Errors
+    /// When the replica could not be reached before anything was written.
+    async fn write(
+        &self,
+        db: Option<DbIndex>,
+        writes: &[Write],
+        digest_key: &DigestKey,
+    ) -> Result<Vec<WriteOutcome>, StoreError>;
+
+    /// Names of the keys that reknit itself left in the database.
+    ///
+    /// # Errors
+    /// When the replica cannot be read.
+    async fn own_keys(&self, db: Option<DbIndex>) -> Result<Vec<Key>, StoreError>;
+
+    /// What the server says of itself.
+    ///
+    /// # Errors
+    /// When the replica cannot be asked.
+    async fn facts(&self) -> Result<Facts, StoreError>;
+
+    /// What was moved so far, over all connections.
+    fn usage(&self) -> Usage;
+
+    /// The replica's own clock.
+    ///
+    /// # Errors
+    /// When the replica cannot be asked.
+    async fn now(&self) -> Result<Millis, StoreError>;
+}
