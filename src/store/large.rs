@@ -28,6 +28,8 @@ pub enum PieceCursor {
     Scan(u64),
     /// At a stream ID.
     Id(StreamId),
+    /// Behind a stream's entries: its last ID and groups.
+    End,
 }
 
 /// A bounded piece of a value. Elements of sets, hashes and sorted sets can come twice.

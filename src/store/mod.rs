@@ -8,10 +8,21 @@
 //!
 //! Deliberately absent: any idea of other replicas, of merging, of retrying a superseded write.
 
+mod bulk;
+mod commands;
+mod elements;
 mod error;
 mod facts;
 mod large;
+mod observe;
 mod outcome;
+mod page;
+mod reading;
+mod redis;
+mod resp;
+mod server_info;
+mod transaction;
+mod wire;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -24,6 +35,8 @@ pub use error::StoreError;
 pub use facts::{Facts, Role, Usage};
 pub use large::{LargeState, Piece, PieceCursor};
 pub use outcome::WriteOutcome;
+pub use redis::RedisReplica;
+pub use wire::{Connecting, Endpoint};
 
 /// A whole value is held in memory up to this many elements; above, a key is large.
 pub const WHOLE_ELEMENTS: usize = 4096;
