@@ -226,3 +226,117 @@ impl BucketSet {
         self.counts.extend(counts);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::merkle::fixture::{
+        Keys, digester, entries_of, listed, numbered, position_of, sides,
+    };
+    use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
+
+    fn buckets(bits: u32, side: u32, keys: &Keys) -> Buckets {
+        let mut buckets = Buckets::new(bits);
+        buckets.fold(&entries_of(keys), &digester(side));
+        buckets
+    }
+
+    fn without(keys: &Keys, missing: &[u8]) -> Keys {
+        let mut keys = keys.clone();
+        keys.remove(missing).expect("the key is there");
+        keys
+    }
+
+    #[test]
+    fn equal_sides_have_no_differing_bucket() {
+        let keys = numbered("", 1000);
+        let sides = [0, 1].map(|side| buckets(8, side, &keys));
+        let set = Buckets::differing(&[&sides[0], &sides[1]]);
+        assert!(set.is_empty());
+        assert_eq!(set.entries(), [0, 0]);
+        assert!(set.split_by_budget(10).is_empty());
+    }
+
+    #[test]
+    fn one_missing_key_marks_its_bucket_and_counts_both_sides() {
+        let keys = numbered("", 1000);
+        let [whole, less] = [buckets(4, 0, &keys), buckets(4, 1, &without(&keys, b"7"))];
+        let set = Buckets::differing(&[&whole, &less]);
+        assert_eq!(set.len(), 1);
+        assert!(set.contains(position_of(b"7")));
+        let within = keys.keys().filter(|key| set.contains(position_of(key)));
+        let within = within.count() as u64;
+        assert_eq!(set.entries(), [within, within - 1]);
+    }
+
+    #[test]
+    fn a_bucket_over_budget_is_refined_until_it_fits() {
+        let keys = numbered("{tag}", 2000);
+        let less = without(&keys, b"{tag}7");
+        let mut pair = [buckets(16, 0, &keys), buckets(16, 1, &less)];
+        for round in 0..3 {
+            let set = Buckets::differing(&[&pair[0], &pair[1]]);
+            assert_eq!(set.len(), 1);
+            assert!(set.contains(position_of(b"{tag}7")));
+            if set.entries().iter().sum::<u64>() <= 100 {
+                assert!(round > 0, "one slot is one bucket at first");
+                return;
+            }
+            let refined = set.refine().expect("bits are left");
+            pair = [refined.clone(), refined];
+            pair[0].fold(&entries_of(&keys), &digester(0));
+            pair[1].fold(&entries_of(&less), &digester(1));
+        }
+        panic!("refining does not end");
+    }
+
+    #[test]
+    fn refining_ends_with_the_bits_of_the_position() {
+        let keys = numbered("same:", 10);
+        let mut side = Buckets::within(Prefix::of(position_of(b"same:"), 60), 16);
+        side.fold(&entries_of(&keys), &digester(0));
+        let set = Buckets::differing(&[&side, &Buckets::within(side.below, 16)]);
+        assert_eq!(set.entries(), [10, 0]);
+        assert!(set.refine().is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn every_differing_key_lies_in_a_differing_bucket(keys in sides(3), bits in 1..12u32) {
+            let each: Vec<_> = (0..).zip(&keys).map(|(side, keys)| buckets(bits, side, keys)).collect();
+            let set = Buckets::differing(&each.iter().collect::<Vec<_>>());
+            for key in keys.iter().flat_map(Keys::keys) {
+                let held = keys.iter().map(|side| side.get(key));
+                let differs = held.clone().any(|held| held != keys[0].get(key) || held == Some(&None));
+                prop_assert!(!differs || set.contains(position_of(key)));
+            }
+        }
+
+        #[test]
+        fn parts_keep_the_budget_and_together_are_the_set(keys in sides(2), budget in 1..200u64) {
+            let pair = [buckets(6, 0, &keys[0]), buckets(6, 1, &keys[1])];
+            let set = Buckets::differing(&[&pair[0], &pair[1]]);
+            let parts = set.split_by_budget(budget);
+            for part in &parts {
+                let entries: u64 = part.entries().iter().sum();
+                prop_assert!(entries <= budget || part.len() == 1);
+            }
+            for key in keys.iter().flat_map(Keys::keys) {
+                let position = position_of(key);
+                let times = parts.iter().filter(|part| part.contains(position)).count();
+                prop_assert_eq!(times, usize::from(set.contains(position)));
+            }
+        }
+
+        #[test]
+        fn folding_adding_and_merging_are_one(keys in sides(2)) {
+            let mut added = Buckets::new(9);
+            for (key, held) in keys.iter().flatten() {
+                added.add(&listed(key, *held), &mut digester(0));
+            }
+            let mut merged = buckets(9, 0, &keys[0]);
+            merged.merge(&buckets(9, 0, &keys[1]));
+            prop_assert_eq!(added.sums, merged.sums);
+        }
+    }
+}

@@ -210,3 +210,6 @@ fn intersection(a: PositionRange, b: PositionRange) -> PositionRange {
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

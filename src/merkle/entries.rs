@@ -280,6 +280,15 @@ impl SealedEntries {
         self.indexes_within(range, 0..self.len())
     }
 
+    /// Reads the first byte of each of these keys, so that the caches miss on many at once and not one by one.
+    pub(super) fn warm(&self, indexes: Range<usize>) {
+        let offsets = self.0.records[indexes]
+            .iter()
+            .map(|record| record.packed.offset());
+        let touched = offsets.fold(0, |all, offset| all ^ self.0.arena[offset]);
+        std::hint::black_box(touched);
+    }
+
     /// The same, where the answer is known to lie within `bounds`.
     pub(super) fn indexes_within(
         &self,
@@ -292,5 +301,109 @@ impl SealedEntries {
             start + records[start..].partition_point(|record| record.position < end)
         });
         bounds.start + start..bounds.start + end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::merkle::fixture::{Keys, entries_of, listed, numbered, push, sides};
+    use proptest::prelude::{prop_assert_eq, proptest};
+
+    #[test]
+    fn a_record_takes_48_bytes_and_an_entry_its_key_on_top() {
+        assert_eq!(size_of::<Record>(), 48);
+        let mut entries = Entries::new();
+        push(&mut entries, b"0123456789", Some((1, 1)));
+        push(&mut entries, b"a", None);
+        assert_eq!(entries.memory_bytes(), 48 + 10 + 48 + 1);
+    }
+
+    #[test]
+    fn every_kind_survives_its_packing() {
+        for (number, kind) in Kind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, number, "kinds are packed by their order");
+            assert_eq!(Packed::new(7, 3, kind, UNREADABLE).kind(), kind);
+        }
+    }
+
+    #[test]
+    fn keys_of_any_length_come_back() {
+        let mut entries = Entries::new();
+        let keys = [0, 1, 0xfffe, 0xffff, 0x1_0000, 0x2_0001].map(|length| vec![b'k'; length]);
+        for key in &keys {
+            push(&mut entries, key, Some((1, 1)));
+        }
+        for (index, key) in keys.iter().enumerate() {
+            assert_eq!(entries.get(index), listed(key, Some((1, 1))));
+        }
+        let sealed = entries.seal();
+        for key in &keys {
+            assert_eq!(
+                sealed.find(Position::of(key), key),
+                Some(listed(key, Some((1, 1))))
+            );
+        }
+    }
+
+    #[test]
+    fn of_a_key_that_scan_answers_twice_the_last_answer_counts() {
+        let long = vec![b'l'; 0x1_0000];
+        for key in [&b""[..], b"foo", b"same:a", &long] {
+            let mut entries = Entries::new();
+            push(&mut entries, key, Some((1, 1)));
+            push(&mut entries, b"other", Some((5, 5)));
+            push(&mut entries, key, None);
+            push(&mut entries, key, Some((2, 2)));
+            let sealed = entries.seal();
+            assert_eq!(sealed.len(), 2);
+            let found = sealed.find(listed(key, None).position(), key);
+            assert_eq!(found, Some(listed(key, Some((2, 2)))));
+        }
+    }
+
+    #[test]
+    fn an_expiry_of_never_comes_back() {
+        let mut entries = Entries::new();
+        let Listed::Readable(entry) = listed(b"k", Some((1, 1))) else {
+            unreachable!("it is readable");
+        };
+        let lasting = EntryRef {
+            expiry: Expiry::Never,
+            ..entry
+        };
+        entries.push(lasting);
+        assert_eq!(entries.get(0), Listed::Readable(lasting));
+    }
+
+    #[test]
+    fn ranges_hold_exactly_their_positions() {
+        let sealed = entries_of(&numbered("", 200)).seal();
+        let positions: Vec<Position> = sealed.iter().map(|listed| listed.position()).collect();
+        let range = PositionRange {
+            start: positions[50],
+            end: Some(positions[120]),
+        };
+        assert_eq!(sealed.indexes(range), 50..120);
+        assert_eq!(sealed.indexes(PositionRange::all()), 0..200);
+        let backwards = PositionRange {
+            start: positions[120],
+            end: Some(positions[50]),
+        };
+        assert!(sealed.indexes(backwards).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn sealed_entries_are_all_keys_once_and_in_order(keys in sides(2)) {
+            let mut entries = entries_of(&keys[0]);
+            entries.append(&entries_of(&keys[1]));
+            let mut last: Keys = keys[0].clone();
+            last.extend(keys[1].clone());
+            let mut expected: Vec<_> = last.iter().map(|(key, held)| listed(key, *held)).collect();
+            expected.sort_by_key(|listed| (listed.position(), listed.key()));
+            let sealed = entries.seal();
+            prop_assert_eq!(sealed.iter().collect::<Vec<_>>(), expected);
+        }
     }
 }

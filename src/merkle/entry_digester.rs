@@ -66,6 +66,7 @@ impl EntryDigester {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::merkle::fixture::hex;
     use crate::model::Position;
 
     fn digester(expiry: ExpiryRule, side: u32) -> EntryDigester {
@@ -80,6 +81,16 @@ mod tests {
             digest: ValueDigest::from_bytes([1; 24]),
             expiry,
         })
+    }
+
+    /// Frozen, and checked against the formula in Python.
+    #[test]
+    fn the_digest_of_an_entry_is_frozen() {
+        let digest = digester(ExpiryRule::Longest, 0).digest(&entry(Expiry::At(Millis(5))));
+        assert_eq!(
+            hex(&digest),
+            "f35f1649308d3a913009ded455aae19dc0b4228051818a3e3f056f17a6417f8c"
+        );
     }
 
     #[test]

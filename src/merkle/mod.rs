@@ -12,6 +12,8 @@ mod buckets;
 mod diff;
 mod entries;
 mod entry_digester;
+#[cfg(test)]
+mod fixture;
 mod prefix;
 mod tree;
 

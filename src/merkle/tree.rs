@@ -274,10 +274,15 @@ impl<'a> Growth<'a> {
 }
 
 fn sum_of(entries: &SealedEntries, indexes: Range<usize>, digester: &mut EntryDigester) -> Sum {
-    indexes.fold(Sum::EMPTY, |mut sum, index| {
-        sum.add(&digester.digest(&entries.get(index)));
-        sum
-    })
+    let mut sum = Sum::EMPTY;
+    for start in indexes.clone().step_by(LEAF_ENTRIES) {
+        let few = start..indexes.end.min(start + LEAF_ENTRIES);
+        entries.warm(few.clone());
+        for index in few {
+            sum.add(&digester.digest(&entries.get(index)));
+        }
+    }
+    sum
 }
 
 /// Puts a subtree where its root's place was kept.
@@ -310,3 +315,6 @@ fn add_up(nodes: &mut [Node], crown: usize) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
