@@ -233,7 +233,7 @@ mod tests {
     use crate::merkle::fixture::{
         Keys, digester, entries_of, listed, numbered, position_of, sides,
     };
-    use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
+    use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, proptest};
 
     fn buckets(bits: u32, side: u32, keys: &Keys) -> Buckets {
         let mut buckets = Buckets::new(bits);
@@ -301,6 +301,9 @@ mod tests {
     }
 
     proptest! {
+        // A case is several hundred keys.
+        #![proptest_config(ProptestConfig::with_cases(100))]
+
         #[test]
         fn every_differing_key_lies_in_a_differing_bucket(keys in sides(3), bits in 1..12u32) {
             let each: Vec<_> = (0..).zip(&keys).map(|(side, keys)| buckets(bits, side, keys)).collect();

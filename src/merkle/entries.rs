@@ -308,7 +308,7 @@ impl SealedEntries {
 mod tests {
     use super::*;
     use crate::merkle::fixture::{Keys, entries_of, listed, numbered, push, sides};
-    use proptest::prelude::{prop_assert_eq, proptest};
+    use proptest::prelude::{ProptestConfig, prop_assert_eq, proptest};
 
     #[test]
     fn a_record_takes_48_bytes_and_an_entry_its_key_on_top() {
@@ -394,6 +394,9 @@ mod tests {
     }
 
     proptest! {
+        // A case is several hundred keys.
+        #![proptest_config(ProptestConfig::with_cases(100))]
+
         #[test]
         fn sealed_entries_are_all_keys_once_and_in_order(keys in sides(2)) {
             let mut entries = entries_of(&keys[0]);

@@ -6,7 +6,7 @@ use crate::merkle::fixture::{
     Held, Keys, digester, digester_ignoring_expiry, entries_of, listed, numbered, position_of,
     sides,
 };
-use proptest::prelude::{Strategy, any, prop_assert_eq, proptest};
+use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert_eq, proptest};
 
 type Built = (SealedEntries, Tree);
 
@@ -131,6 +131,9 @@ fn two_sides_with_one_number_are_refused() {
 }
 
 proptest! {
+    // A case is several hundred keys.
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
     #[test]
     fn the_diff_finds_what_looking_at_every_key_finds(
         keys in (2..=5usize).prop_flat_map(sides)
