@@ -60,3 +60,18 @@ pub struct Usage {
     /// Bytes sent.
     pub bytes_written: u64,
 }
+
+impl Usage {
+    /// What was moved since an earlier count.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            keys_read: self.keys_read - earlier.keys_read,
+            keys_written: self.keys_written - earlier.keys_written,
+            commands: self.commands - earlier.commands,
+            round_trips: self.round_trips - earlier.round_trips,
+            bytes_read: self.bytes_read - earlier.bytes_read,
+            bytes_written: self.bytes_written - earlier.bytes_written,
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! From the siblings of a key to the conditional writes that bring each replica to the merged state. Pure.
+
+use crate::crdt::{MergeInput, Merged, Outcome, Sibling, merge};
+use crate::model::{Datacenter, Digester, Expiry, Key, Millis, Op, Policy, ReplicaIndex, State, Write};
+
+use super::look::Look;
+use super::ops::ops_to_reach;
+
+/// A sibling that was read twice and found alike both times.
+pub(crate) struct Stable<'a> {
+    pub(crate) replica: ReplicaIndex,
+    pub(crate) datacenter: &'a Datacenter,
+    pub(crate) state: Option<&'a State>,
+    pub(crate) look: Look,
+}
+
+/// The merged state, and what brings each replica to it.
+pub(crate) struct Resolution {
+    pub(crate) merged: Merged,
+    /// One write per replica that does not hold the merged state.
+    pub(crate) writes: Vec<(ReplicaIndex, Write)>,
+    /// Replicas that cannot be brought to it by commands, and why.
+    pub(crate) stuck: Vec<(ReplicaIndex, String)>,
+}
+
+impl Resolution {
+    /// Why the key is left as it is, if it is.
+    pub(crate) fn unresolved(&self) -> Option<String> {
+        if let Outcome::Unresolved(reason) = &self.merged.outcome {
+            return Some(reason.to_string());
+        }
+        if let Some((_, reason)) = self.stuck.first() {
+            return Some(reason.clone());
+        }
+        // Elements that cannot be merged stay different after everything else is written.
+        match &self.merged.outcome {
+            Outcome::Target(target) => target.untouched.values().next().map(ToString::to_string),
+            Outcome::Unresolved(reason) => Some(reason.to_string()),
+        }
+    }
+}
+
+/// Merges the siblings of a key and says what is to be written where.
+pub(crate) fn resolve(
+    key: &Key,
+    siblings: &[Stable<'_>],
+    policy: &Policy,
+    now: Millis,
+    digester: &mut Digester,
+) -> Resolution {
+    let unknown: Vec<Sibling<'_>> = siblings
+        .iter()
+        .map(|sibling| Sibling::unknown(sibling.replica, sibling.datacenter, sibling.state))
+        .collect();
+    let merged = merge(&MergeInput::without_memory(&unknown, policy, now), digester);
+    let (mut writes, mut stuck) = (Vec::new(), Vec::new());
+    if let Outcome::Target(target) = &merged.outcome {
+        for sibling in siblings {
+            let wanted = target.at(sibling.state);
+            match ops_to_reach(sibling.state, wanted.as_ref(), false) {
+                Err(reason) => stuck.push((sibling.replica, reason.to_string())),
+                Ok(ops) if ops.is_empty() => {}
+                // A past expiry would not be set: the server would remove the key.
+                Ok(ops) if ends_before(&ops, now) => {
+                    stuck.push((sibling.replica, "it is about to expire".into()));
+                }
+                Ok(ops) => writes.extend(sibling.look.expect().map(|expect| {
+                    (sibling.replica, Write { key: key.clone(), expect, ops })
+                })),
+            }
+        }
+    }
+    Resolution { merged, writes, stuck }
+}
+
+fn ends_before(ops: &[Op], now: Millis) -> bool {
+    ops.iter().any(|op| match op {
+        Op::Expire(expiry) | Op::ExpireField(_, expiry) => *expiry != Expiry::Never && expiry.has_passed(now),
+        _ => false,
+    })
+}
+
+/// An operation in the words of a report.
+pub(crate) fn describe_op(op: &Op) -> String {
+    let count = |verb: &str, count: usize, noun: &str| {
+        format!("{verb} {count} {noun}{}", if count == 1 { "" } else { "s" })
+    };
+    match op {
+        Op::Remove => "remove the key".into(),
+        Op::Put(value) => match value.element_count() {
+            1 => format!("put a {} of {} bytes", value.kind(), value.payload_bytes()),
+            elements => format!("put a {} of {elements} elements", value.kind()),
+        },
+        Op::SetFields(fields) => count("set", fields.len(), "field"),
+        Op::RemoveFields(names) => count("remove", names.len(), "field"),
+        Op::ExpireField(name, expiry) => {
+            format!("expire field {} at {expiry}", crate::model::escape(name))
+        }
+        Op::AddMembers(members) => count("add", members.len(), "member"),
+        Op::RemoveMembers(members) => count("remove", members.len(), "member"),
+        Op::SetScores(members) => count("set", members.len(), "score"),
+        Op::RemoveScored(members) => count("remove", members.len(), "member"),
+        Op::Prepend(elements) => count("prepend", elements.len(), "element"),
+        Op::Append(elements) => count("append", elements.len(), "element"),
+        Op::AppendEntries(entries) => format!(
+            "append {} stream entr{}",
+            entries.len(),
+            if entries.len() == 1 { "y" } else { "ies" }
+        ),
+        Op::RemoveEntries(ids) => count("remove", ids.len(), "stream ID"),
+        Op::RaiseLastId(id) => format!("raise the last ID to {id}"),
+        Op::CreateGroup(name, from) => {
+            format!("create group {} behind {from}", crate::model::escape(name))
+        }
+        Op::IncreaseBy(delta) => format!("increase by {delta}"),
+        Op::Expire(Expiry::Never) => "take the expiry away".into(),
+        Op::Expire(expiry) => format!("expire at {expiry}"),
+        Op::TakeAside(_) => "replace the key by a copy".into(),
+    }
+}

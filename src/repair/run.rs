@@ -1,0 +1,249 @@
+//! What a run consists of: who takes part, on which keys, how far it may go.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::model::{ASIDE_PREFIX, Datacenter, DbIndex, DigestKey, Key, Millis};
+use crate::store::{Replica, StoreError};
+
+use super::finding::Finding;
+use super::pacing::Pacer;
+use super::scope::Scope;
+
+/// A replica that takes part, in datacenter order.
+#[derive(Clone)]
+pub struct Participant {
+    /// The replica.
+    pub replica: Arc<dyn Replica>,
+    /// Its datacenter.
+    pub datacenter: Datacenter,
+    /// The database that a keyspace without one means.
+    pub default_db: DbIndex,
+}
+
+/// How far a run goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// It compares.
+    Diff,
+    /// It compares and merges, and writes nothing.
+    Plan,
+    /// It compares, merges, writes and verifies.
+    Repair,
+}
+
+/// What a run may take.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How far it goes.
+    pub mode: Mode,
+    /// Keys per second and replica; 0 is unlimited.
+    pub keys_per_second: u64,
+    /// Bytes per second and replica; 0 is unlimited.
+    pub bytes_per_second: u64,
+    /// Bytes that the entries of all replicas may take together.
+    pub memory: u64,
+    /// The pause between the first read and the second.
+    pub settle: Duration,
+    /// How many divergences are repaired at the most.
+    pub limit: Option<u64>,
+    /// Whether to write to replicas that carry markers of a reknit with a memory.
+    pub force_markers: bool,
+}
+
+/// A run.
+pub struct Run {
+    /// Who takes part.
+    pub participants: Vec<Participant>,
+    /// On which keys.
+    pub scope: Scope,
+    /// How far it may go.
+    pub settings: Settings,
+    /// The secret of its digests.
+    pub digest_key: DigestKey,
+    /// A random number that tells this run from others.
+    pub tag: u128,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Says when to stop.
+    pub stop: CancellationToken,
+    /// How far it has come.
+    pub progress: Arc<Progress>,
+}
+
+/// Is told of each key as it is decided, in the order of positions within a pass.
+pub trait Listener: Send {
+    /// A key that differs, or did.
+    fn finding(&mut self, finding: &Finding);
+}
+
+/// Why a run came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Fewer than two replicas could be read.
+    #[error("fewer than two replicas could be read, nothing was compared: {0}")]
+    TooFew(String),
+    /// The replicas carry markers, and this run has no memory.
+    #[error(
+        "the replicas carry markers of a reknit that keeps an agreement, and this run has none: repairing would \
+         bring deleted keys back; use that reknit's configuration, or --force-markers to write all the same"
+    )]
+    Markers,
+}
+
+/// What a run is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Reading every key once.
+    Scanning,
+    /// Building and comparing the trees.
+    Comparing,
+    /// Waiting for writes in flight to arrive.
+    Settling,
+    /// Reading differing keys again, and repairing them.
+    Deciding,
+}
+
+/// How far a run has come; read by whoever shows it.
+#[derive(Default)]
+pub struct Progress {
+    phase: AtomicU8,
+    /// Differing keys found so far.
+    pub candidates: AtomicU64,
+    /// Differing keys decided so far.
+    pub decided: AtomicU64,
+    /// Keys that all replicas are expected to have together.
+    pub expected: AtomicU64,
+    pacers: Mutex<Vec<Arc<Pacer>>>,
+}
+
+impl Progress {
+    /// What the run is doing.
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Relaxed) {
+            0 => Phase::Scanning,
+            1 => Phase::Comparing,
+            2 => Phase::Settling,
+            _ => Phase::Deciding,
+        }
+    }
+
+    /// Keys read so far, on all replicas together.
+    pub fn scanned(&self) -> u64 {
+        let pacers = self.pacers.lock().unwrap_or_else(PoisonError::into_inner);
+        pacers.iter().map(|pacer| pacer.keys_admitted()).sum()
+    }
+
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    pub(crate) fn watch(&self, pacers: &[Arc<Pacer>]) {
+        *self.pacers.lock().unwrap_or_else(PoisonError::into_inner) = pacers.to_vec();
+    }
+}
+
+/// What the parts of a run share.
+pub(crate) struct Shared<'a> {
+    pub(crate) run: &'a Run,
+    pub(crate) pacers: Vec<Arc<Pacer>>,
+    lost: Mutex<BTreeMap<usize, String>>,
+    permits: AtomicU64,
+    asides: AtomicU64,
+    /// Tells the names of this run from those of another.
+    tag: u128,
+    /// How far the replicas' clocks are ahead of ours, in milliseconds: the one furthest ahead.
+    ahead: i64,
+}
+
+impl<'a> Shared<'a> {
+    pub(crate) async fn new(run: &'a Run) -> Self {
+        let settings = &run.settings;
+        let pacer = |_: &Participant| {
+            Arc::new(Pacer::new(run.clock.clone(), settings.keys_per_second, settings.bytes_per_second))
+        };
+        let pacers: Vec<Arc<Pacer>> = run.participants.iter().map(pacer).collect();
+        run.progress.watch(&pacers);
+        let shared = Self {
+            run,
+            pacers,
+            lost: Mutex::new(BTreeMap::new()),
+            permits: AtomicU64::new(settings.limit.unwrap_or(u64::MAX)),
+            asides: AtomicU64::new(0),
+            tag: run.tag,
+            ahead: 0,
+        };
+        let ahead = shared.measure_skew().await;
+        Self { ahead, ..shared }
+    }
+
+    async fn measure_skew(&self) -> i64 {
+        let mut ahead = 0;
+        for (index, participant) in self.run.participants.iter().enumerate() {
+            match participant.replica.now().await {
+                Ok(Millis(theirs)) => ahead = ahead.max(theirs - self.run.clock.now().0),
+                Err(error) => self.lose(index, &error),
+            }
+        }
+        ahead
+    }
+
+    /// The time by the clock that is furthest ahead: what has expired there may not be written anywhere.
+    pub(crate) fn now(&self) -> Millis {
+        Millis(self.run.clock.now().0 + self.ahead)
+    }
+
+    /// The replicas that still take part, by index.
+    pub(crate) fn active(&self) -> Vec<usize> {
+        let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        (0..self.run.participants.len()).filter(|index| !lost.contains_key(index)).collect()
+    }
+
+    /// From here on the replica takes no part.
+    pub(crate) fn lose(&self, index: usize, error: &StoreError) {
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        if lost.insert(index, error.to_string()).is_none() {
+            tracing::error!("{error}; the replica takes no further part in this run");
+        }
+    }
+
+    pub(crate) fn lost(&self) -> BTreeMap<usize, String> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether one more divergence may be repaired.
+    pub(crate) fn take_permit(&self) -> bool {
+        self.permits
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+            .is_ok()
+    }
+
+    /// Whether no more divergences may be repaired.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.permits.load(Ordering::Relaxed) == 0
+    }
+
+    /// A name for a value that is built aside; each is used once.
+    pub(crate) fn next_aside(&self) -> Key {
+        let number = self.asides.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{:x}:{number:x}", self.tag);
+        Key::new([ASIDE_PREFIX, name.as_bytes()].concat())
+    }
+
+    /// Waits, but not when the run is to stop.
+    pub(crate) async fn pause(&self, duration: Duration) {
+        tokio::select! {
+            () = self.run.clock.sleep(duration) => {}
+            () = self.run.stop.cancelled() => {}
+        }
+    }
+
+    pub(crate) fn db_index(&self, db: Option<DbIndex>) -> DbIndex {
+        db.unwrap_or_else(|| self.run.participants.first().map_or(DbIndex(0), |first| first.default_db))
+    }
+}

@@ -1,0 +1,72 @@
+//! Which keys a run works on, and under which keyspace.
+
+use std::collections::BTreeSet;
+
+use crate::model::{
+    DbIndex, Glob, Key, Keyspace, Keyspaces, Kind, OWN_PREFIX, Position, PositionRange, Selection, SlotRange,
+};
+
+/// The keyspaces and the selection of a run.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    keyspaces: Keyspaces,
+    selection: Selection,
+}
+
+impl Scope {
+    /// The keys that are both in a keyspace and selected.
+    pub fn new(keyspaces: Keyspaces, selection: Selection) -> Self {
+        Self { keyspaces, selection }
+    }
+
+    /// The databases that are worked on, in order; nothing stands for each replica's default.
+    pub fn databases(&self) -> BTreeSet<Option<DbIndex>> {
+        let worked_on = self.keyspaces.iter().filter(|keyspace| self.works_on(keyspace));
+        worked_on.map(|keyspace| keyspace.db).collect()
+    }
+
+    /// The keyspace under which a key is worked on; nothing if it is not.
+    pub fn owner(&self, db: Option<DbIndex>, key: &[u8]) -> Option<&Keyspace> {
+        if key.starts_with(OWN_PREFIX) {
+            return None;
+        }
+        let owner = self.keyspaces.owner(db, key)?;
+        let position = || Position::of(key);
+        // A position costs a digest: it is only taken where slots are selected.
+        let position = if self.selection.slots.is_some() { position() } else { Position::from_bits(0) };
+        (self.works_on(owner) && self.selection.admits_key(key, position)).then_some(owner)
+    }
+
+    /// Whether a key is selected whose siblings have these types.
+    pub fn admits_kinds(&self, kinds: impl IntoIterator<Item = Kind>) -> bool {
+        self.selection.admits_kinds(kinds)
+    }
+
+    /// A pattern that all keys of this database match which are worked on, if there is one worth sending.
+    pub fn server_pattern(&self, db: Option<DbIndex>) -> Option<Glob> {
+        if let Some(pattern) = &self.selection.pattern {
+            return Some(pattern.clone());
+        }
+        let mut worked_on = self.keyspaces.iter().filter(|k| k.db == db && self.works_on(k));
+        match (worked_on.next(), worked_on.next()) {
+            (Some(only), None) if !only.pattern.matches_all() => Some(only.pattern.clone()),
+            _ => None,
+        }
+    }
+
+    /// The positions that are selected.
+    pub fn positions(&self) -> PositionRange {
+        self.selection.slots.map_or_else(PositionRange::all, SlotRange::positions)
+    }
+
+    /// The keys, if they are given by name.
+    pub fn listed_keys(&self) -> Option<Vec<Key>> {
+        let keys = self.selection.keys.as_ref()?;
+        Some(keys.iter().filter(|key| !key.is_own()).cloned().collect())
+    }
+
+    fn works_on(&self, keyspace: &Keyspace) -> bool {
+        !keyspace.skip
+            && (self.selection.keyspaces.is_empty() || self.selection.admits_keyspace(&keyspace.name))
+    }
+}

@@ -1,0 +1,172 @@
+//! What a run amounts to, in numbers.
+
+use std::collections::BTreeMap;
+
+use crate::model::{DbIndex, KeyspaceName, Kind, Millis, ReplicaName};
+use crate::store::Usage;
+
+use super::finding::{DifferenceKind, Finding, Verdict};
+
+/// Counts of one keyspace and type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Keys of this type on the replica that has most of them.
+    pub keys: u64,
+    /// Keys that some replicas lack.
+    pub missing: u64,
+    /// Keys whose types differ.
+    pub types: u64,
+    /// Keys whose values differ.
+    pub values: u64,
+    /// Keys of which only the expiries differ.
+    pub expiries: u64,
+    /// Keys that were written, read again and found equal.
+    pub repaired: u64,
+    /// Keys that differ still.
+    pub left: u64,
+}
+
+impl Tally {
+    /// Keys that differ, or did.
+    pub fn differing(&self) -> u64 {
+        self.missing + self.types + self.values + self.expiries
+    }
+
+    /// The sum of both.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            keys: self.keys + other.keys,
+            missing: self.missing + other.missing,
+            types: self.types + other.types,
+            values: self.values + other.values,
+            expiries: self.expiries + other.expiries,
+            repaired: self.repaired + other.repaired,
+            left: self.left + other.left,
+        }
+    }
+}
+
+/// One replica's part in a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaSummary {
+    /// Its name.
+    pub name: ReplicaName,
+    /// Keys that were compared on it.
+    pub keys: u64,
+    /// Differing keys that it lacked: how far it is behind.
+    pub missing: u64,
+    /// Differing keys that it alone had: how far it is ahead.
+    pub alone: u64,
+    /// Keys that it held otherwise than another.
+    pub differing: u64,
+    /// Keys that were written to it.
+    pub written: u64,
+    /// What was moved.
+    pub usage: Usage,
+    /// Why it took no part, or not to the end.
+    pub lost: Option<String>,
+}
+
+/// What a run did and found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// When it began.
+    pub started: Millis,
+    /// When it ended.
+    pub ended: Millis,
+    /// Every replica, in datacenter order.
+    pub replicas: Vec<ReplicaSummary>,
+    /// Counts by database, keyspace and type; nothing as type is a key that could not be read.
+    pub tallies: BTreeMap<(DbIndex, KeyspaceName), BTreeMap<Option<Kind>, Tally>>,
+    /// Keys that moved between two looks, left to the next run.
+    pub in_flight: u64,
+    /// Keys left alone because they end soon.
+    pub expiring: u64,
+    /// Findings by verdict.
+    pub verdicts: BTreeMap<&'static str, u64>,
+    /// How often the keys were read: 1, or more beyond the memory limit.
+    pub passes: u64,
+    /// Whether the run was interrupted.
+    pub interrupted: bool,
+    /// Whether a marker of a reknit with a memory was seen.
+    pub markers_seen: bool,
+}
+
+impl Summary {
+    pub(crate) fn new(started: Millis, names: Vec<ReplicaName>) -> Self {
+        let replica = |name| ReplicaSummary {
+            name,
+            keys: 0,
+            missing: 0,
+            alone: 0,
+            differing: 0,
+            written: 0,
+            usage: Usage::default(),
+            lost: None,
+        };
+        Self {
+            started,
+            ended: started,
+            replicas: names.into_iter().map(replica).collect(),
+            tallies: BTreeMap::new(),
+            in_flight: 0,
+            expiring: 0,
+            verdicts: BTreeMap::new(),
+            passes: 0,
+            interrupted: false,
+            markers_seen: false,
+        }
+    }
+
+    /// The sum of all tallies.
+    pub fn total(&self) -> Tally {
+        self.tallies.values().flat_map(BTreeMap::values).fold(Tally::default(), |sum, tally| sum.plus(tally))
+    }
+
+    /// How many findings ended with this verdict.
+    pub fn verdict(&self, name: &str) -> u64 {
+        self.verdicts.get(name).copied().unwrap_or(0)
+    }
+
+    /// Whether a replica or a key did not take part to the end.
+    pub fn is_partial(&self) -> bool {
+        self.replicas.iter().any(|replica| replica.lost.is_some())
+            || self.verdict("unreadable") + self.verdict("unfinished") > 0
+    }
+
+    pub(crate) fn count(&mut self, finding: &Finding) {
+        *self.verdicts.entry(finding.verdict.name()).or_default() += 1;
+        let keyspace = self.tallies.entry((finding.db, finding.keyspace.clone())).or_default();
+        let tally = keyspace.entry(finding.kind()).or_default();
+        match finding.difference {
+            DifferenceKind::Missing => tally.missing += 1,
+            DifferenceKind::Type => tally.types += 1,
+            DifferenceKind::Value => tally.values += 1,
+            DifferenceKind::Expiry => tally.expiries += 1,
+        }
+        if finding.verdict == Verdict::Repaired { tally.repaired += 1 } else { tally.left += 1 }
+        self.count_replicas(finding);
+    }
+
+    fn count_replicas(&mut self, finding: &Finding) {
+        let holders =
+            finding.holdings.iter().flatten().filter(|holding| holding.kind.is_some()).count();
+        for (replica, holding) in self.replicas.iter_mut().zip(&finding.holdings) {
+            match holding {
+                None => {}
+                Some(holding) if holding.kind.is_none() => replica.missing += 1,
+                Some(_) if finding.difference == DifferenceKind::Missing && holders == 1 => replica.alone += 1,
+                Some(_) if finding.difference == DifferenceKind::Missing => {}
+                Some(_) => replica.differing += 1,
+            }
+        }
+        if !matches!(finding.verdict, Verdict::Planned | Verdict::Diverged | Verdict::OverLimit) {
+            for change in &finding.changes {
+                if let Some(replica) = self.replicas.iter_mut().find(|replica| replica.name == change.replica) {
+                    replica.written += 1;
+                }
+            }
+        }
+    }
+}
