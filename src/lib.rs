@@ -4,4 +4,5 @@
 //! there, and a conditional write changes it. Nothing else may write to a replica.
 
 pub mod model;
+pub mod repair;
 pub mod store;

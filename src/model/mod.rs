@@ -3,6 +3,8 @@
 //! Pure: no I/O, clock, randomness, logging or async anywhere below. Every other room speaks in these words, and
 //! this room uses none of the others.
 
+#[cfg(test)]
+pub(crate) mod arbitrary;
 mod digest;
 mod entry;
 mod expiry;

@@ -41,6 +41,8 @@ pub enum Op {
     IncreaseBy(i64),
     /// Gives the key this expiry, or takes it away.
     Expire(Expiry),
+    /// Replaces the key by the value built aside under this name, without expiry.
+    TakeAside(Key),
 }
 
 /// What a key must hold when a write is executed.

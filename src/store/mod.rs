@@ -8,9 +8,11 @@
 //!
 //! Deliberately absent: any idea of other replicas, of merging, of retrying a superseded write.
 
+mod apply;
 mod error;
 mod facts;
 mod large;
+mod memory;
 mod outcome;
 
 use async_trait::async_trait;
@@ -20,9 +22,11 @@ use crate::model::{
     DbIndex, DigestKey, EntryRef, Glob, Key, Kind, Millis, ReplicaName, State, Write,
 };
 
+pub use apply::{ApplyError, apply, is_live, live};
 pub use error::StoreError;
 pub use facts::{Facts, Role, Usage};
-pub use large::{LargeState, Piece, PieceCursor};
+pub use large::{LargeState, Piece, PieceCursor, alone, only};
+pub use memory::{Client, Data, Fault, Faults, Limits, MemoryReplica, Step};
 pub use outcome::WriteOutcome;
 
 /// A whole value is held in memory up to this many elements; above, a key is large.
@@ -138,7 +142,8 @@ pub trait Replica: Send + Sync {
     ) -> Result<Vec<Observed>, StoreError>;
 
     /// Lists the elements of a large set, hash, sorted set or stream as entries: the element's name as the key, at
-    /// [`crate::model::Position::of_element`], with the digest of a collection that holds this element alone.
+    /// [`crate::model::Position::of_element`], with the digest of a collection that holds this element alone, as
+    /// [`alone`] makes it. An element's entry has no expiry: that of a hash field is in its digest.
     ///
     /// Answers the collection's state, or nothing if it is gone or no longer of that kind.
     ///
