@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
-use proptest::prelude::{Just, Strategy, any, prop_oneof};
+use proptest::prelude::{BoxedStrategy, Just, Strategy, any, prop_oneof};
 
 use super::{Expiry, Field, Millis, Opaque, Score, State, Stream, StreamId, Value};
 
@@ -95,8 +95,9 @@ pub(crate) fn pair() -> impl Strategy<Value = (Option<State>, Option<State>)> {
 }
 
 fn both(
-    values: impl Strategy<Value = Value> + Clone + 'static,
-) -> proptest::strategy::BoxedStrategy<(Option<State>, Option<State>)> {
+    values: impl Strategy<Value = Value> + 'static,
+) -> BoxedStrategy<(Option<State>, Option<State>)> {
+    let values = values.boxed();
     let with_expiry = |value, expiry| Some(State { value, expiry });
     (values.clone(), expiry(), values, expiry())
         .prop_map(move |(a, until, b, then)| (with_expiry(a, until), with_expiry(b, then)))
