@@ -1,5 +1,6 @@
 //! Keys are bytes. They are shown escaped, the way redis-cli shows them, and parsed back from that form.
 
+use std::borrow::Borrow;
 use std::fmt;
 
 use bytes::Bytes;
@@ -44,6 +45,13 @@ impl fmt::Display for Key {
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Key({})", escape(&self.0))
+    }
+}
+
+/// Lets sets and maps of keys be asked with borrowed bytes; order and hash are those of the bytes.
+impl Borrow<[u8]> for Key {
+    fn borrow(&self) -> &[u8] {
+        &self.0
     }
 }
 

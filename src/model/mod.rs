@@ -3,6 +3,7 @@
 //! Pure: no I/O, clock, randomness, logging or async anywhere below. Every other room speaks in these words, and
 //! this room uses none of the others.
 
+mod address;
 #[cfg(test)]
 pub(crate) mod arbitrary;
 mod digest;
@@ -12,14 +13,17 @@ mod glob;
 mod hyperloglog;
 mod key;
 mod keyspace;
+mod limits;
 mod op;
 mod policy;
 mod position;
 mod range;
 mod replica;
+mod selection;
 mod value;
 mod value_digest;
 
+pub use address::{Address, Credentials, Secret};
 pub use digest::{DIGEST_FORMAT, DigestKey, Sum, ValueDigest};
 pub use entry::{Entry, EntryRef};
 pub use expiry::{Expiry, Millis};
@@ -27,6 +31,7 @@ pub use glob::Glob;
 pub use hyperloglog::{REGISTER_COUNT, Registers};
 pub use key::{Key, escape, unescape};
 pub use keyspace::{DbIndex, Keyspace, KeyspaceName, Keyspaces};
+pub use limits::{AgreementBounds, Guards, Intensity, Limits, Ratio, StateDir};
 pub use op::{Expect, Op, Write};
 pub use policy::{
     ExpiryPolicy, ExpiryRule, HashRule, HllRule, ListRule, OnDeleteConflict, Policy, Preference,
@@ -35,6 +40,7 @@ pub use policy::{
 pub use position::{Position, Slot, key_slot};
 pub use range::{PositionRange, SlotRange};
 pub use replica::{Datacenter, ReplicaIndex, ReplicaName};
+pub use selection::Selection;
 pub use value::{Field, Kind, Opaque, Score, State, Stream, StreamId, Value};
 pub use value_digest::{Digester, ListDigest, StringDigest};
 

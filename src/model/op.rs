@@ -41,7 +41,7 @@ pub enum Op {
     IncreaseBy(i64),
     /// Gives the key this expiry, or takes it away.
     Expire(Expiry),
-    /// Replaces the key by the value built aside under this name, without expiry.
+    /// Replaces the key by the value that was built aside under this name, without expiry.
     TakeAside(Key),
 }
 

@@ -277,3 +277,6 @@ impl ListDigest {
         ValueDigest::truncated(&self.hasher.finalize())
     }
 }
+
+#[cfg(test)]
+mod tests;

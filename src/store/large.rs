@@ -30,6 +30,8 @@ pub enum PieceCursor {
     Scan(u64),
     /// At a stream ID.
     Id(StreamId),
+    /// Behind a stream's entries: its last ID and groups.
+    End,
 }
 
 /// A bounded piece of a value. Elements of sets, hashes and sorted sets can come twice.
@@ -57,7 +59,7 @@ pub enum Piece {
 }
 
 /// The collection that holds this element of a value alone; nothing if it does not hold it, or is no set, hash, sorted
-/// set or stream. A stream's element is named by its ID as text; alone, the ID is the stream's last, and it has no
+/// set or stream. A stream's element is named by its ID as text; alone, it stands in a stream without last ID and
 /// groups, so that the digest depends on the entry only.
 pub fn alone(value: &Value, name: &[u8]) -> Option<Value> {
     match value {
@@ -71,7 +73,7 @@ pub fn alone(value: &Value, name: &[u8]) -> Option<Value> {
             let entries = [(id, stream.entries.get(&id)?.clone())].into();
             Some(Value::Stream(Stream {
                 entries,
-                last_id: id,
+                last_id: StreamId::MIN,
                 groups: BTreeMap::new(),
             }))
         }

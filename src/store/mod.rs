@@ -9,11 +9,22 @@
 //! Deliberately absent: any idea of other replicas, of merging, of retrying a superseded write.
 
 mod apply;
+mod bulk;
+mod commands;
+mod elements;
 mod error;
 mod facts;
 mod large;
 mod memory;
+mod observe;
 mod outcome;
+mod page;
+mod reading;
+mod redis;
+mod resp;
+mod server_info;
+mod transaction;
+mod wire;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -26,8 +37,10 @@ pub use apply::{ApplyError, apply, is_live, live};
 pub use error::StoreError;
 pub use facts::{Facts, Role, Usage};
 pub use large::{LargeState, Piece, PieceCursor, alone, only};
-pub use memory::{Client, Data, Fault, Faults, Limits, MemoryReplica, Step};
+pub use memory::{Client, Data, Fault, Faults, MemoryReplica, Portions, Step};
 pub use outcome::WriteOutcome;
+pub use redis::RedisReplica;
+pub use wire::{Connecting, Endpoint};
 
 /// A whole value is held in memory up to this many elements; above, a key is large.
 pub const WHOLE_ELEMENTS: usize = 4096;

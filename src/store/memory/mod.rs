@@ -32,7 +32,7 @@ pub use faults::{Fault, Faults, Step};
 
 /// From when on a replica in memory treats values as large, and in which portions it reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct Portions {
     /// Values of more elements are large.
     pub whole_elements: usize,
     /// Values of more payload bytes are large.
@@ -45,7 +45,7 @@ pub struct Limits {
     pub page_names: usize,
 }
 
-impl Default for Limits {
+impl Default for Portions {
     fn default() -> Self {
         Self {
             whole_elements: super::WHOLE_ELEMENTS,
@@ -74,7 +74,7 @@ pub struct Client {
 struct Inner {
     name: ReplicaName,
     data: Data,
-    limits: Limits,
+    portions: Portions,
     faults: Option<Box<dyn Faults>>,
     facts: Facts,
     usage: Usage,
@@ -89,7 +89,7 @@ impl MemoryReplica {
         let inner = Inner {
             name: name.clone(),
             data: Data::new(Millis(0)),
-            limits: Limits::default(),
+            portions: Portions::default(),
             faults: None,
             facts: facts::of(&name),
             usage: Usage::default(),
@@ -121,8 +121,8 @@ impl MemoryReplica {
     }
 
     /// Sets from when on values are large.
-    pub fn set_limits(&self, limits: Limits) {
-        self.lock().limits = limits;
+    pub fn set_portions(&self, portions: Portions) {
+        self.lock().portions = portions;
     }
 
     /// Sets the script that is asked at every step; nothing takes it away.

@@ -9,7 +9,7 @@ use crate::model::{
 };
 use crate::store::{ApplyError, Piece, PieceCursor, StoreError};
 
-use super::{Inner, Limits, Step};
+use super::{Inner, Portions, Step};
 
 type Portion = (Piece, Option<PieceCursor>);
 
@@ -28,7 +28,7 @@ impl Inner {
             .data
             .get(db, key)
             .filter(|state| state.value.kind() == kind);
-        let portion = held.and_then(|state| portion(&state.value, &cursor, &self.limits));
+        let portion = held.and_then(|state| portion(&state.value, &cursor, &self.portions));
         let (piece, next) = portion.ok_or_else(|| StoreError::Changed {
             replica: self.name.clone(),
             key: key.clone(),
@@ -84,33 +84,33 @@ impl Inner {
 }
 
 /// The piece at a cursor and the cursor behind it; nothing if the cursor is not one of this kind of value.
-fn portion(value: &Value, cursor: &PieceCursor, limits: &Limits) -> Option<Portion> {
+fn portion(value: &Value, cursor: &PieceCursor, portions: &Portions) -> Option<Portion> {
     match value {
         Value::String(bytes) => {
-            let (range, next) = window(bytes.len(), cursor, limits.page_bytes)?;
+            let (range, next) = window(bytes.len(), cursor, portions.page_bytes)?;
             Some((Piece::Bytes(bytes.slice(range)), next))
         }
         Value::List(elements) => {
-            let (range, next) = window(elements.len(), cursor, limits.page_elements)?;
+            let (range, next) = window(elements.len(), cursor, portions.page_elements)?;
             Some((Piece::Elements(elements[range].to_vec()), next))
         }
         Value::Hash(fields) => {
-            let (names, next) = hashed_page(fields.keys(), cursor, limits)?;
+            let (names, next) = hashed_page(fields.keys(), cursor, portions)?;
             let pairs = names
                 .into_iter()
                 .map(|name| (name.clone(), fields[name].value.clone()));
             Some((Piece::Fields(pairs.collect()), next))
         }
         Value::Set(members) => {
-            let (names, next) = hashed_page(members.iter(), cursor, limits)?;
+            let (names, next) = hashed_page(members.iter(), cursor, portions)?;
             Some((Piece::Members(names.into_iter().cloned().collect()), next))
         }
         Value::SortedSet(members) => {
-            let (names, next) = hashed_page(members.keys(), cursor, limits)?;
+            let (names, next) = hashed_page(members.keys(), cursor, portions)?;
             let pairs = names.into_iter().map(|name| (name.clone(), members[name]));
             Some((Piece::Scored(pairs.collect()), next))
         }
-        Value::Stream(stream) => stream_page(stream, cursor, limits),
+        Value::Stream(stream) => stream_page(stream, cursor, portions),
         Value::Module(_) => None,
     }
 }
@@ -123,7 +123,7 @@ fn window(
     let start = match cursor {
         PieceCursor::Start => 0,
         PieceCursor::Offset(offset) => usize::try_from(*offset).ok()?.min(length),
-        PieceCursor::Scan(_) | PieceCursor::Id(_) => return None,
+        PieceCursor::Scan(_) | PieceCursor::Id(_) | PieceCursor::End => return None,
     };
     let end = length.min(start.saturating_add(page));
     let next = (end < length).then_some(PieceCursor::Offset(end as u64));
@@ -134,47 +134,45 @@ fn window(
 fn hashed_page<'a>(
     names: impl Iterator<Item = &'a Bytes>,
     cursor: &PieceCursor,
-    limits: &Limits,
+    portions: &Portions,
 ) -> Option<(Vec<&'a Bytes>, Option<PieceCursor>)> {
     let from = match cursor {
         PieceCursor::Start => 0,
         PieceCursor::Scan(from) => *from,
-        PieceCursor::Offset(_) | PieceCursor::Id(_) => return None,
+        PieceCursor::Offset(_) | PieceCursor::Id(_) | PieceCursor::End => return None,
     };
     let placed = names.map(|name| (Position::of_element(name).bits(), name));
     let mut rest: Vec<_> = placed.filter(|(at, _)| *at >= from).collect();
     rest.sort_unstable();
     let next = rest
-        .get(limits.page_elements)
+        .get(portions.page_elements)
         .map(|(at, _)| PieceCursor::Scan(*at));
-    rest.truncate(limits.page_elements);
+    rest.truncate(portions.page_elements);
     Some((rest.into_iter().map(|(_, name)| name).collect(), next))
 }
 
-fn stream_page(stream: &Stream, cursor: &PieceCursor, limits: &Limits) -> Option<Portion> {
+fn stream_page(stream: &Stream, cursor: &PieceCursor, portions: &Portions) -> Option<Portion> {
     let from = match cursor {
         PieceCursor::Start => StreamId::MIN,
         PieceCursor::Id(id) => *id,
+        PieceCursor::End => return Some((stream_end(stream), None)),
         PieceCursor::Offset(_) | PieceCursor::Scan(_) => return None,
     };
-    let rest = stream.entries.range(from..).take(limits.page_elements);
-    let entries: Vec<_> = rest.map(|(id, pairs)| (*id, pairs.clone())).collect();
-    let end = Piece::StreamEnd {
+    let mut rest = stream.entries.range(from..);
+    let page = rest.by_ref().take(portions.page_elements);
+    let entries = page.map(|(id, pairs)| (*id, pairs.clone())).collect();
+    let next = rest
+        .next()
+        .map_or(PieceCursor::End, |(id, _)| PieceCursor::Id(*id));
+    Some((Piece::Entries(entries), Some(next)))
+}
+
+fn stream_end(stream: &Stream) -> Piece {
+    let groups = stream.groups.iter();
+    Piece::StreamEnd {
         last_id: stream.last_id,
-        groups: stream
-            .groups
-            .iter()
-            .map(|(name, id)| (name.clone(), *id))
-            .collect(),
-    };
-    Some(match entries.last() {
-        None => (end, None),
-        Some((last, _)) => {
-            // Behind the last possible ID there is nothing; the ID itself would come twice, which a stream refuses.
-            let next = last.next().map(PieceCursor::Id)?;
-            (Piece::Entries(entries), Some(next))
-        }
-    })
+        groups: groups.map(|(name, id)| (name.clone(), *id)).collect(),
+    }
 }
 
 /// The value with one more piece. Elements of sets, hashes and sorted sets can come twice.

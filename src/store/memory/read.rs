@@ -32,8 +32,8 @@ impl Inner {
 
     /// Whether a value is too large to be held whole.
     pub(super) fn is_large(&self, value: &Value) -> bool {
-        value.element_count() > self.limits.whole_elements
-            || value.payload_bytes() > self.limits.whole_bytes
+        value.element_count() > self.portions.whole_elements
+            || value.payload_bytes() > self.portions.whole_bytes
     }
 
     pub(super) fn elements(
@@ -109,7 +109,7 @@ impl Inner {
         let pages = state
             .value
             .element_count()
-            .div_ceil(self.limits.page_elements)
+            .div_ceil(self.portions.page_elements)
             .max(1);
         (0..pages).for_each(|_| self.count_round_trip(1));
         self.usage.keys_read += 1;

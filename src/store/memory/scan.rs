@@ -61,7 +61,7 @@ impl MemoryReplica {
         sink: &mut dyn EntrySink,
     ) -> Result<ScanReport, StoreError> {
         let mut walk = Walk::new(&self.lock(), request);
-        let page_names = self.lock().limits.page_names;
+        let page_names = self.lock().portions.page_names;
         for page in keys.chunks(page_names) {
             let wanted: Vec<Key> = page.iter().filter(|key| walk.wants(key)).cloned().collect();
             walk.read(self, &wanted, pace, sink).await?;
@@ -91,7 +91,7 @@ impl<'a> Walk<'a> {
     fn list(&mut self, inner: &mut Inner, names: &[Key]) -> Result<Page, StoreError> {
         inner.connection(Step::ScanPage, self.db, "SCAN")?;
         inner.count_round_trip(1);
-        let taken = names.len().min(inner.limits.page_names);
+        let taken = names.len().min(inner.portions.page_names);
         let mut keys = Vec::new();
         for key in &names[..taken] {
             let written_meanwhile = inner.data.last_touch(self.db, key) > self.began;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Client, Data, Fault, Limits, MemoryReplica, Step};
+use super::{Client, Data, Fault, MemoryReplica, Portions, Step};
 use crate::model::{
     DbIndex, DigestKey, Digester, EntryRef, Expect, Expiry, Glob, Key, Kind, Millis, Op, State,
     Value, Write,

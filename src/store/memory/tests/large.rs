@@ -2,13 +2,13 @@ use super::*;
 use crate::model::{Score, Stream, StreamId};
 use crate::store::{Piece, alone};
 
-fn small_limits(replica: &MemoryReplica) {
-    replica.set_limits(Limits {
+fn small_portions(replica: &MemoryReplica) {
+    replica.set_portions(Portions {
         whole_elements: 4,
         whole_bytes: 64,
         page_elements: 3,
         page_bytes: 10,
-        ..Limits::default()
+        ..Portions::default()
     });
 }
 
@@ -39,7 +39,7 @@ fn large_values() -> Vec<Value> {
 
 fn held(value: &Value) -> (MemoryReplica, Key) {
     let replica = MemoryReplica::new("us", 1);
-    small_limits(&replica);
+    small_portions(&replica);
     let key = Key::from("big");
     replica
         .client()
@@ -57,7 +57,7 @@ fn copied_aside(replica: &MemoryReplica, key: &Key, kind: Kind, aside: &Key) {
 }
 
 #[test]
-fn values_above_the_limits_are_large() {
+fn values_above_the_portions_are_large() {
     for value in large_values() {
         let (replica, key) = held(&value);
         let observed = run(replica.fetch(None, &[key], &secret())).unwrap();

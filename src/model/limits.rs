@@ -1,0 +1,160 @@
+//! How much a run may take, and how much it may change: limits, guards, the agreement's bounds.
+
+use std::fmt;
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+/// A share between 0 and 1, both included.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct Ratio(f64);
+
+impl Ratio {
+    /// A ratio; nothing for a number outside 0..=1 or NaN.
+    pub fn new(number: f64) -> Option<Self> {
+        (0.0..=1.0).contains(&number).then_some(Self(number))
+    }
+
+    /// The number.
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Ratio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// The share of time spent working: above 0, at most 1.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct Intensity(f64);
+
+impl Intensity {
+    /// Working all the time.
+    pub const FULL: Self = Self(1.0);
+
+    /// An intensity; nothing for a number outside (0, 1] or NaN.
+    pub fn new(number: f64) -> Option<Self> {
+        (number > 0.0 && number <= 1.0).then_some(Self(number))
+    }
+
+    /// The number.
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+/// How fast and how big a run may be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// Keys read per second and replica; nothing means unlimited.
+    pub keys_per_second: Option<NonZeroU64>,
+    /// Bytes read per second and replica; nothing means unlimited.
+    pub bytes_per_second: Option<NonZeroU64>,
+    /// The share of time spent working.
+    pub intensity: Intensity,
+    /// Commands on the way to a server at once: a foreground client waits as long as the pipeline it meets.
+    pub pipeline: NonZeroUsize,
+    /// Memory that entries may take; beyond it the work is done in two passes.
+    pub memory: ByteSize,
+}
+
+impl Limits {
+    /// The default pipeline: what a foreground client hardly feels.
+    pub const DEFAULT_PIPELINE: NonZeroUsize = NonZeroUsize::new(10).expect("ten is not zero");
+
+    /// The longest pipeline that is accepted.
+    pub const MAX_PIPELINE: usize = 10_000;
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            keys_per_second: None,
+            bytes_per_second: None,
+            intensity: Intensity::FULL,
+            pipeline: Self::DEFAULT_PIPELINE,
+            memory: ByteSize::gib(1),
+        }
+    }
+}
+
+/// What stops a run before it does harm.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Guards {
+    /// The share of a replica's keys that a run may delete.
+    pub max_delete_ratio: Ratio,
+    /// The share of a replica's keys that a run may overwrite.
+    pub max_overwrite_ratio: Ratio,
+    /// The pause between the tree diff and the second read.
+    pub settle: Duration,
+}
+
+impl Default for Guards {
+    fn default() -> Self {
+        Self {
+            max_delete_ratio: Ratio(0.01),
+            max_overwrite_ratio: Ratio(0.2),
+            settle: Duration::from_secs(1),
+        }
+    }
+}
+
+/// The bounds of the agreement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AgreementBounds {
+    /// Collections with more elements are agreed upon by whole key.
+    pub elements: u64,
+    /// How long removals are remembered for those that lag.
+    pub history: Duration,
+}
+
+impl Default for AgreementBounds {
+    fn default() -> Self {
+        Self {
+            elements: 4096,
+            history: Duration::from_secs(7 * 24 * 60 * 60),
+        }
+    }
+}
+
+/// Where runs keep what they remember.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StateDir {
+    /// In this directory.
+    At(PathBuf),
+    /// Nowhere: no memory, no markers, nothing is ever removed.
+    Nowhere,
+}
+
+impl StateDir {
+    /// The directory of a configuration that names none.
+    pub const DEFAULT: &'static str = "/var/lib/reknit";
+}
+
+impl Default for StateDir {
+    fn default() -> Self {
+        Self::At(Self::DEFAULT.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_and_intensities_outside_their_range_do_not_exist() {
+        for number in [-0.01, 1.01, f64::NAN, f64::INFINITY] {
+            assert_eq!(Ratio::new(number), None, "{number}");
+            assert_eq!(Intensity::new(number), None, "{number}");
+        }
+        assert_eq!(Intensity::new(0.0), None);
+        assert_eq!(Ratio::new(0.0).map(Ratio::get), Some(0.0));
+        assert_eq!(Ratio::new(1.0).map(Ratio::get), Some(1.0));
+        assert_eq!(Intensity::new(1.0), Some(Intensity::FULL));
+    }
+}

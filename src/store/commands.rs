@@ -1,0 +1,227 @@
+//! Operations as Redis commands, each command bounded.
+
+use bytes::Bytes;
+
+use crate::model::{Expiry, Op, Stream, StreamId, Value};
+
+use super::Piece;
+use super::resp::{pack, pack_arg, pack_start};
+
+/// How many elements one writing command carries at the most.
+const ELEMENTS_PER_COMMAND: usize = 256;
+
+/// Packs the commands of an operation; answers how many.
+pub(crate) fn pack_op(out: &mut Vec<u8>, key: &[u8], op: &Op) -> usize {
+    match op {
+        Op::Remove => one(out, &[b"UNLINK", key]),
+        Op::Put(value) => pack_put(out, key, value),
+        Op::SetFields(fields) => pack_pairs(out, b"HSET", key, fields),
+        Op::RemoveFields(names) => pack_many(out, b"HDEL", key, names.iter()),
+        Op::ExpireField(name, Expiry::At(at)) => one(
+            out,
+            &[
+                b"HPEXPIREAT",
+                key,
+                at.0.to_string().as_bytes(),
+                b"FIELDS",
+                b"1",
+                name,
+            ],
+        ),
+        Op::ExpireField(name, Expiry::Never) => {
+            one(out, &[b"HPERSIST", key, b"FIELDS", b"1", name])
+        }
+        Op::AddMembers(members) => pack_many(out, b"SADD", key, members.iter()),
+        Op::RemoveMembers(members) => pack_many(out, b"SREM", key, members.iter()),
+        Op::SetScores(members) => {
+            let pairs: Vec<(Bytes, Bytes)> = members
+                .iter()
+                .map(|(member, score)| (score.to_text().into(), member.clone()))
+                .collect();
+            pack_pairs(out, b"ZADD", key, &pairs)
+        }
+        Op::RemoveScored(members) => pack_many(out, b"ZREM", key, members.iter()),
+        // LPUSH puts its arguments in one after the other: the last one becomes the head.
+        Op::Prepend(elements) => pack_many(out, b"LPUSH", key, elements.iter().rev()),
+        Op::Append(elements) => pack_many(out, b"RPUSH", key, elements.iter()),
+        Op::AppendEntries(entries) => entries
+            .iter()
+            .map(|(id, fields)| pack_entry(out, key, *id, fields))
+            .sum(),
+        Op::RemoveEntries(ids) => {
+            let ids: Vec<Bytes> = ids.iter().map(|id| id.to_string().into()).collect();
+            pack_many(out, b"XDEL", key, ids.iter())
+        }
+        Op::RaiseLastId(id) => one(out, &[b"XSETID", key, id.to_string().as_bytes()]),
+        Op::CreateGroup(name, from) => pack_group(out, key, name, *from),
+        Op::IncreaseBy(delta) => one(out, &[b"INCRBY", key, delta.to_string().as_bytes()]),
+        Op::Expire(expiry) => pack_expiry(out, key, *expiry),
+        Op::TakeAside(aside) => {
+            one(out, &[b"UNLINK", key])
+                + one(out, &[b"RENAME", aside.as_bytes(), key])
+                + one(out, &[b"PERSIST", key])
+        }
+    }
+}
+
+/// Packs the commands that add a piece to a value that is built aside; answers how many.
+pub(crate) fn pack_piece(out: &mut Vec<u8>, aside: &[u8], piece: &Piece) -> usize {
+    match piece {
+        Piece::Bytes(bytes) => one(out, &[b"APPEND", aside, bytes]),
+        Piece::Elements(elements) => pack_many(out, b"RPUSH", aside, elements.iter()),
+        Piece::Fields(fields) => pack_pairs(out, b"HSET", aside, fields),
+        Piece::Members(members) => pack_many(out, b"SADD", aside, members.iter()),
+        Piece::Scored(members) => pack_op(out, aside, &Op::SetScores(members.clone())),
+        Piece::Entries(entries) => entries
+            .iter()
+            .map(|(id, fields)| pack_entry(out, aside, *id, fields))
+            .sum(),
+        Piece::StreamEnd { last_id, groups } => {
+            let raised = one(out, &[b"XSETID", aside, last_id.to_string().as_bytes()]);
+            raised
+                + groups
+                    .iter()
+                    .map(|(name, from)| pack_group(out, aside, name, *from))
+                    .sum::<usize>()
+        }
+    }
+}
+
+/// Packs the command that gives a key this expiry.
+pub(crate) fn pack_expiry(out: &mut Vec<u8>, key: &[u8], expiry: Expiry) -> usize {
+    match expiry {
+        Expiry::At(at) => one(out, &[b"PEXPIREAT", key, at.0.to_string().as_bytes()]),
+        Expiry::Never => one(out, &[b"PERSIST", key]),
+    }
+}
+
+/// The value takes the key's place. What stood there is unlinked first: overwriting a big collection blocks.
+fn pack_put(out: &mut Vec<u8>, key: &[u8], value: &Value) -> usize {
+    if let Value::Module(opaque) = value {
+        // RESTORE REPLACE alone: behind an UNLINK, a payload that the server refuses would lose the key.
+        return one(out, &[b"RESTORE", key, b"0", &opaque.payload, b"REPLACE"]);
+    }
+    let removed = one(out, &[b"UNLINK", key]);
+    removed
+        + match value {
+            Value::String(bytes) => one(out, &[b"SET", key, bytes]),
+            Value::List(elements) => pack_many(out, b"RPUSH", key, elements.iter()),
+            Value::Set(members) => pack_many(out, b"SADD", key, members.iter()),
+            Value::Hash(fields) => {
+                let pairs: Vec<(Bytes, Bytes)> = fields
+                    .iter()
+                    .map(|(name, field)| (name.clone(), field.value.clone()))
+                    .collect();
+                let expiring = fields
+                    .iter()
+                    .filter(|(_, field)| field.expiry != Expiry::Never);
+                let set = pack_pairs(out, b"HSET", key, &pairs);
+                set + expiring
+                    .map(|(name, field)| {
+                        pack_op(out, key, &Op::ExpireField(name.clone(), field.expiry))
+                    })
+                    .sum::<usize>()
+            }
+            Value::SortedSet(members) => {
+                let members = members
+                    .iter()
+                    .map(|(member, score)| (member.clone(), *score))
+                    .collect();
+                pack_op(out, key, &Op::SetScores(members))
+            }
+            Value::Stream(stream) => pack_stream(out, key, stream),
+            Value::Module(_) => 0,
+        }
+}
+
+fn pack_stream(out: &mut Vec<u8>, key: &[u8], stream: &Stream) -> usize {
+    let mut count = 0;
+    for (id, fields) in &stream.entries {
+        count += pack_entry(out, key, *id, fields);
+    }
+    let greatest = stream.entries.last_key_value().map(|(id, _)| *id);
+    if greatest.is_none() && stream.last_id > StreamId::MIN {
+        // An empty stream that has given IDs: only an entry that was added and removed leaves that.
+        let id = stream.last_id.to_string();
+        count += one(out, &[b"XADD", key, id.as_bytes(), b"x", b"x"])
+            + one(out, &[b"XDEL", key, id.as_bytes()]);
+    } else if greatest != Some(stream.last_id) && greatest.is_some() {
+        count += one(
+            out,
+            &[b"XSETID", key, stream.last_id.to_string().as_bytes()],
+        );
+    }
+    count
+        + stream
+            .groups
+            .iter()
+            .map(|(name, from)| pack_group(out, key, name, *from))
+            .sum::<usize>()
+}
+
+fn pack_group(out: &mut Vec<u8>, key: &[u8], name: &[u8], from: StreamId) -> usize {
+    one(
+        out,
+        &[
+            b"XGROUP",
+            b"CREATE",
+            key,
+            name,
+            from.to_string().as_bytes(),
+            b"MKSTREAM",
+        ],
+    )
+}
+
+fn pack_entry(out: &mut Vec<u8>, key: &[u8], id: StreamId, fields: &[(Bytes, Bytes)]) -> usize {
+    pack_start(out, 3 + 2 * fields.len());
+    pack_arg(out, b"XADD");
+    pack_arg(out, key);
+    pack_arg(out, id.to_string().as_bytes());
+    for (name, value) in fields {
+        pack_arg(out, name);
+        pack_arg(out, value);
+    }
+    1
+}
+
+fn one(out: &mut Vec<u8>, args: &[&[u8]]) -> usize {
+    pack(out, args);
+    1
+}
+
+fn pack_pairs(out: &mut Vec<u8>, command: &[u8], key: &[u8], pairs: &[(Bytes, Bytes)]) -> usize {
+    for chunk in pairs.chunks(ELEMENTS_PER_COMMAND) {
+        pack_start(out, 2 + 2 * chunk.len());
+        pack_arg(out, command);
+        pack_arg(out, key);
+        for (first, second) in chunk {
+            pack_arg(out, first);
+            pack_arg(out, second);
+        }
+    }
+    pairs.len().div_ceil(ELEMENTS_PER_COMMAND)
+}
+
+fn pack_many<'a>(
+    out: &mut Vec<u8>,
+    command: &[u8],
+    key: &[u8],
+    elements: impl ExactSizeIterator<Item = &'a Bytes>,
+) -> usize {
+    let mut left = elements.len();
+    let commands = left.div_ceil(ELEMENTS_PER_COMMAND);
+    let mut in_command = 0;
+    for element in elements {
+        if in_command == 0 {
+            in_command = left.min(ELEMENTS_PER_COMMAND);
+            pack_start(out, 2 + in_command);
+            pack_arg(out, command);
+            pack_arg(out, key);
+        }
+        pack_arg(out, element);
+        in_command -= 1;
+        left -= 1;
+    }
+    commands
+}

@@ -1,0 +1,622 @@
+//! A replica that is one Redis server.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::model::{
+    ASIDE_PREFIX, DbIndex, DigestKey, Digester, EntryRef, Expiry, Key, Kind, Millis, OWN_PREFIX,
+    Position, ReplicaName, State, Write,
+};
+
+use super::bulk::{Bulk, Names};
+use super::commands::{pack_expiry, pack_piece};
+use super::elements::read_elements;
+use super::observe::{Description, describe, is_passing, observe};
+use super::page::{Item, Next, PageError, pack_page, pack_stream_end, read_page, read_stream_end};
+use super::reading::Reading;
+use super::resp::{Frame, Frames};
+use super::transaction::Transaction;
+use super::wire::{Connecting, Meter, Wire, WireError};
+use super::{
+    EntrySink, Facts, LargeState, Observed, Pace, Piece, PieceCursor, Replica, ScanReport,
+    ScanRequest, StoreError, Usage, WriteOutcome, server_info,
+};
+
+/// Connections to one server at the same time, at the most.
+const CONNECTIONS: usize = 4;
+
+/// Waits before the second, third, ... attempt to reach a server that was lost.
+const BACKOFF: [Duration; 4] = [
+    Duration::from_millis(100),
+    Duration::from_millis(400),
+    Duration::from_millis(1_600),
+    Duration::from_millis(3_000),
+];
+
+/// How long a value that is built aside may stand before it goes by itself, if its builder was killed.
+const ASIDE_LIFETIME: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// Runs a reading action on a connection, again on another one where it is lost, a bounded number of times.
+///
+/// A macro, because a closure that lends the connection to a future cannot be `Send` yet.
+macro_rules! retrying {
+    ($replica:expr, $db:expr, $action:expr, |$wire:ident| $run:expr) => {{
+        let mut pauses = BACKOFF.iter();
+        loop {
+            let mut lease = $replica.lease($db, $action).await?;
+            let $wire = &mut lease.wire;
+            match ($run.await, pauses.next()) {
+                (Ok(answer), _) => {
+                    $replica.give_back(lease);
+                    break Ok(answer);
+                }
+                (Err(WireError::Lost(_)), Some(pause)) => {
+                    drop(lease);
+                    tokio::time::sleep(*pause).await;
+                }
+                (Err(error), _) => break Err($replica.failure($action, error)),
+            }
+        }
+    }};
+}
+
+/// A replica that is one Redis server.
+pub struct RedisReplica {
+    name: ReplicaName,
+    connecting: Connecting,
+    depth: usize,
+    idle: Mutex<Vec<Wire>>,
+    slots: Semaphore,
+    meter: Arc<Meter>,
+}
+
+impl RedisReplica {
+    /// A replica behind this address; nothing is connected yet. `depth` bounds the commands under way on a connection.
+    pub fn new(name: ReplicaName, connecting: Connecting, depth: usize) -> Self {
+        Self {
+            name,
+            connecting,
+            depth,
+            idle: Mutex::new(Vec::new()),
+            slots: Semaphore::new(CONNECTIONS),
+            meter: Arc::new(Meter::default()),
+        }
+    }
+
+    /// Where the server listens.
+    pub fn endpoint(&self) -> String {
+        self.connecting.endpoint.to_string()
+    }
+
+    /// Sends one command and gives its whole answer in the redis crate's terms.
+    ///
+    /// # Errors
+    /// When the server cannot be reached. An error that the server answers is a value here.
+    pub async fn query(&self, args: &[&[u8]]) -> Result<redis::Value, StoreError> {
+        let command = String::from_utf8_lossy(args[0]).into_owned();
+        let mut lease = self.lease(None, &command).await?;
+        let reply = lease
+            .wire
+            .ask(args)
+            .await
+            .map_err(|error| self.failure(&command, error))?;
+        let value = redis::parse_redis_value(&reply).map_err(|error| StoreError::Protocol {
+            replica: self.name.clone(),
+            command,
+            reason: error.to_string(),
+        })?;
+        self.give_back(lease);
+        Ok(value)
+    }
+
+    /// Tries a command without executing it: queued in MULTI, then discarded. The server's words if it refuses.
+    ///
+    /// # Errors
+    /// When the server cannot be reached.
+    pub async fn rehearse(&self, args: &[&[u8]]) -> Result<Option<String>, StoreError> {
+        let mut lease = self.lease(None, "MULTI").await?;
+        let refusal = rehearse(&mut lease.wire, args)
+            .await
+            .map_err(|error| self.failure("MULTI", error))?;
+        self.give_back(lease);
+        Ok(refusal)
+    }
+
+    async fn lease(&self, db: Option<DbIndex>, action: &str) -> Result<Lease<'_>, StoreError> {
+        let permit = self
+            .slots
+            .acquire()
+            .await
+            .map_err(|_| StoreError::Unreachable {
+                replica: self.name.clone(),
+                action: action.into(),
+                reason: "the run is over".into(),
+            })?;
+        let idle = self
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
+        let mut wire = match idle {
+            Some(wire) => wire,
+            None => self.connect(action).await?,
+        };
+        let db = db.unwrap_or(self.connecting.db);
+        match wire.select(db).await {
+            Ok(()) => Ok(Lease {
+                wire,
+                _permit: permit,
+            }),
+            // An idle connection may have been closed by the server since.
+            Err(WireError::Lost(_)) => {
+                let mut wire = self.connect(action).await?;
+                wire.select(db)
+                    .await
+                    .map_err(|error| self.failure(action, error))?;
+                Ok(Lease {
+                    wire,
+                    _permit: permit,
+                })
+            }
+            Err(error) => Err(self.failure(action, error)),
+        }
+    }
+
+    /// Gives a connection back that is in order: every answer read, nothing watched.
+    fn give_back(&self, lease: Lease<'_>) {
+        self.idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(lease.wire);
+    }
+
+    async fn connect(&self, action: &str) -> Result<Wire, StoreError> {
+        let mut attempt = Wire::connect(&self.connecting, Arc::clone(&self.meter)).await;
+        for pause in BACKOFF.iter().take(2) {
+            match attempt {
+                Err(WireError::Lost(_)) => {
+                    tokio::time::sleep(*pause).await;
+                    attempt = Wire::connect(&self.connecting, Arc::clone(&self.meter)).await;
+                }
+                decided => return decided.map_err(|error| self.failure(action, error)),
+            }
+        }
+        attempt.map_err(|error| self.failure(action, error))
+    }
+
+    fn failure(&self, action: &str, error: WireError) -> StoreError {
+        let replica = self.name.clone();
+        match error {
+            WireError::Lost(reason) => StoreError::Unreachable {
+                replica,
+                action: action.into(),
+                reason: format!("{} at {}", advise(&reason), self.connecting.endpoint),
+            },
+            WireError::Refused(reason) => StoreError::Refused {
+                replica,
+                command: action.into(),
+                reason: advise(&reason),
+            },
+            WireError::Malformed(malformed) => StoreError::Protocol {
+                replica,
+                command: action.into(),
+                reason: malformed.to_string(),
+            },
+        }
+    }
+
+    async fn run_bulk(
+        &self,
+        db: Option<DbIndex>,
+        mut bulk: Bulk<'_>,
+    ) -> Result<ScanReport, StoreError> {
+        let mut lease = self.lease(db, "scan").await?;
+        let run_id = server_info::run_id(&mut lease.wire)
+            .await
+            .map_err(|error| self.failure("INFO", error))?;
+        let mut pauses = BACKOFF.iter();
+        loop {
+            match bulk.run(&mut lease.wire).await {
+                Ok(()) => break,
+                Err(WireError::Lost(reason)) => {
+                    let Some(pause) = pauses.next() else {
+                        return Err(self.failure("scan", WireError::Lost(reason)));
+                    };
+                    tracing::warn!(replica = %self.name, %reason, "scan interrupted, connecting again");
+                    drop(lease);
+                    tokio::time::sleep(*pause).await;
+                    lease = self.lease(db, "scan").await?;
+                    self.same_server(&mut lease.wire, &run_id).await?;
+                    bulk.take_up();
+                }
+                Err(error) => return Err(self.failure("scan", error)),
+            }
+        }
+        self.give_back(lease);
+        let report = bulk.report();
+        self.meter
+            .keys_read
+            .fetch_add(report.keys_read, std::sync::atomic::Ordering::Relaxed);
+        Ok(report)
+    }
+
+    /// A SCAN cursor means nothing to a server that was restarted in between.
+    async fn same_server(&self, wire: &mut Wire, run_id: &str) -> Result<(), StoreError> {
+        let found = server_info::run_id(wire)
+            .await
+            .map_err(|error| self.failure("INFO", error))?;
+        if found == run_id {
+            return Ok(());
+        }
+        Err(StoreError::Unreachable {
+            replica: self.name.clone(),
+            action: "scan".into(),
+            reason: "the server was restarted meanwhile, start the run again".into(),
+        })
+    }
+}
+
+/// A connection in use.
+struct Lease<'a> {
+    wire: Wire,
+    _permit: SemaphorePermit<'a>,
+}
+
+/// Adds what to try to words that alone would not say it.
+fn advise(reason: &str) -> String {
+    let advice = [
+        ("WRONGPASS", "check the user and the password"),
+        (
+            "NOAUTH",
+            "the server wants a password: give password_file, password_env or one in the URL",
+        ),
+        ("AUTH", "check the user and the password"),
+        (
+            "NOPERM",
+            "`reknit check` prints the ACL rule that is needed",
+        ),
+        ("LOADING", "the server is loading its data, try again later"),
+        (
+            "DENIED",
+            "the server is in protected mode, give it a password",
+        ),
+        (
+            "onnection refused",
+            "is the server running, and does it listen there?",
+        ),
+        ("out of range", "the server has fewer databases"),
+    ];
+    match advice.iter().find(|(sign, _)| reason.contains(sign)) {
+        Some((_, advice)) => format!("{reason} ({advice})"),
+        None => reason.to_owned(),
+    }
+}
+
+async fn rehearse(wire: &mut Wire, args: &[&[u8]]) -> Result<Option<String>, WireError> {
+    wire.push(&[b"MULTI"]);
+    wire.push(args);
+    wire.push(&[b"DISCARD"]);
+    wire.flush().await?;
+    let mut refusal = None;
+    for _ in 0..3 {
+        if let Frame::Error(words) = Frames::new(wire.reply().await?).next()? {
+            refusal.get_or_insert_with(|| String::from_utf8_lossy(words).into_owned());
+        }
+    }
+    Ok(refusal)
+}
+
+#[async_trait]
+impl Replica for RedisReplica {
+    fn name(&self) -> &ReplicaName {
+        &self.name
+    }
+
+    async fn scan(
+        &self,
+        request: &ScanRequest<'_>,
+        pace: &dyn Pace,
+        sink: &mut dyn EntrySink,
+    ) -> Result<ScanReport, StoreError> {
+        self.run_bulk(
+            request.db,
+            Bulk::new(request, Names::Scan(Some(0)), self.depth, pace, sink),
+        )
+        .await
+    }
+
+    async fn scan_keys(
+        &self,
+        request: &ScanRequest<'_>,
+        keys: &[Key],
+        pace: &dyn Pace,
+        sink: &mut dyn EntrySink,
+    ) -> Result<ScanReport, StoreError> {
+        self.run_bulk(
+            request.db,
+            Bulk::new(request, Names::Listed(keys.iter()), self.depth, pace, sink),
+        )
+        .await
+    }
+
+    async fn fetch(
+        &self,
+        db: Option<DbIndex>,
+        keys: &[Key],
+        digest_key: &DigestKey,
+    ) -> Result<Vec<Observed>, StoreError> {
+        let mut digester = Digester::new(digest_key.clone());
+        self.meter
+            .keys_read
+            .fetch_add(keys.len() as u64, std::sync::atomic::Ordering::Relaxed);
+        retrying!(self, db, "fetch", |wire| observe(
+            wire,
+            keys,
+            self.depth,
+            true,
+            &mut digester
+        ))
+    }
+
+    async fn elements(
+        &self,
+        db: Option<DbIndex>,
+        key: &Key,
+        kind: Kind,
+        digest_key: &DigestKey,
+        sink: &mut dyn EntrySink,
+    ) -> Result<Option<LargeState>, StoreError> {
+        let mut digester = Digester::new(digest_key.clone());
+        let mut lease = self.lease(db, "fetch").await?;
+        let listed = list_elements(&mut lease.wire, key, kind, &mut digester, sink).await;
+        let listed = listed.map_err(|error| self.failure("fetch", error))?;
+        self.give_back(lease);
+        Ok(listed)
+    }
+
+    async fn fetch_elements(
+        &self,
+        db: Option<DbIndex>,
+        key: &Key,
+        kind: Kind,
+        names: &[Bytes],
+    ) -> Result<Option<State>, StoreError> {
+        retrying!(self, db, "fetch", |wire| read_elements(
+            wire, key, kind, names
+        ))
+    }
+
+    async fn read_piece(
+        &self,
+        db: Option<DbIndex>,
+        key: &Key,
+        kind: Kind,
+        cursor: PieceCursor,
+    ) -> Result<(Piece, Option<PieceCursor>), StoreError> {
+        let piece: Result<_, StoreError> = retrying!(self, db, "fetch", |wire| read_piece(
+            wire, key, kind, &cursor
+        ));
+        piece?.ok_or_else(|| StoreError::Changed {
+            replica: self.name.clone(),
+            key: key.clone(),
+        })
+    }
+
+    async fn build_aside(
+        &self,
+        db: Option<DbIndex>,
+        aside: &Key,
+        piece: Piece,
+    ) -> Result<(), StoreError> {
+        debug_assert!(
+            aside.as_bytes().starts_with(ASIDE_PREFIX),
+            "only aside keys are built"
+        );
+        let mut lease = self.lease(db, "build aside").await?;
+        let refusal = build_aside(&mut lease.wire, aside, &piece)
+            .await
+            .map_err(|error| self.failure("build aside", error))?;
+        self.give_back(lease);
+        match refusal {
+            None => Ok(()),
+            Some(words) => Err(StoreError::Refused {
+                replica: self.name.clone(),
+                command: format!("building {aside}"),
+                reason: advise(&words),
+            }),
+        }
+    }
+
+    async fn drop_aside(&self, db: Option<DbIndex>, aside: &Key) -> Result<(), StoreError> {
+        if !aside.as_bytes().starts_with(OWN_PREFIX) {
+            return Ok(());
+        }
+        retrying!(self, db, "UNLINK", |wire| unlink(wire, aside))
+    }
+
+    async fn write(
+        &self,
+        db: Option<DbIndex>,
+        writes: &[Write],
+        digest_key: &DigestKey,
+    ) -> Result<Vec<WriteOutcome>, StoreError> {
+        let mut digester = Digester::new(digest_key.clone());
+        let mut transaction = Transaction::new(writes, self.depth.max(2 * writes.len()));
+        let mut pauses = BACKOFF.iter();
+        loop {
+            let mut lease = match self.lease(db, "write").await {
+                Ok(lease) => lease,
+                Err(_) if transaction.has_begun() => return Ok(transaction.into_outcomes()),
+                Err(error) => return Err(error),
+            };
+            match transaction.run(&mut lease.wire, &mut digester).await {
+                Ok(()) => {
+                    self.give_back(lease);
+                    break;
+                }
+                Err(error) => {
+                    transaction.take_up();
+                    match (error, pauses.next()) {
+                        (WireError::Lost(_), Some(pause)) => tokio::time::sleep(*pause).await,
+                        (_, _) if transaction.has_begun() => break,
+                        (error, _) => return Err(self.failure("write", error)),
+                    }
+                }
+            }
+        }
+        let outcomes = transaction.into_outcomes();
+        let applied = outcomes
+            .iter()
+            .filter(|outcome| **outcome == WriteOutcome::Applied)
+            .count();
+        self.meter
+            .keys_written
+            .fetch_add(applied as u64, std::sync::atomic::Ordering::Relaxed);
+        Ok(outcomes)
+    }
+
+    async fn own_keys(&self, db: Option<DbIndex>) -> Result<Vec<Key>, StoreError> {
+        retrying!(self, db, "SCAN", |wire| server_info::own_keys(wire))
+    }
+
+    async fn facts(&self) -> Result<Facts, StoreError> {
+        let default_db = self.connecting.db;
+        retrying!(self, None, "INFO", |wire| server_info::facts(
+            wire, default_db
+        ))
+    }
+
+    fn usage(&self) -> Usage {
+        self.meter.usage()
+    }
+
+    async fn now(&self) -> Result<Millis, StoreError> {
+        retrying!(self, None, "TIME", |wire| server_info::now(wire))
+    }
+}
+
+async fn unlink(wire: &mut Wire, key: &Key) -> Result<(), WireError> {
+    wire.ask(&[b"UNLINK", key.as_bytes()]).await.map(|_| ())
+}
+
+async fn list_elements(
+    wire: &mut Wire,
+    key: &Key,
+    kind: Kind,
+    digester: &mut Digester,
+    sink: &mut dyn EntrySink,
+) -> Result<Option<LargeState>, WireError> {
+    let described = match describe(wire, std::slice::from_ref(key)).await?.pop() {
+        Some(Description::Present(described)) if described.kind == kind => described,
+        Some(_) | None => return Ok(None),
+    };
+    let mut whole = Reading::new(&described, false);
+    let mut cursor = PieceCursor::Start;
+    loop {
+        wire.push_with(|out| pack_page(out, kind, key.as_bytes(), &cursor));
+        wire.flush().await?;
+        let next = read_page(kind, &cursor, wire.reply().await?, |item| {
+            emit_element(kind, &item, digester, sink);
+            whole.take(item, false, digester);
+        });
+        match next {
+            Ok(Next::More(next)) => cursor = next,
+            Ok(Next::Done | Next::EmptyOrAbsent) => break,
+            Err(PageError::Malformed(malformed)) => return Err(malformed.into()),
+            Err(PageError::WrongType | PageError::Refused(_)) => return Ok(None),
+        }
+    }
+    if kind == Kind::Stream {
+        wire.push_with(|out| pack_stream_end(out, key.as_bytes()));
+        wire.flush().await?;
+        match read_stream_end(wire.reply().await?) {
+            Ok(Some((last_id, groups))) => whole.take_stream_end(last_id, groups),
+            _ => return Ok(None),
+        }
+    }
+    match whole.finish(digester) {
+        Observed::Large(large) => Ok(Some(large)),
+        Observed::Absent | Observed::Whole(_) | Observed::Unreadable(_) => Ok(None),
+    }
+}
+
+fn emit_element(kind: Kind, item: &Item<'_>, digester: &mut Digester, sink: &mut dyn EntrySink) {
+    let name: std::borrow::Cow<'_, [u8]> = match item {
+        Item::Field(name, _) | Item::Member(name) | Item::Scored(name, _) => (*name).into(),
+        Item::Entry(id, _) => id.to_string().into_bytes().into(),
+        Item::Bytes(_) | Item::Element(_) => return,
+    };
+    let Some(digest) = super::reading::lone_digest(item, digester) else {
+        return;
+    };
+    sink.entry(EntryRef {
+        position: Position::of_element(&name),
+        key: &name,
+        kind,
+        digest,
+        expiry: Expiry::Never,
+    });
+}
+
+async fn read_piece(
+    wire: &mut Wire,
+    key: &Key,
+    kind: Kind,
+    cursor: &PieceCursor,
+) -> Result<Option<(Piece, Option<PieceCursor>)>, WireError> {
+    if *cursor == PieceCursor::End {
+        wire.push_with(|out| pack_stream_end(out, key.as_bytes()));
+        wire.flush().await?;
+        return Ok(match read_stream_end(wire.reply().await?) {
+            Ok(Some((last_id, groups))) => {
+                let groups = groups
+                    .into_iter()
+                    .map(|(name, id)| (name.into(), id))
+                    .collect();
+                Some((Piece::StreamEnd { last_id, groups }, None))
+            }
+            _ => None,
+        });
+    }
+    wire.push_with(|out| pack_page(out, kind, key.as_bytes(), cursor));
+    wire.flush().await?;
+    let mut piece = super::reading::empty_piece(kind);
+    let next = read_page(kind, cursor, wire.reply().await?, |item| {
+        super::reading::add_to_piece(&mut piece, item);
+    });
+    match next {
+        Ok(Next::More(next)) => Ok(Some((piece, Some(next)))),
+        Ok(Next::Done) if kind == Kind::Stream => Ok(Some((piece, Some(PieceCursor::End)))),
+        Ok(Next::Done | Next::EmptyOrAbsent) => Ok(Some((piece, None))),
+        Err(PageError::WrongType) => Ok(None),
+        Err(PageError::Refused(words)) if is_passing(&words) => Err(WireError::Lost(words)),
+        Err(PageError::Refused(words)) => Err(WireError::Refused(words)),
+        Err(PageError::Malformed(malformed)) => Err(malformed.into()),
+    }
+}
+
+/// Adds a piece; the server's words if it refuses.
+async fn build_aside(
+    wire: &mut Wire,
+    aside: &Key,
+    piece: &Piece,
+) -> Result<Option<String>, WireError> {
+    let deadline = server_info::now(wire).await?.plus(ASIDE_LIFETIME);
+    let mut commands = 0;
+    wire.push_with(|out| {
+        commands = pack_piece(out, aside.as_bytes(), piece);
+        commands += pack_expiry(out, aside.as_bytes(), Expiry::At(deadline));
+    });
+    wire.flush().await?;
+    let mut refusal = None;
+    for _ in 0..commands {
+        if let Frame::Error(words) = Frames::new(wire.reply().await?).next()? {
+            refusal.get_or_insert_with(|| String::from_utf8_lossy(words).into_owned());
+        }
+    }
+    Ok(refusal)
+}

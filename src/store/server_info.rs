@@ -1,0 +1,137 @@
+//! What a server says of itself: INFO, TIME, and the keys that reknit left there.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::model::{DbIndex, Key, Millis, OWN_PREFIX};
+
+use super::observe::is_passing;
+use super::resp::{Frame, Frames, unexpected};
+use super::wire::{Wire, WireError};
+use super::{Facts, Role};
+
+/// The identity of the server process.
+pub(crate) async fn run_id(wire: &mut Wire) -> Result<String, WireError> {
+    Ok(info(wire, Some("server"))
+        .await?
+        .remove("run_id")
+        .unwrap_or_default())
+}
+
+/// The server's clock.
+pub(crate) async fn now(wire: &mut Wire) -> Result<Millis, WireError> {
+    let reply = wire.ask(&[b"TIME"]).await?;
+    let mut frames = Frames::new(&reply);
+    match frames.next()? {
+        Frame::Array(2) => {}
+        Frame::Error(words) => return Err(refusal("TIME", words)),
+        other => return Err(unexpected("a time", &other).into()),
+    }
+    let mut part = || -> Result<i64, WireError> {
+        let text = std::str::from_utf8(frames.bytes()?).unwrap_or_default();
+        text.parse()
+            .map_err(|_| WireError::Lost(format!("a time of `{text}`")))
+    };
+    Ok(Millis(part()? * 1000 + part()? / 1000))
+}
+
+/// All that INFO tells and reknit uses.
+pub(crate) async fn facts(wire: &mut Wire, default_db: DbIndex) -> Result<Facts, WireError> {
+    let info = info(wire, None).await?;
+    let text = |name: &str| info.get(name).cloned().unwrap_or_default();
+    let number = |name: &str| {
+        info.get(name)
+            .and_then(|value| value.parse().ok())
+            .unwrap_or(0)
+    };
+    let yes = |name: &str| info.get(name).is_some_and(|value| value == "1");
+    let role = match text("role").as_str() {
+        "master" => Role::Master,
+        "slave" => Role::ReplicaOf(format!("{}:{}", text("master_host"), text("master_port"))),
+        other => Role::Other(other.into()),
+    };
+    Ok(Facts {
+        run_id: text("run_id"),
+        default_db,
+        version: text("redis_version"),
+        read_only: matches!(role, Role::ReplicaOf(_)) && text("slave_read_only") != "0",
+        role,
+        loading: yes("loading"),
+        used_memory: number("used_memory"),
+        max_memory: number("maxmemory"),
+        max_memory_policy: text("maxmemory_policy"),
+        evicted_keys: number("evicted_keys"),
+        saving: yes("rdb_bgsave_in_progress") || yes("aof_rewrite_in_progress"),
+        keys: keys_per_database(&info),
+    })
+}
+
+/// Lines such as `db0:keys=5,expires=1,avg_ttl=0`.
+fn keys_per_database(info: &HashMap<String, String>) -> BTreeMap<DbIndex, u64> {
+    let mut keys = BTreeMap::new();
+    for (name, value) in info {
+        let db = name
+            .strip_prefix("db")
+            .and_then(|number| number.parse().ok());
+        let count = value
+            .strip_prefix("keys=")
+            .and_then(|rest| rest.split(',').next()?.parse().ok());
+        if let (Some(db), Some(count)) = (db, count) {
+            keys.insert(DbIndex(db), count);
+        }
+    }
+    keys
+}
+
+async fn info(
+    wire: &mut Wire,
+    section: Option<&str>,
+) -> Result<HashMap<String, String>, WireError> {
+    let reply = match section {
+        Some(section) => wire.ask(&[b"INFO", section.as_bytes()]).await?,
+        None => wire.ask(&[b"INFO"]).await?,
+    };
+    let text = match Frames::new(&reply).next()? {
+        Frame::Bulk(text) => String::from_utf8_lossy(text).into_owned(),
+        Frame::Error(words) => return Err(refusal("INFO", words)),
+        other => return Err(unexpected("information", &other).into()),
+    };
+    let pairs = text.lines().filter_map(|line| line.split_once(':'));
+    Ok(pairs
+        .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
+        .collect())
+}
+
+/// The names of all keys below reknit's prefix.
+pub(crate) async fn own_keys(wire: &mut Wire) -> Result<Vec<Key>, WireError> {
+    let pattern = [OWN_PREFIX, b"*"].concat();
+    let (mut keys, mut cursor) = (Vec::new(), b"0".to_vec());
+    loop {
+        let reply = wire
+            .ask(&[b"SCAN", &cursor, b"MATCH", &pattern, b"COUNT", b"1000"])
+            .await?;
+        let mut frames = Frames::new(&reply);
+        match frames.next()? {
+            Frame::Array(2) => {}
+            Frame::Error(words) => return Err(refusal("SCAN", words)),
+            other => return Err(unexpected("a page of names", &other).into()),
+        }
+        cursor = frames.bytes()?.to_vec();
+        for _ in 0..frames.array()? {
+            keys.push(Key::copied(frames.bytes()?));
+        }
+        if cursor == b"0" {
+            keys.sort();
+            keys.dedup();
+            return Ok(keys);
+        }
+    }
+}
+
+fn refusal(command: &str, words: &[u8]) -> WireError {
+    let words = String::from_utf8_lossy(words).into_owned();
+    if is_passing(&words) {
+        WireError::Lost(words)
+    } else {
+        WireError::Refused(format!("{command}: {words}"))
+    }
+}

@@ -1,0 +1,334 @@
+//! One connection to one server: time-outs, a read buffer that replies are borrowed from, and the handshake.
+//!
+//! ```text
+//! pack ─▶ outbox ─ flush ─▶ server ─ fill ─▶ inbox ─ reply ─▶ &[u8] (one complete reply, borrowed)
+//! ```
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+
+use crate::model::DbIndex;
+
+use super::Usage;
+use super::resp::{Frame, Frames, Malformed, Progress, pack};
+
+/// How much room a read offers the socket.
+const READ_SIZE: usize = 64 << 10;
+
+/// The name under which a server's CLIENT LIST shows reknit.
+const CLIENT_NAME: &[u8] = b"reknit";
+
+/// Where a server listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// A TCP port.
+    Tcp {
+        /// Host name or address.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// How to connect to a server.
+#[derive(Clone)]
+pub struct Connecting {
+    /// Where it listens.
+    pub endpoint: Endpoint,
+    /// The ACL user; nothing is the default user.
+    pub username: Option<String>,
+    /// The password.
+    pub password: Option<String>,
+    /// The default database.
+    pub db: DbIndex,
+    /// How long a connection may take to come about.
+    pub connect_timeout: Duration,
+    /// How long the server may be silent.
+    pub read_timeout: Duration,
+}
+
+impl std::fmt::Debug for Connecting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Connecting({}, db {})", self.endpoint, self.db)
+    }
+}
+
+/// What can happen to a connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WireError {
+    /// The connection is lost or never came about; another may succeed.
+    #[error("{0}")]
+    Lost(String),
+    /// The server refused a command of the handshake: wrong password, missing permission. Trying again is no use.
+    #[error("{0}")]
+    Refused(String),
+    /// The server said something that is not RESP2.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+}
+
+impl From<std::io::Error> for WireError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Lost(error.to_string())
+    }
+}
+
+/// Counts what connections move; shared by all connections of a replica.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    pub(crate) keys_read: AtomicU64,
+    pub(crate) keys_written: AtomicU64,
+    commands: AtomicU64,
+    round_trips: AtomicU64,
+    bytes_read: AtomicU64,
+    bytes_written: AtomicU64,
+}
+
+impl Meter {
+    pub(crate) fn usage(&self) -> Usage {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Usage {
+            keys_read: get(&self.keys_read),
+            keys_written: get(&self.keys_written),
+            commands: get(&self.commands),
+            round_trips: get(&self.round_trips),
+            bytes_read: get(&self.bytes_read),
+            bytes_written: get(&self.bytes_written),
+        }
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
+
+/// A connection.
+pub(crate) struct Wire {
+    stream: Box<dyn Stream>,
+    inbox: BytesMut,
+    outbox: Vec<u8>,
+    progress: Progress,
+    answered: usize,
+    commands: u64,
+    received: u64,
+    read_timeout: Duration,
+    meter: Arc<Meter>,
+    /// The database that is selected.
+    pub(crate) db: DbIndex,
+}
+
+impl Wire {
+    /// Connects, authenticates, selects the database and names the connection.
+    pub(crate) async fn connect(to: &Connecting, meter: Arc<Meter>) -> Result<Self, WireError> {
+        let stream = timeout(to.connect_timeout, open(&to.endpoint))
+            .await
+            .map_err(|_| {
+                let waited = humantime::format_duration(to.connect_timeout);
+                WireError::Lost(format!("no connection within {waited}"))
+            })??;
+        let mut wire = Self {
+            stream,
+            inbox: BytesMut::with_capacity(READ_SIZE),
+            outbox: Vec::with_capacity(READ_SIZE),
+            progress: Progress::START,
+            answered: 0,
+            commands: 0,
+            received: 0,
+            read_timeout: to.read_timeout,
+            meter,
+            db: DbIndex(0),
+        };
+        wire.handshake(to).await?;
+        Ok(wire)
+    }
+
+    async fn handshake(&mut self, to: &Connecting) -> Result<(), WireError> {
+        if let Some(password) = &to.password {
+            let user = to.username.as_deref().unwrap_or("default");
+            // The words of a refusal are the server's: it does not repeat the password.
+            match &to.username {
+                Some(_) => {
+                    self.demand(&[b"AUTH", user.as_bytes(), password.as_bytes()])
+                        .await?
+                }
+                None => self.demand(&[b"AUTH", password.as_bytes()]).await?,
+            }
+        }
+        if to.db != DbIndex(0) {
+            self.select(to.db).await?;
+        }
+        // A courtesy that a server may not know or not permit.
+        for courtesy in [
+            &[b"CLIENT", b"SETNAME" as &[u8], CLIENT_NAME][..],
+            &[b"CLIENT", b"NO-TOUCH", b"ON"],
+        ] {
+            self.push(courtesy);
+            self.flush().await?;
+            self.reply().await?;
+        }
+        Ok(())
+    }
+
+    /// Selects a database if it is not selected already.
+    pub(crate) async fn select(&mut self, db: DbIndex) -> Result<(), WireError> {
+        if self.db != db {
+            self.demand(&[b"SELECT", db.to_string().as_bytes()]).await?;
+            self.db = db;
+        }
+        Ok(())
+    }
+
+    /// Sends one command that must not be refused.
+    async fn demand(&mut self, args: &[&[u8]]) -> Result<(), WireError> {
+        let command = String::from_utf8_lossy(args[0]).into_owned();
+        self.push(args);
+        self.flush().await?;
+        match Frames::new(self.reply().await?).next()? {
+            Frame::Error(words) => Err(WireError::Refused(format!(
+                "{command}: {}",
+                String::from_utf8_lossy(words)
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends one command and copies its answer.
+    pub(crate) async fn ask(&mut self, args: &[&[u8]]) -> Result<Vec<u8>, WireError> {
+        self.push(args);
+        self.flush().await?;
+        Ok(self.reply().await?.to_vec())
+    }
+
+    /// Packs a command to be sent with the next flush.
+    pub(crate) fn push(&mut self, args: &[&[u8]]) {
+        pack(&mut self.outbox, args);
+        self.commands += 1;
+    }
+
+    /// Packs a command by a function of [`super::page`] or the like.
+    pub(crate) fn push_with(&mut self, packer: impl FnOnce(&mut Vec<u8>)) {
+        packer(&mut self.outbox);
+        self.commands += 1;
+    }
+
+    /// Bytes received on this connection.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Sends what was packed.
+    pub(crate) async fn flush(&mut self) -> Result<(), WireError> {
+        if self.outbox.is_empty() {
+            return Ok(());
+        }
+        let sending = self.stream.write_all(&self.outbox);
+        timeout(self.read_timeout, sending)
+            .await
+            .map_err(|_| self.silence())??;
+        self.meter
+            .bytes_written
+            .fetch_add(self.outbox.len() as u64, Ordering::Relaxed);
+        self.meter
+            .commands
+            .fetch_add(std::mem::take(&mut self.commands), Ordering::Relaxed);
+        self.meter.round_trips.fetch_add(1, Ordering::Relaxed);
+        self.outbox.clear();
+        self.outbox.shrink_to(16 * READ_SIZE);
+        Ok(())
+    }
+
+    /// The next complete reply, waiting for it; valid until the next call.
+    pub(crate) async fn reply(&mut self) -> Result<&[u8], WireError> {
+        while !self.has_reply()? {
+            self.fill().await?;
+        }
+        Ok(&self.inbox[..self.answered])
+    }
+
+    /// The next reply if it has come whole; valid until the next call.
+    pub(crate) fn try_reply(&mut self) -> Result<Option<&[u8]>, WireError> {
+        Ok(if self.has_reply()? {
+            Some(&self.inbox[..self.answered])
+        } else {
+            None
+        })
+    }
+
+    fn has_reply(&mut self) -> Result<bool, WireError> {
+        if self.answered > 0 {
+            self.inbox.advance(self.answered);
+            self.answered = 0;
+        }
+        match self.progress.advance(&self.inbox)? {
+            Some(length) => {
+                self.answered = length;
+                self.progress = Progress::START;
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// Waits for more bytes.
+    pub(crate) async fn fill(&mut self) -> Result<(), WireError> {
+        self.inbox.reserve(READ_SIZE);
+        let received = timeout(self.read_timeout, self.stream.read_buf(&mut self.inbox))
+            .await
+            .map_err(|_| self.silence())??;
+        if received == 0 {
+            return Err(WireError::Lost("the server closed the connection".into()));
+        }
+        self.received += received as u64;
+        self.meter
+            .bytes_read
+            .fetch_add(received as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn silence(&self) -> WireError {
+        let waited = humantime::format_duration(self.read_timeout);
+        WireError::Lost(format!("the server was silent for {waited}"))
+    }
+}
+
+async fn open(endpoint: &Endpoint) -> Result<Box<dyn Stream>, WireError> {
+    match endpoint {
+        Endpoint::Tcp { host, port } => Ok(Box::new(open_tcp(host, *port).await?)),
+        Endpoint::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
+    }
+}
+
+/// Tries each address of a host in turn.
+async fn open_tcp(host: &str, port: u16) -> Result<TcpStream, WireError> {
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
+    let mut last = WireError::Lost(format!("{host} has no address"));
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Err(error) => last = error.into(),
+        }
+    }
+    Err(last)
+}
