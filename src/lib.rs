@@ -5,4 +5,5 @@
 
 pub mod merkle;
 pub mod model;
+pub mod repair;
 pub mod store;

@@ -4,6 +4,8 @@
 //! this room uses none of the others.
 
 mod address;
+#[cfg(test)]
+pub(crate) mod arbitrary;
 mod digest;
 mod entry;
 mod expiry;

@@ -8,12 +8,14 @@
 //!
 //! Deliberately absent: any idea of other replicas, of merging, of retrying a superseded write.
 
+mod apply;
 mod bulk;
 mod commands;
 mod elements;
 mod error;
 mod facts;
 mod large;
+mod memory;
 mod observe;
 mod outcome;
 mod page;
@@ -31,9 +33,11 @@ use crate::model::{
     DbIndex, DigestKey, EntryRef, Glob, Key, Kind, Millis, ReplicaName, State, Write,
 };
 
+pub use apply::{ApplyError, apply, is_live, live};
 pub use error::StoreError;
 pub use facts::{Facts, Role, Usage};
-pub use large::{LargeState, Piece, PieceCursor};
+pub use large::{LargeState, Piece, PieceCursor, alone, only};
+pub use memory::{Client, Data, Fault, Faults, MemoryReplica, Portions, Step};
 pub use outcome::WriteOutcome;
 pub use redis::RedisReplica;
 pub use wire::{Connecting, Endpoint};
@@ -151,7 +155,8 @@ pub trait Replica: Send + Sync {
     ) -> Result<Vec<Observed>, StoreError>;
 
     /// Lists the elements of a large set, hash, sorted set or stream as entries: the element's name as the key, at
-    /// [`crate::model::Position::of_element`], with the digest of a collection that holds this element alone.
+    /// [`crate::model::Position::of_element`], with the digest of a collection that holds this element alone, as
+    /// [`alone`] makes it. An element's entry has no expiry: that of a hash field is in its digest.
     ///
     /// Answers the collection's state, or nothing if it is gone or no longer of that kind.
     ///

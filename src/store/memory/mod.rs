@@ -1,0 +1,324 @@
+//! A replica in memory: a real implementation of [`Replica`], for stories, simulation and tests.
+//!
+//! ```text
+//! MemoryReplica ──▶ Inner (one lock) ── Data ◀── Client, and the fault script between any two steps
+//! ```
+//!
+//! Deliberately absent: anything that depends on time, threads or chance. The clock is set, the order of a scan
+//! follows from a seed, faults come from a script.
+
+mod data;
+mod facts;
+mod faults;
+mod pieces;
+mod read;
+mod scan;
+mod write;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::model::{DbIndex, DigestKey, Key, Kind, Millis, Op, ReplicaName, State, Write};
+
+use super::{
+    ApplyError, EntrySink, Facts, LargeState, Observed, Pace, Piece, PieceCursor, Replica,
+    ScanReport, ScanRequest, StoreError, Usage, WriteOutcome,
+};
+
+pub use data::Data;
+pub use faults::{Fault, Faults, Step};
+
+/// From when on a replica in memory treats values as large, and in which portions it reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Portions {
+    /// Values of more elements are large.
+    pub whole_elements: usize,
+    /// Values of more payload bytes are large.
+    pub whole_bytes: usize,
+    /// Elements in a piece.
+    pub page_elements: usize,
+    /// Bytes in a piece of a string.
+    pub page_bytes: usize,
+    /// Names in a page of a scan.
+    pub page_names: usize,
+}
+
+impl Default for Portions {
+    fn default() -> Self {
+        Self {
+            whole_elements: super::WHOLE_ELEMENTS,
+            whole_bytes: super::WHOLE_BYTES,
+            page_elements: super::PAGE_ELEMENTS,
+            page_bytes: super::PAGE_BYTES,
+            page_names: 10,
+        }
+    }
+}
+
+/// One complete copy of the data, in memory. Clones share it.
+#[derive(Clone)]
+pub struct MemoryReplica {
+    name: ReplicaName,
+    inner: Arc<Mutex<Inner>>,
+}
+
+/// Writes to a replica as a client of the application does: no faults, no conditions.
+#[derive(Clone)]
+pub struct Client {
+    replica: MemoryReplica,
+    db: DbIndex,
+}
+
+struct Inner {
+    name: ReplicaName,
+    data: Data,
+    portions: Portions,
+    faults: Option<Box<dyn Faults>>,
+    facts: Facts,
+    usage: Usage,
+    seed: u64,
+    reachable: bool,
+}
+
+impl MemoryReplica {
+    /// An empty replica. The seed decides the order in which a scan lists names.
+    pub fn new(name: &str, seed: u64) -> Self {
+        let name = ReplicaName(name.into());
+        let inner = Inner {
+            name: name.clone(),
+            data: Data::new(Millis(0)),
+            portions: Portions::default(),
+            faults: None,
+            facts: facts::of(&name),
+            usage: Usage::default(),
+            seed,
+            reachable: true,
+        };
+        Self {
+            name,
+            inner: Arc::new(Mutex::new(inner)),
+        }
+    }
+
+    /// A client of the default database.
+    pub fn client(&self) -> Client {
+        self.client_of(DbIndex(0))
+    }
+
+    /// A client of a database.
+    pub fn client_of(&self, db: DbIndex) -> Client {
+        Client {
+            replica: self.clone(),
+            db,
+        }
+    }
+
+    /// Sets the replica's clock.
+    pub fn set_now(&self, now: Millis) {
+        self.lock().data.set_now(now);
+    }
+
+    /// Sets from when on values are large.
+    pub fn set_portions(&self, portions: Portions) {
+        self.lock().portions = portions;
+    }
+
+    /// Sets the script that is asked at every step; nothing takes it away.
+    pub fn set_faults(&self, faults: Option<Box<dyn Faults>>) {
+        self.lock().faults = faults;
+    }
+
+    /// Cuts the replica off from reknit, or lets it be reached again. Clients always reach it.
+    pub fn set_reachable(&self, reachable: bool) {
+        self.lock().reachable = reachable;
+    }
+
+    /// Changes what the server says of itself; the numbers of keys are always counted.
+    pub fn change_facts(&self, change: impl FnOnce(&mut Facts)) {
+        change(&mut self.lock().facts);
+    }
+
+    /// A panic in a fault script must not hide behind a poisoned lock.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Client {
+    /// What a key holds.
+    pub fn get(&self, key: &Key) -> Option<State> {
+        self.replica.lock().data.get(self.db, key)
+    }
+
+    /// Puts a state in the place of whatever a key holds.
+    pub fn set_state(&self, key: &Key, state: Option<State>) {
+        self.replica.lock().data.set_state(self.db, key, state);
+    }
+
+    /// Does what one command does.
+    ///
+    /// # Errors
+    /// When Redis would refuse it.
+    pub fn apply(&self, key: &Key, op: &Op) -> Result<(), ApplyError> {
+        self.replica.lock().data.apply(self.db, key, op)
+    }
+
+    /// Names of all keys, in order, reknit's own included.
+    pub fn keys(&self) -> Vec<Key> {
+        self.replica.lock().data.keys(self.db)
+    }
+
+    /// Removes every key of every database.
+    pub fn flush(&self) {
+        self.replica.lock().data.flush();
+    }
+}
+
+impl Inner {
+    /// Asks the script what goes wrong here. An unreachable replica is always disconnected.
+    fn fault(&mut self, step: Step<'_>, db: DbIndex) -> Fault {
+        if !self.reachable {
+            return Fault::Disconnect;
+        }
+        match &mut self.faults {
+            Some(faults) => faults.at(step, db, &mut self.data),
+            None => Fault::None,
+        }
+    }
+
+    /// The same for steps at which all that can go wrong is the connection.
+    fn connection(&mut self, step: Step<'_>, db: DbIndex, action: &str) -> Result<(), StoreError> {
+        match self.fault(step, db) {
+            Fault::Disconnect => Err(self.unreachable(action)),
+            _ => Ok(()),
+        }
+    }
+
+    fn unreachable(&self, action: &str) -> StoreError {
+        StoreError::Unreachable {
+            replica: self.name.clone(),
+            action: action.into(),
+            reason: "connection lost".into(),
+        }
+    }
+
+    /// The database that is meant.
+    fn db(&self, db: Option<DbIndex>) -> DbIndex {
+        db.unwrap_or(self.facts.default_db)
+    }
+
+    /// Counts commands that were sent together and answered together.
+    fn count_round_trip(&mut self, commands: u64) {
+        self.usage.commands += commands;
+        self.usage.round_trips += 1;
+    }
+}
+
+#[async_trait]
+impl Replica for MemoryReplica {
+    fn name(&self) -> &ReplicaName {
+        &self.name
+    }
+
+    async fn scan(
+        &self,
+        request: &ScanRequest<'_>,
+        pace: &dyn Pace,
+        sink: &mut dyn EntrySink,
+    ) -> Result<ScanReport, StoreError> {
+        self.scan_all(request, pace, sink).await
+    }
+
+    async fn scan_keys(
+        &self,
+        request: &ScanRequest<'_>,
+        keys: &[Key],
+        pace: &dyn Pace,
+        sink: &mut dyn EntrySink,
+    ) -> Result<ScanReport, StoreError> {
+        self.scan_named(request, keys, pace, sink).await
+    }
+
+    async fn fetch(
+        &self,
+        db: Option<DbIndex>,
+        keys: &[Key],
+        digest_key: &DigestKey,
+    ) -> Result<Vec<Observed>, StoreError> {
+        self.lock().fetch(db, keys, digest_key)
+    }
+
+    async fn elements(
+        &self,
+        db: Option<DbIndex>,
+        key: &Key,
+        kind: Kind,
+        digest_key: &DigestKey,
+        sink: &mut dyn EntrySink,
+    ) -> Result<Option<LargeState>, StoreError> {
+        self.lock().elements(db, key, kind, digest_key, sink)
+    }
+
+    async fn fetch_elements(
+        &self,
+        db: Option<DbIndex>,
+        key: &Key,
+        kind: Kind,
+        names: &[Bytes],
+    ) -> Result<Option<State>, StoreError> {
+        self.lock().fetch_elements(db, key, kind, names)
+    }
+
+    async fn read_piece(
+        &self,
+        db: Option<DbIndex>,
+        key: &Key,
+        kind: Kind,
+        cursor: PieceCursor,
+    ) -> Result<(Piece, Option<PieceCursor>), StoreError> {
+        self.lock().read_piece(db, key, kind, cursor)
+    }
+
+    async fn build_aside(
+        &self,
+        db: Option<DbIndex>,
+        aside: &Key,
+        piece: Piece,
+    ) -> Result<(), StoreError> {
+        self.lock().build_aside(db, aside, piece)
+    }
+
+    async fn drop_aside(&self, db: Option<DbIndex>, aside: &Key) -> Result<(), StoreError> {
+        self.lock().drop_aside(db, aside)
+    }
+
+    async fn write(
+        &self,
+        db: Option<DbIndex>,
+        writes: &[Write],
+        digest_key: &DigestKey,
+    ) -> Result<Vec<WriteOutcome>, StoreError> {
+        self.lock().write(db, writes, digest_key)
+    }
+
+    async fn own_keys(&self, db: Option<DbIndex>) -> Result<Vec<Key>, StoreError> {
+        self.lock().own_keys(db)
+    }
+
+    async fn facts(&self) -> Result<Facts, StoreError> {
+        self.lock().facts()
+    }
+
+    fn usage(&self) -> Usage {
+        self.lock().usage
+    }
+
+    async fn now(&self) -> Result<Millis, StoreError> {
+        self.lock().clock()
+    }
+}
+
+#[cfg(test)]
+mod tests;
