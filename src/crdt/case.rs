@@ -27,6 +27,8 @@ pub(super) struct Case<'a> {
     pub(super) shown: Option<&'a BTreeSet<Bytes>>,
     /// Whether there is any memory to compare with. Without, nothing is digested.
     pub(super) remembers: bool,
+    /// Whether pasts are left out of account, because they do not reach down to elements.
+    pub(super) on_equal_terms: bool,
 }
 
 /// One sibling.
@@ -92,6 +94,7 @@ impl<'a> Case<'a> {
             policy: input.policy,
             shown: input.shown,
             remembers,
+            on_equal_terms: false,
         }
     }
 
@@ -102,19 +105,17 @@ impl<'a> Case<'a> {
         self
     }
 
-    /// The values of this case's siblings, with nothing known but them.
-    pub(super) fn forgotten(&self, replicas: &[ReplicaIndex]) -> Self {
+    /// These siblings on equal terms: their pasts and the agreement say nothing about single elements.
+    pub(super) fn united(&self, replicas: &[ReplicaIndex]) -> Self {
         let sides = self
             .sides
             .iter()
             .filter(|side| replicas.contains(&side.replica));
         Self {
-            sides: sides
-                .cloned()
-                .map(|side| Side { base: None, ..side })
-                .collect(),
+            sides: sides.cloned().collect(),
             agreed: None,
             remembers: false,
+            on_equal_terms: true,
             ..self.clone()
         }
     }
@@ -160,7 +161,7 @@ impl<'a> Case<'a> {
 
     /// What is known of a sibling's whole key.
     pub(super) fn account(&self, side: &Side<'a>) -> Account {
-        let Some(base) = side.base else {
+        let Some(base) = side.base.filter(|_| !self.on_equal_terms) else {
             return Account::Unknown;
         };
         if side.digest == base.memory.map(|memory| memory.digest) {

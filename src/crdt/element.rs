@@ -11,12 +11,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use super::case::{AgreedView, BaseView, Case, Side, note};
+use super::case::{AgreedView, BaseView, Case, Side};
 use super::contest::{Account, AgreedValue, Contest, Voice, contest};
-use super::counter::{Amount, NoTotal, Quantity, total};
+use super::counter::{Amount, Quantity};
+use super::decide::{Question, Verdict};
 use super::memory::{ElementMemory, Memory, Standing, Version};
-use super::outcome::{Changes, Note, Outcome, Reason};
-use super::prefer::{Choice, choose};
+use super::outcome::{Changes, Note, Outcome};
+use super::whole_key::{by_whole_key, whole_key};
 use super::{Merged, expiry, register};
 use crate::model::{Digester, Expiry, Kind, OnDeleteConflict, Value, ValueDigest};
 
@@ -33,8 +34,8 @@ pub(super) trait Collection {
     fn names(value: &Value) -> Vec<Self::Name>;
     /// One element, with its own expiry.
     fn get(value: &Value, name: &Self::Name) -> Option<(Self::Item, Expiry)>;
-    /// The value with these elements. `like` are values of all siblings, for what is not an element.
-    fn build(elements: Vec<Element<Self>>, like: &[&Value]) -> Value;
+    /// The value with these elements, without what is not an element.
+    fn build(elements: Vec<Element<Self>>) -> Value;
     /// The digest of a collection of this element alone.
     fn digest(
         digester: &mut Digester,
@@ -58,31 +59,6 @@ pub(super) struct Element<C: Collection + ?Sized> {
     pub(super) name: C::Name,
     pub(super) item: C::Item,
     pub(super) expiry: Expiry,
-}
-
-/// One element that is to be decided.
-pub(super) struct Question<'c, 'a, C: Collection> {
-    pub(super) case: &'c Case<'a>,
-    pub(super) name: &'c C::Name,
-    pub(super) voices: &'c [Voice<'a, C::Item>],
-    pub(super) agreed: AgreedValue<C::Item>,
-    pub(super) agreed_quantity: Quantity,
-    pub(super) contest: Contest<'a, C::Item>,
-}
-
-/// The answer for one element.
-#[derive(Debug)]
-pub(super) enum Verdict<I> {
-    /// It should be this.
-    Present {
-        item: I,
-        expiry: Expiry,
-        changed: bool,
-    },
-    /// It should be absent.
-    Absent { changed: bool },
-    /// Every replica keeps what it has.
-    Untouched(Reason),
 }
 
 /// How a collection decides an element that the contest left present.
@@ -113,9 +89,9 @@ pub(super) fn merge<C: Collection>(
             }
         }
     }
-    let like: Vec<&Value> = case.sides.iter().filter_map(Side::value).collect();
-    let value = C::build(elements, &like);
-    let stays = case.shown.is_some() && !like.is_empty() || !untouched.is_empty();
+    let value = C::build(elements);
+    let held = case.sides.iter().any(|side| side.state.is_some());
+    let stays = case.shown.is_some() && held || !untouched.is_empty();
     let mut target = register::target(case, None, expiry::merged(case));
     target.value = (stays || !value.is_void()).then_some(value);
     target.untouched = untouched;
@@ -231,7 +207,7 @@ fn account<C: Collection>(
     name: &C::Name,
     unchanged: bool,
 ) -> Account {
-    let Some(base) = base else {
+    let Some(base) = base.filter(|_| !case.on_equal_terms) else {
         return Account::Unknown;
     };
     if unchanged {
@@ -271,46 +247,6 @@ fn note_change<I>(
     }
 }
 
-/// Whether something that is remembered of this collection has no elements.
-fn by_whole_key(case: &Case<'_>, kind: Kind) -> bool {
-    let bases = case.sides.iter().filter_map(|side| side.base?.memory);
-    bases
-        .chain(case.agreed_memory())
-        .any(|memory| memory.kind == kind && memory.elements().is_none())
-}
-
-fn whole_key<C: Collection>(case: &Case<'_>, decide: Decide<C>, digester: &mut Digester) -> Merged {
-    const RULE: &str = "by whole key";
-    let contest = contest(
-        &case.voices(),
-        case.agreed_value(),
-        OnDeleteConflict::UpdateWins,
-    );
-    let candidates = match &contest {
-        Contest::Among(candidates) if candidates.known.len() > 1 => candidates,
-        // Absent, a single candidate, or one that is elsewhere.
-        _ => return register::settle(case, &contest, RULE, Vec::new()),
-    };
-    if candidates.agreed_elsewhere {
-        return register::open(case, Reason::Waits, RULE, Vec::new());
-    }
-    let holders: Vec<_> = candidates
-        .known
-        .iter()
-        .flat_map(|candidate| candidate.holders.iter().map(|(replica, _)| *replica))
-        .collect();
-    let mut united = merge::<C>(&case.forgotten(&holders), RULE, decide, digester);
-    if let Outcome::Target(target) = &mut united.outcome {
-        target.expiry = expiry::merged(case);
-    }
-    note(&mut united.notes, Note::UnitedByWholeKey);
-    united.changes.key = true;
-    Merged {
-        evidence: super::Evidence::Agreed,
-        ..united
-    }
-}
-
 /// What is remembered of a collection's elements.
 pub(super) fn remember<C: Collection>(
     value: &Value,
@@ -329,104 +265,4 @@ pub(super) fn remember<C: Collection>(
         Some((name, memory))
     });
     elements.collect()
-}
-
-/// Decides an element as a register.
-pub(super) fn prefer<C: Collection>(question: &Question<'_, '_, C>) -> Verdict<C::Item> {
-    let policy = question.case.policy;
-    let Contest::Among(candidates) = &question.contest else {
-        return Verdict::Absent { changed: false };
-    };
-    match choose(candidates, &policy.prefer, question.case.siblings) {
-        Choice::Open(reason) => Verdict::Untouched(reason),
-        Choice::Winner(winner, _) => Verdict::Present {
-            item: winner.value.clone(),
-            expiry: winner.expiry(policy.expiry.rule),
-            changed: winner.changed,
-        },
-    }
-}
-
-/// Decides an element whose candidates all are numbers by the greatest or least of them.
-pub(super) fn extreme<C: Collection>(
-    question: &Question<'_, '_, C>,
-    better: fn(&Amount, &Amount) -> bool,
-    notes: &mut Vec<Note>,
-) -> Verdict<C::Item> {
-    let Contest::Among(candidates) = &question.contest else {
-        return Verdict::Absent { changed: false };
-    };
-    if candidates
-        .known
-        .iter()
-        .any(|candidate| C::amount(&candidate.value).is_none())
-    {
-        if candidates.known.len() > 1 {
-            note(notes, Note::NotANumber(Some(C::to_bytes(question.name))));
-        }
-        return prefer(question);
-    }
-    let beats = |a: &C::Item, b: &C::Item| match (C::amount(a), C::amount(b)) {
-        (Some(a), Some(b)) => better(&a, &b),
-        (None, _) | (_, None) => false,
-    };
-    let best = candidates.known.iter().reduce(|best, next| {
-        if beats(&next.value, &best.value) {
-            next
-        } else {
-            best
-        }
-    });
-    match best {
-        Some(best) if !candidates.agreed_elsewhere => Verdict::Present {
-            item: best.value.clone(),
-            expiry: best.expiry(question.case.policy.expiry.rule),
-            changed: best.changed,
-        },
-        Some(_) | None => Verdict::Untouched(Reason::Waits),
-    }
-}
-
-/// Decides an element as a counter; what is not a number on every side is a register.
-pub(super) fn count<C: Collection>(
-    question: &Question<'_, '_, C>,
-    write: fn(Amount) -> C::Item,
-    notes: &mut Vec<Note>,
-) -> Verdict<C::Item> {
-    let Question {
-        voices,
-        contest,
-        agreed,
-        agreed_quantity,
-        ..
-    } = question;
-    let name = || Some(C::to_bytes(question.name));
-    match total(voices, contest, agreed, *agreed_quantity, C::amount) {
-        Ok(sum) => Verdict::Present {
-            item: write(sum),
-            expiry: counted_expiry(question),
-            changed: *agreed == AgreedValue::Unknown || voices.iter().any(Voice::changed),
-        },
-        Err(no) => {
-            let contested = voices.iter().any(|voice| voice.value != voices[0].value);
-            match no {
-                NoTotal::Overflow => note(notes, Note::Overflow(name())),
-                NoTotal::NotANumber if contested => note(notes, Note::NotANumber(name())),
-                NoTotal::NotANumber => {}
-            }
-            prefer(question)
-        }
-    }
-}
-
-fn counted_expiry<C: Collection>(question: &Question<'_, '_, C>) -> Expiry {
-    let rule = question.case.policy.expiry.rule;
-    let Contest::Among(candidates) = &question.contest else {
-        return Expiry::Never;
-    };
-    let known = candidates
-        .known
-        .iter()
-        .map(|candidate| candidate.expiry(rule));
-    known.max().unwrap_or(Expiry::Never)
 }

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use super::Merged;
 use super::case::Case;
 use super::counter::{Amount, integer};
-use super::element::{self, Collection, Decide, Element, count, extreme, prefer};
+use super::decide::{count, extreme, prefer};
+use super::element::{self, Collection, Decide, Element};
 use super::memory::ElementMemory;
 use crate::model::{Digester, Expiry, Field, HashRule, Kind, Sum, Value, ValueDigest};
 
@@ -62,7 +63,7 @@ impl Collection for Fields {
         Some((field.value.clone(), field.expiry))
     }
 
-    fn build(elements: Vec<Element<Self>>, _: &[&Value]) -> Value {
+    fn build(elements: Vec<Element<Self>>) -> Value {
         let field = |element: Element<Self>| {
             (
                 element.name,

@@ -31,6 +31,7 @@
 mod case;
 mod contest;
 mod counter;
+mod decide;
 mod element;
 mod expiry;
 mod hash;
@@ -44,6 +45,7 @@ mod register;
 mod set;
 mod stream;
 mod string;
+mod whole_key;
 mod zset;
 
 #[cfg(test)]

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use super::Merged;
 use super::case::Case;
 use super::counter::Amount;
-use super::element::{self, Collection, Element, prefer};
+use super::decide::prefer;
+use super::element::{self, Collection, Element};
 use super::memory::ElementMemory;
 use crate::model::{Digester, Expiry, Kind, SetRule, Sum, Value, ValueDigest};
 
@@ -51,7 +52,7 @@ impl Collection for Members {
             .then_some(((), Expiry::Never))
     }
 
-    fn build(elements: Vec<Element<Self>>, _: &[&Value]) -> Value {
+    fn build(elements: Vec<Element<Self>>) -> Value {
         Value::Set(elements.into_iter().map(|element| element.name).collect())
     }
 

@@ -17,9 +17,11 @@ use super::Merged;
 use super::case::{Case, note};
 use super::contest::{Contest, contest};
 use super::counter::Amount;
-use super::element::{self, Collection, Element, Question, Verdict, prefer};
+use super::decide::{Question, Verdict, prefer};
+use super::element::{self, Collection, Element};
 use super::memory::{Body, ElementMemory};
 use super::outcome::{Note, Outcome, Reason};
+use super::register;
 use crate::model::{
     Digester, Expiry, Kind, OnDeleteConflict, Stream, StreamId, StreamRule, Sum, Value, ValueDigest,
 };
@@ -35,19 +37,51 @@ pub(super) fn merge(case: &Case<'_>, digester: &mut Digester) -> Merged {
     };
     let mut merged = element::merge::<Entries>(case, rule, decide, digester);
     if let Outcome::Target(target) = &mut merged.outcome
+        && let Some(Value::Stream(stream)) = &mut target.value
+    {
+        complete(case, stream);
+    }
+    let held = case.sides.iter().any(|side| side.state.is_some());
+    match (is_removed(case), held) {
+        (true, _) => removed(merged),
+        (false, true) => merged,
+        // The last ID and the groups are where the agreed stream is.
+        (false, false) => register::open(case, Reason::Waits, rule, merged.notes),
+    }
+}
+
+/// The key was removed; but a stream into which entries were added meanwhile stays, without the others. An empty
+/// stream is a value, so it goes only here, not when its last entry does.
+fn removed(mut merged: Merged) -> Merged {
+    if let Outcome::Target(target) = &mut merged.outcome
         && target.untouched.is_empty()
         && !target.partial
-        && is_removed(case)
         && target
             .value
             .as_ref()
             .is_some_and(|value| value.element_count() == 0)
     {
-        // An empty stream is a value. It goes only if the key was removed, not if all its entries were.
         target.value = None;
         merged.changes.key = true;
     }
     merged
+}
+
+/// Gives a stream what is not an entry: the greatest last ID, and all siblings' groups.
+fn complete(case: &Case<'_>, stream: &mut Stream) {
+    let mut groups: BTreeMap<Bytes, StreamId> = BTreeMap::new();
+    for sibling in case
+        .sides
+        .iter()
+        .filter_map(|side| stream_of(side.value()?))
+    {
+        stream.last_id = stream.last_id.max(sibling.last_id);
+        for (name, at) in &sibling.groups {
+            let start = groups.entry(name.clone()).or_insert(*at);
+            *start = (*start).min(*at);
+        }
+    }
+    stream.groups = groups;
 }
 
 fn is_removed(case: &Case<'_>) -> bool {
@@ -103,7 +137,7 @@ fn low_water_mark(side: &super::case::Side<'_>) -> Option<StreamId> {
     let Body::Stream { first, .. } = &side.base?.memory?.body else {
         return None;
     };
-    let own = stream(side.value()?)?;
+    let own = stream_of(side.value()?)?;
     let mark = match own.entries.keys().next() {
         Some(id) => *id,
         None => own.last_id.next()?,
@@ -111,7 +145,7 @@ fn low_water_mark(side: &super::case::Side<'_>) -> Option<StreamId> {
     (mark > *first).then_some(mark)
 }
 
-fn stream(value: &Value) -> Option<&Stream> {
+fn stream_of(value: &Value) -> Option<&Stream> {
     match value {
         Value::Stream(stream) => Some(stream),
         _ => None,
@@ -124,7 +158,7 @@ impl Collection for Entries {
     const KIND: Kind = Kind::Stream;
 
     fn names(value: &Value) -> Vec<StreamId> {
-        stream(value)
+        stream_of(value)
             .into_iter()
             .flat_map(|stream| stream.entries.keys())
             .copied()
@@ -132,27 +166,17 @@ impl Collection for Entries {
     }
 
     fn get(value: &Value, name: &StreamId) -> Option<(Self::Item, Expiry)> {
-        stream(value)?
+        stream_of(value)?
             .entries
             .get(name)
             .map(|entry| (entry.clone(), Expiry::Never))
     }
 
-    fn build(elements: Vec<Element<Self>>, like: &[&Value]) -> Value {
-        let streams = || like.iter().filter_map(|value| stream(value));
-        let mut groups: BTreeMap<Bytes, StreamId> = BTreeMap::new();
-        for (name, at) in streams().flat_map(|stream| &stream.groups) {
-            let start = groups.entry(name.clone()).or_insert(*at);
-            *start = (*start).min(*at);
-        }
+    fn build(elements: Vec<Element<Self>>) -> Value {
         let entry = |element: Element<Self>| (element.name, element.item);
         Value::Stream(Stream {
             entries: elements.into_iter().map(entry).collect(),
-            last_id: streams()
-                .map(|stream| stream.last_id)
-                .max()
-                .unwrap_or_default(),
-            groups,
+            ..Stream::default()
         })
     }
 

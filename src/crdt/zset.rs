@@ -12,7 +12,8 @@ use bytes::Bytes;
 use super::Merged;
 use super::case::Case;
 use super::counter::Amount;
-use super::element::{self, Collection, Decide, Element, count, extreme, prefer};
+use super::decide::{count, extreme, prefer};
+use super::element::{self, Collection, Decide, Element};
 use super::memory::ElementMemory;
 use crate::model::{Digester, Expiry, Kind, Score, Sum, Value, ValueDigest, ZsetRule};
 
@@ -67,7 +68,7 @@ impl Collection for Scores {
             .map(|score| (*score, Expiry::Never))
     }
 
-    fn build(elements: Vec<Element<Self>>, _: &[&Value]) -> Value {
+    fn build(elements: Vec<Element<Self>>) -> Value {
         let member = |element: Element<Self>| (element.name, element.item);
         Value::SortedSet(elements.into_iter().map(member).collect())
     }
