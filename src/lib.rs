@@ -3,6 +3,8 @@
 //! The law: the tree says **where** to look, a fresh read says **what** is there, evidence says what **should** be
 //! there, and a conditional write changes it. Nothing else may write to a replica.
 
+pub mod clock;
+pub mod crdt;
 pub mod merkle;
 pub mod model;
 pub mod repair;

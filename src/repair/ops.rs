@@ -17,6 +17,9 @@ pub enum Unreachable {
     /// A rebuild would lose the positions and pending entries of its consumer groups.
     #[error("the stream needs a rebuild, which would lose what its consumer groups have pending")]
     HasGroups,
+    /// It is too large to be held in memory.
+    #[error("the stream needs a rebuild and is too large to be held in memory")]
+    TooLarge,
     /// It is too long to be rebuilt.
     #[error("the stream needs a rebuild and has {entries} entries, more than {REBUILD_ENTRIES}")]
     TooLong {
@@ -67,6 +70,19 @@ pub fn ops_to_reach(
             Ok(with_expiry(ops, left, wanted))
         }
     }
+}
+
+/// The operations that bring the shown elements of a large collection from `now` to `target`, and its expiry. Both show
+/// the same elements only, so a void one is no absent key, and nothing here puts or removes a whole one.
+///
+/// # Errors
+/// When a stream would have to be rebuilt: large ones are not.
+pub fn ops_within(now: &State, target: &State) -> Result<Vec<Op>, Unreachable> {
+    let ops = value_ops(&now.value, &target.value)?;
+    if ops.iter().any(|op| matches!(op, Op::Put(_) | Op::Remove)) {
+        return Err(Unreachable::TooLarge);
+    }
+    Ok(with_expiry(ops, now.expiry, target.expiry))
 }
 
 /// What these operations cost together.
