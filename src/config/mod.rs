@@ -30,8 +30,8 @@ use raw::RawConfig;
 use yaml_path::{Step, YamlPath};
 
 pub use ad_hoc::{AdHoc, AdHocReplica};
+pub(crate) use error::suggestion;
 pub use error::{ConfigError, Location, Origin, Problem};
-pub(crate) use error::{nearest, suggestion};
 pub(crate) use parse::redact;
 pub use replica_url::{DEFAULT_PORT, ReplicaUrl, UrlError};
 pub use replicas::{Layout, MAX_REPLICAS, PasswordSource, ReplicaConfig};
