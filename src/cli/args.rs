@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::builder::StyledStr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config;
@@ -49,6 +48,9 @@ Examples:
 
 Exits 0 repaired and verified, 1 if divergence is left, 2 on trouble, 3 if a replica was missed,
 4 if a guard stopped it.";
+
+const REPLICA_HELP: &str = "A replica; twice or more, in order of preference: \
+    us=redis://[user@]host[:port][/db] or us=unix:///path";
 
 /// Finds the keys on which Redis replicas differ, and repairs them.
 ///
@@ -143,6 +145,15 @@ pub struct DiffArgs {
 /// `reknit repair`
 #[derive(Debug, Args)]
 pub struct RepairArgs {
+    /// Print what would be written; write nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Repair only the first N divergences (a canary)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+    /// Write although the replicas carry markers of another reknit
+    #[arg(long)]
+    pub force_markers: bool,
     /// Replicas and policy.
     #[command(flatten)]
     pub connection: ConnectionArgs,
@@ -155,15 +166,6 @@ pub struct RepairArgs {
     /// What is shown.
     #[command(flatten)]
     pub output: OutputArgs,
-    /// Print what would be written; write nothing
-    #[arg(short = 'n', long)]
-    pub dry_run: bool,
-    /// Repair only the first N divergences (a canary)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub limit: Option<u64>,
-    /// Write although the replicas carry markers of another reknit
-    #[arg(long)]
-    pub force_markers: bool,
 }
 
 /// `reknit check`
@@ -197,6 +199,9 @@ pub struct ExplainArgs {
 /// `reknit clean`
 #[derive(Debug, Args)]
 pub struct CleanArgs {
+    /// Print what would be removed; remove nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
     /// Replicas and policy.
     #[command(flatten)]
     pub connection: ConnectionArgs,
@@ -206,9 +211,6 @@ pub struct CleanArgs {
     /// What is shown.
     #[command(flatten)]
     pub output: OutputArgs,
-    /// Print what would be removed; remove nothing
-    #[arg(short = 'n', long)]
-    pub dry_run: bool,
 }
 
 /// `reknit demo`
@@ -237,7 +239,8 @@ pub struct ConnectionArgs {
     /// The configuration file [env: REKNIT_CONFIG]
     #[arg(short, long, value_name = "FILE", conflicts_with = "replica")]
     pub config: Option<PathBuf>,
-    /// A replica, at least twice, in order of preference: us=redis://[user@]host[:port][/db] or us=unix:///path
+    /// A replica; twice or more, in order of preference.
+    #[arg(help = REPLICA_HELP)]
     #[arg(long, value_name = "NAME=URL", value_parser = Unparsed::take)]
     pub replica: Vec<Unparsed>,
     /// The file with the password of a --replica
@@ -360,6 +363,21 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// What clap wants to print; a mistyped command line is repeated in it, help repeats nothing.
+    fn of(error: &clap::Error) -> Self {
+        let rendered = error.render();
+        let asked_for = !error.use_stderr();
+        let show = |text: String| match asked_for {
+            true => text,
+            false => config::redact(&text),
+        };
+        Self {
+            text: show(rendered.to_string()),
+            styled: show(rendered.ansi().to_string()),
+            asked_for,
+        }
+    }
+
     /// The exit code.
     pub fn exit_code(&self) -> u8 {
         if self.asked_for { 0 } else { 2 }
@@ -376,14 +394,7 @@ impl Cli {
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
     {
-        Self::try_parse_from(words).map_err(|error| {
-            let rendered: StyledStr = error.render();
-            Box::new(Refusal {
-                text: config::redact(&rendered.to_string()),
-                styled: config::redact(&rendered.ansi().to_string()),
-                asked_for: !error.use_stderr(),
-            })
-        })
+        Self::try_parse_from(words).map_err(|error| Box::new(Refusal::of(&error)))
     }
 }
 
@@ -414,6 +425,8 @@ mod tests {
             assert_eq!(read(words).unwrap_err().exit_code(), 0, "{words:?}");
         }
         assert!(read(&["--help"]).unwrap_err().text.contains("Exit codes:"));
+        let diff = read(&["diff", "-h"]).unwrap_err().text;
+        assert!(diff.contains("redis://[user@]host"), "{diff}");
     }
 
     #[test]
@@ -438,6 +451,7 @@ mod tests {
         for words in [
             &["diff", "us=redis://u:hunter2@h"][..],
             &["us=redis://u:hunter2@h"],
+            &["diff", "us=redis://u:hunter2 hunter2@h"],
             &["diff", "--replica=us=redis://u:hunter2@h", "--bad"],
             &["diff", "--slots", "redis://u:hunter2@h"],
             &["diff", "--format", "redis://u:hunter2@h"],

@@ -28,7 +28,7 @@ pub enum SelectionError {
     },
     /// No keyspace is left to work on.
     #[error("the selection matches no keyspace: {0}")]
-    NoKeyspace(String),
+    NoKeyspace(&'static str),
     /// A range without keys.
     #[error("the range from `{from}` to `{to}` is empty, --from must come before --to by bytes")]
     EmptyRange {
@@ -115,28 +115,26 @@ fn keyspaces_of(
         });
     }
     let named = |k: &&Keyspace| args.keyspace.is_empty() || args.keyspace.contains(&k.name.0);
-    let steps: [(&str, &dyn Fn(&Keyspace) -> bool); 3] = [
-        ("those that are left say skip: true", &|k| !k.skip),
-        // A keyspace of the replicas' default database names none: see `Config::keyspaces`.
-        ("none has this database, check --db", &|k| {
-            selection.db.is_none() || k.db.is_none()
-        }),
-        (
-            "no key that is selected can belong to one, check --match, --key, --from and --to",
-            &|k| may_own(k, selection, keyspaces),
-        ),
-    ];
     let mut left: Vec<&Keyspace> = keyspaces.iter().filter(named).collect();
-    for (why, admits) in steps {
-        left.retain(|keyspace| admits(keyspace));
-        if left.is_empty() {
-            return Err(SelectionError::NoKeyspace(why.into()));
-        }
-    }
+    left.retain(|keyspace| !keyspace.skip);
+    refuse_none(&left, "those that are left say skip: true")?;
+    // A keyspace of the replicas' default database names none: see `Config::keyspaces`.
+    left.retain(|keyspace| selection.db.is_none() || keyspace.db.is_none());
+    refuse_none(&left, "none has this database, check --db")?;
+    left.retain(|keyspace| may_own(keyspace, selection, keyspaces));
+    let why = "no key that is selected can belong to one, check --match, --key, --from and --to";
+    refuse_none(&left, why)?;
     Ok(left
         .into_iter()
         .map(|keyspace| keyspace.name.clone())
         .collect())
+}
+
+fn refuse_none(left: &[&Keyspace], why: &'static str) -> Result<(), SelectionError> {
+    match left {
+        [] => Err(SelectionError::NoKeyspace(why)),
+        _ => Ok(()),
+    }
 }
 
 /// Whether the keyspace can own a selected key. Exact for named keys; for patterns and ranges it compares how they

@@ -160,6 +160,8 @@ fn set_once(
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU64;
+
     use clap::Parser;
 
     use super::*;
@@ -211,8 +213,6 @@ mod tests {
         );
     }
 
-    use std::num::NonZeroU64;
-
     #[test]
     fn every_complaint_about_options_says_what_to_do() {
         let table = [
@@ -226,7 +226,7 @@ mod tests {
             ),
             (
                 "diff --replica us=redis://a",
-                "command line: --replica: 1 replicas, there must be 2 to 64, name every copy of the data",
+                "command line: --replica: 1 named, there must be 2 to 64, name every copy of the data",
             ),
             (
                 "diff --replica us=redis://a --replica us=redis://b",
@@ -261,7 +261,7 @@ mod tests {
             ),
             (
                 "diff --replica us=redis://a --replica eu=redis://b --password-env uz=P",
-                "--password-env uz: there is no --replica `uz`, did you mean `us`?",
+                "--password-env uz: there is no --replica `uz`, the known ones are us, eu",
             ),
             (
                 "diff --replica us=redis://a --replica eu=redis://b --password-env us=P --password-env us=Q",

@@ -16,6 +16,14 @@ pub(super) fn keyspaces(
     replicas: &[ReplicaConfig],
     replicates: bool,
 ) -> Result<Keyspaces, Contradiction> {
+    if raw.is_empty() {
+        // The keyspace that owns every key goes through the same checks.
+        let everything = RawKeyspace {
+            name: "default".into(),
+            ..RawKeyspace::default()
+        };
+        return self::keyspaces(&[everything], replicas, replicates);
+    }
     let path = YamlPath::of("keyspaces");
     if let Some((index, name)) = first_twin(raw.iter().map(|raw| raw.name.as_str())) {
         let at = path.item(index).key("name");

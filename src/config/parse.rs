@@ -129,7 +129,7 @@ fn wrong_type(message: &str) -> Option<String> {
         _ => found,
     };
     let expected = match expected {
-        "a string" => "a text (numbers and true or false in quotes)",
+        "a string" => "a text",
         "a sequence" => "a list",
         "a boolean" => "true or false",
         "u32" | "u64" | "usize" => "a whole number, 0 or more",
@@ -174,16 +174,18 @@ fn unquoted_star(line: &str) -> bool {
         .any(|value| value.trim_start().starts_with('*'))
 }
 
-/// The text with whatever stands between `://` and `@` replaced, also where it is no URL.
+/// The text with whatever stands between `://` and the last `@` of its line replaced, also where it is no URL: rather
+/// too much than a password with a space in it.
 pub(crate) fn redact(text: &str) -> String {
-    let Some((before, after)) = text.split_once("://") else {
-        return text.to_owned();
-    };
-    let word_end = after.find(char::is_whitespace).unwrap_or(after.len());
-    let (word, rest) = after.split_at(word_end);
-    let word = match word.rsplit_once('@') {
-        Some((_, host)) => format!("***@{host}"),
-        None => word.to_owned(),
-    };
-    format!("{before}://{word}{}", redact(rest))
+    text.split_inclusive('\n').map(redact_line).collect()
+}
+
+fn redact_line(line: &str) -> String {
+    let hidden = line
+        .split_once("://")
+        .and_then(|(before, after)| Some((before, after.rsplit_once('@')?.1)));
+    match hidden {
+        Some((before, after)) => format!("{before}://***@{after}"),
+        None => line.to_owned(),
+    }
 }

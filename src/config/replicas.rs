@@ -130,7 +130,7 @@ pub(super) fn replicas(
 ) -> Result<Vec<ReplicaConfig>, Contradiction> {
     let path = YamlPath::of("replicas");
     if !(2..=MAX_REPLICAS).contains(&raw.len()) {
-        let what = format!("{} replicas, there must be 2 to {MAX_REPLICAS}", raw.len());
+        let what = format!("{} named, there must be 2 to {MAX_REPLICAS}", raw.len());
         return Err(Contradiction::new(
             path,
             what,

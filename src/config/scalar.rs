@@ -19,7 +19,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
             "the duration `{text}` is negative, write one like 1s or 0s"
         ));
     }
-    if text.bytes().all(|byte| byte.is_ascii_digit()) && text.trim_matches('0') != "" {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.trim_matches('0').is_empty() {
         return Err(format!(
             "the duration `{text}` has no unit, write `{text}s` for seconds"
         ));
@@ -57,52 +57,69 @@ pub(super) struct YamlNumber(pub(super) f64);
 
 impl<'de> Deserialize<'de> for YamlDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = deserializer.deserialize_any(Text("a duration like 500ms, 1s or 7d"))?;
-        duration(&text).map(Self).map_err(D::Error::custom)
+        let scalar = Scalar {
+            expected: "a duration like 500ms, 1s or 7d",
+            read: duration,
+        };
+        deserializer.deserialize_any(scalar).map(Self)
     }
 }
 
 impl<'de> Deserialize<'de> for YamlSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = deserializer.deserialize_any(Text("a size like 512MiB or 1GiB"))?;
-        size(&text).map(Self).map_err(D::Error::custom)
+        let scalar = Scalar {
+            expected: "a size like 512MiB or 1GiB",
+            read: size,
+        };
+        deserializer.deserialize_any(scalar).map(Self)
     }
 }
 
 impl<'de> Deserialize<'de> for YamlNumber {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = deserializer.deserialize_any(Text("a number like 0.5"))?;
-        text.trim()
-            .parse()
-            .map(Self)
-            .map_err(|_| D::Error::custom(format!("`{text}` is not a number, write one like 0.5")))
+        let scalar = Scalar {
+            expected: "a number like 0.5",
+            read: number,
+        };
+        deserializer.deserialize_any(scalar).map(Self)
     }
 }
 
-/// The text of a scalar, whether YAML takes it for a text or a number.
-struct Text(&'static str);
+fn number(text: &str) -> Result<f64, String> {
+    text.trim()
+        .parse()
+        .map_err(|_| format!("`{text}` is not a number, write one like 0.5"))
+}
 
-impl Visitor<'_> for Text {
-    type Value = String;
+/// A scalar read from its text, whether YAML takes it for a text or a number.
+///
+/// SUBTLE: it is read inside the visitor, because the parser marks only errors from there with the scalar's place.
+struct Scalar<T> {
+    expected: &'static str,
+    read: fn(&str) -> Result<T, String>,
+}
+
+impl<T> Visitor<'_> for Scalar<T> {
+    type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
+        f.write_str(self.expected)
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<String, E> {
-        Ok(text.to_owned())
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        (self.read)(text).map_err(E::custom)
     }
 
-    fn visit_u64<E: Error>(self, number: u64) -> Result<String, E> {
-        Ok(number.to_string())
+    fn visit_u64<E: Error>(self, number: u64) -> Result<T, E> {
+        self.visit_str(&number.to_string())
     }
 
-    fn visit_i64<E: Error>(self, number: i64) -> Result<String, E> {
-        Ok(number.to_string())
+    fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
+        self.visit_str(&number.to_string())
     }
 
-    fn visit_f64<E: Error>(self, number: f64) -> Result<String, E> {
-        Ok(number.to_string())
+    fn visit_f64<E: Error>(self, number: f64) -> Result<T, E> {
+        self.visit_str(&number.to_string())
     }
 }
 
