@@ -222,7 +222,7 @@ impl Large<'_> {
     }
 
     fn siblings<'s>(&'s self, holders: &[usize], states: &'s [State]) -> Vec<Sibling<'s>> {
-        let sibling = |(&replica, state)| {
+        let sibling = |(&replica, state): (&usize, &'s State)| {
             let datacenter = &self.shared.run.participants[replica].datacenter;
             Sibling::unknown(ReplicaIndex(replica), datacenter, Some(state))
         };

@@ -1,5 +1,7 @@
 //! A run from beginning to end: read, compare, settle, decide, database by database.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use futures::StreamExt;
 use futures::future::join_all;
 
@@ -90,9 +92,10 @@ impl Database<'_> {
         let run = self.shared.run;
         run.progress.enter(Phase::Scanning);
         self.summary.passes += 1;
-        let reads = self.shared.active().into_iter().map(|index| async move {
+        let shared = self.shared;
+        let reads = shared.active().into_iter().map(|index| async move {
             let replica = &run.participants[index].replica;
-            (index, sweep.read(replica, index, &self.shared.pacers[index], budget).await)
+            (index, sweep.read(replica, index, &shared.pacers[index], budget).await)
         });
         let results = tokio::select! {
             results = join_all(reads) => results,
@@ -202,8 +205,8 @@ impl Database<'_> {
         let mut diff = Diff::new(&sides, run.scope.positions());
         let mut expiring = 0;
         let candidates = Candidates { shared: self.shared, db: self.db };
-        let Some(first) = candidates.next(&mut diff, accounts, &mut expiring) else {
-            self.summary.expiring += expiring;
+        let Some(first) = candidates.next(&mut diff, accounts, &expiring) else {
+            self.summary.expiring += expiring.into_inner();
             return;
         };
         run.progress.enter(Phase::Settling);
@@ -215,12 +218,12 @@ impl Database<'_> {
             let mut batch = Vec::with_capacity(BATCH_KEYS);
             batch.extend(waiting.take());
             while batch.len() < BATCH_KEYS && !run.stop.is_cancelled() && !shared.is_exhausted() {
-                match candidates.next(&mut diff, accounts, &mut expiring) {
+                match candidates.next(&mut diff, accounts, &expiring) {
                     Some(candidate) => batch.push(candidate),
                     None => break,
                 }
             }
-            run.progress.candidates.fetch_add(batch.len() as u64, std::sync::atomic::Ordering::Relaxed);
+            run.progress.candidates.fetch_add(batch.len() as u64, Ordering::Relaxed);
             (!batch.is_empty()).then_some(batch)
         });
         let deciding = futures::stream::iter(batches).map(|batch| decide(shared, batch)).buffered(BATCHES);
@@ -235,7 +238,7 @@ impl Database<'_> {
                 None => break,
             }
         }
-        self.summary.expiring += expiring;
+        self.summary.expiring += expiring.load(Ordering::Relaxed);
     }
 }
 
@@ -249,7 +252,7 @@ fn take_report(summary: &mut Summary, listener: &mut dyn Listener, run: &Run, re
     summary.in_flight += report.in_flight;
     summary.expiring += report.expiring;
     let decided = report.findings.len() as u64 + report.in_flight + report.expiring;
-    run.progress.decided.fetch_add(decided, std::sync::atomic::Ordering::Relaxed);
+    run.progress.decided.fetch_add(decided, Ordering::Relaxed);
     for finding in report.findings {
         summary.count(&finding);
         listener.finding(&finding);
@@ -269,7 +272,7 @@ impl<'a> Candidates<'a> {
         &self,
         diff: &mut Diff<'_>,
         accounts: &[Account],
-        expiring: &mut u64,
+        expiring: &AtomicU64,
     ) -> Option<Candidate<'a>> {
         loop {
             let difference = diff.next()?;
@@ -283,7 +286,7 @@ impl<'a> Candidates<'a> {
         &self,
         found: &Difference<'_>,
         accounts: &[Account],
-        expiring: &mut u64,
+        expiring: &AtomicU64,
     ) -> Option<Candidate<'a>> {
         let run = self.shared.run;
         let keyspace = run.scope.owner(self.db, found.key)?;
@@ -294,7 +297,7 @@ impl<'a> Candidates<'a> {
         }
         difference(&looks, &keyspace.policy.expiry)?;
         if is_expiring(&looks, self.shared.now(), &keyspace.policy.expiry) {
-            *expiring += 1;
+            expiring.fetch_add(1, Ordering::Relaxed);
             return None;
         }
         let mut all = vec![None; run.participants.len()];

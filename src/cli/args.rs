@@ -1,0 +1,500 @@
+//! The commands and options, as clap reads them.
+//!
+//! URLs may hold passwords: they are taken as they come and parsed later, and what clap says about a mistyped
+//! command line goes through [`Refusal`], which takes passwords out.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config;
+use crate::model::{Key, Kind, SlotRange, unescape};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    in sync, or repaired and verified (keys in flight count as in sync)
+  1    divergence found, or left after a repair
+  2    trouble: usage, configuration, fewer than two replicas reached
+  3    partial: a replica or a part of the keys did not take part
+  4    stopped by a guard, a window or a lock
+  130  interrupted
+
+Passwords:
+  A password in a URL can be seen by everybody on the machine (ps) and stays in the shell's
+  history. Put it into a file or an environment variable: password_file and password_env in the
+  configuration, --password-file and --password-env beside --replica.";
+
+const DIFF_EXAMPLES: &str = "\
+Examples:
+  reknit diff -c reknit.yaml
+  reknit diff --replica us=redis://10.0.0.1:6379 --replica eu=redis://10.1.0.1:6379
+  reknit diff -c reknit.yaml --keyspace hits --type hash --type zset
+  reknit diff -c reknit.yaml --match 'user:*' --format ndjson > differing.ndjson
+  redis-cli --scan --pattern 'cart:*' | reknit diff -c reknit.yaml --keys-from -
+
+Nothing is written. Exits 0 in sync, 1 if keys differ, 2 on trouble, 3 if a replica was missed.";
+
+const REPAIR_EXAMPLES: &str = "\
+Examples:
+  reknit repair -c reknit.yaml --dry-run            # what would be written
+  reknit repair -c reknit.yaml --limit 10           # a canary: the first ten divergences
+  reknit repair -c reknit.yaml --slots 0-8191       # one half, then the other
+  reknit repair -c reknit.yaml --key 'bin\\x00\\xff'  # one key, escaped as redis-cli shows it
+  reknit repair --replica us=redis://10.0.0.1 --replica eu=redis://10.1.0.1 \\
+      --prefer us,greatest --rule string=counter-max
+
+Exits 0 repaired and verified, 1 if divergence is left, 2 on trouble, 3 if a replica was missed,
+4 if a guard stopped it.";
+
+const REPLICA_HELP: &str = "A replica; twice or more, in order of preference: \
+    us=redis://[user@]host[:port][/db] or us=unix:///path";
+
+/// Finds the keys on which Redis replicas differ, and repairs them.
+///
+/// reknit compares two or more complete copies of the same data, works out with merge rules what each differing key
+/// should be, and writes that back with conditional writes: no client write is ever overwritten unseen.
+#[derive(Debug, Parser)]
+#[command(name = "reknit", version, after_long_help = EXIT_CODES, propagate_version = true)]
+#[command(max_term_width = 100, arg_required_else_help = true)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct GlobalArgs {
+    /// Print no progress and no log but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Log more (twice: everything)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Colours: auto means on a terminal, unless NO_COLOR is set
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = ColorWhen::Auto)]
+    pub color: ColorWhen,
+}
+
+/// When output is coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ColorWhen {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl ColorWhen {
+    /// Whether to colour, given whether the output is a terminal and the value of `NO_COLOR` (no-color.org).
+    pub fn enabled(self, is_terminal: bool, no_color: Option<&OsStr>) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => is_terminal && no_color.is_none_or(OsStr::is_empty),
+        }
+    }
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Compare replicas; write nothing
+    #[command(after_help = DIFF_EXAMPLES)]
+    Diff(DiffArgs),
+    /// Compare replicas, merge, write back, verify
+    #[command(after_help = REPAIR_EXAMPLES)]
+    Repair(RepairArgs),
+    /// Test configuration, connections, permissions and clocks
+    Check(CheckArgs),
+    /// Show one key on every replica, and what a repair would make of it and why
+    Explain(ExplainArgs),
+    /// Remove what reknit left in the replicas
+    Clean(CleanArgs),
+    /// Start three local redis-servers, let them diverge, and repair them
+    Demo(DemoArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+}
+
+/// `reknit diff`
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// Replicas and policy.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// Which keys.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// How fast.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// What is shown.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `reknit repair`
+#[derive(Debug, Args)]
+pub struct RepairArgs {
+    /// Print what would be written; write nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Repair only the first N divergences (a canary)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+    /// Write although the replicas carry markers of another reknit
+    #[arg(long)]
+    pub force_markers: bool,
+    /// Replicas and policy.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// Which keys.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// How fast.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// What is shown.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `reknit check`
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Replicas and policy.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// How fast.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// What is shown.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `reknit explain`
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The key, escaped as redis-cli shows it (\xff, \n, \\)
+    #[arg(value_name = "KEY", value_parser = parse_key)]
+    pub key: Key,
+    /// Replicas and policy.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// What is shown.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `reknit clean`
+#[derive(Debug, Args)]
+pub struct CleanArgs {
+    /// Print what would be removed; remove nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Replicas and policy.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// How fast.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// What is shown.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `reknit demo`
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// How many keys each server is filled with
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(100..=10_000_000))]
+    pub keys: u64,
+    /// Leave the servers running and say how to reach them
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// `reknit completions`
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+/// Replicas and policy: from a file, or ad hoc.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Replicas")]
+pub struct ConnectionArgs {
+    /// The configuration file [env: REKNIT_CONFIG]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "replica")]
+    pub config: Option<PathBuf>,
+    /// A replica; twice or more, in order of preference.
+    #[arg(help = REPLICA_HELP)]
+    #[arg(long, value_name = "NAME=URL", value_parser = Unparsed::take)]
+    pub replica: Vec<Unparsed>,
+    /// The file with the password of a --replica
+    #[arg(long, value_name = "NAME=FILE", requires = "replica", value_parser = Unparsed::take)]
+    pub password_file: Vec<Unparsed>,
+    /// The environment variable with the password of a --replica
+    #[arg(long, value_name = "NAME=VARIABLE", requires = "replica", value_parser = Unparsed::take)]
+    pub password_env: Vec<Unparsed>,
+    /// Who wins between concurrent values: names of --replica, majority, greatest, skip [default: their order]
+    #[arg(long, value_name = "LIST", requires = "replica", value_delimiter = ',')]
+    pub prefer: Vec<String>,
+    /// The merge rule of a type, such as string=counter
+    #[arg(long, value_name = "TYPE=RULE", requires = "replica")]
+    pub rule: Vec<String>,
+    /// The database, on all replicas
+    #[arg(long, value_name = "N")]
+    pub db: Option<u32>,
+}
+
+/// A value that may hold a password: taken as it comes, parsed later, never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Unparsed(pub(super) String);
+
+impl Unparsed {
+    fn take(text: &str) -> Result<Self, std::convert::Infallible> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl std::fmt::Debug for Unparsed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Unparsed(***)")
+    }
+}
+
+/// Which keys; all parts must agree.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Selection")]
+pub struct SelectionArgs {
+    /// Only this keyspace (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub keyspace: Vec<String>,
+    /// Only keys that match, as in KEYS and SCAN
+    #[arg(long = "match", value_name = "GLOB")]
+    pub pattern: Option<String>,
+    /// Only this key, escaped as redis-cli shows it (repeatable)
+    #[arg(long, value_name = "KEY", value_parser = parse_key)]
+    pub key: Vec<Key>,
+    /// Only keys of this file, one escaped key per line; - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub keys_from: Option<PathBuf>,
+    /// Only keys from this one on, by bytes
+    #[arg(long, value_name = "KEY", value_parser = parse_key)]
+    pub from: Option<Key>,
+    /// Only keys before this one, by bytes
+    #[arg(long, value_name = "KEY", value_parser = parse_key)]
+    pub to: Option<Key>,
+    /// Only keys in these cluster slots
+    #[arg(long, value_name = "A-B")]
+    pub slots: Option<SlotRange>,
+    /// Only keys of this type on any replica: string, list, hash, set, zset, stream, module (repeatable)
+    #[arg(long = "type", value_name = "TYPE")]
+    pub kind: Vec<Kind>,
+}
+
+/// How fast and how big; each flag overrides the file.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitArgs {
+    /// Commands on the way to a server at once [default: 10]
+    #[arg(long, value_name = "N", value_parser = super::limits::pipeline)]
+    pub pipeline: Option<std::num::NonZeroUsize>,
+    /// Keys read per second and replica, 0 for unlimited [default: 0]
+    #[arg(long, value_name = "N")]
+    pub keys_per_second: Option<u64>,
+    /// Memory that entries may take; beyond it the work is done in two passes [default: 1GiB]
+    #[arg(long, value_name = "SIZE", value_parser = super::limits::memory)]
+    pub memory: Option<ByteSize>,
+    /// The pause before differing keys are read again [default: 1s]
+    #[arg(long, value_name = "DURATION", value_parser = config::duration)]
+    pub settle: Option<Duration>,
+}
+
+/// What is shown.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// The form of what goes to standard output
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub format: Format,
+    /// How many differing keys the human report shows
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub show: usize,
+}
+
+/// The form of what goes to standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Human,
+    /// One JSON document.
+    Json,
+    /// One JSON document per line, as it becomes known.
+    Ndjson,
+}
+
+fn parse_key(text: &str) -> Result<Key, String> {
+    unescape(text).map(Key::new)
+}
+
+/// What is printed instead of running: help, the version, or what is wrong with the command line.
+#[derive(Debug)]
+pub struct Refusal {
+    /// The text without passwords.
+    pub text: String,
+    /// The same with terminal colours.
+    pub styled: String,
+    /// Whether it was asked for, and goes to standard output with exit code 0; else standard error and 2.
+    pub asked_for: bool,
+}
+
+impl Refusal {
+    /// What clap wants to print; a mistyped command line is repeated in it, help repeats nothing.
+    fn of(error: &clap::Error) -> Self {
+        let rendered = error.render();
+        let asked_for = !error.use_stderr();
+        let show = |text: String| match asked_for {
+            true => text,
+            false => config::redact(&text),
+        };
+        Self {
+            text: show(rendered.to_string()),
+            styled: show(rendered.ansi().to_string()),
+            asked_for,
+        }
+    }
+
+    /// The exit code.
+    pub fn exit_code(&self) -> u8 {
+        if self.asked_for { 0 } else { 2 }
+    }
+}
+
+impl Cli {
+    /// Reads a command line whose first word is the program's name.
+    ///
+    /// # Errors
+    /// What to print instead of running.
+    pub fn read<I, T>(words: I) -> Result<Self, Box<Refusal>>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        Self::try_parse_from(words).map_err(|error| Box::new(Refusal::of(&error)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn read(words: &[&str]) -> Result<Cli, Box<Refusal>> {
+        Cli::read(std::iter::once("reknit").chain(words.iter().copied()))
+    }
+
+    fn refused(words: &[&str]) -> String {
+        let refusal = read(words).unwrap_err();
+        assert_eq!(refusal.exit_code(), 2, "{words:?}");
+        refusal.text
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_and_version_are_asked_for_and_exit_0() {
+        for words in [&["--help"][..], &["--version"], &["diff", "--help"]] {
+            assert_eq!(read(words).unwrap_err().exit_code(), 0, "{words:?}");
+        }
+        assert!(read(&["--help"]).unwrap_err().text.contains("Exit codes:"));
+        let diff = read(&["diff", "-h"]).unwrap_err().text;
+        assert!(diff.contains("redis://[user@]host"), "{diff}");
+    }
+
+    #[test]
+    fn keys_are_unescaped() {
+        let Command::Explain(args) = read(&["explain", r"a\x00\xff"]).unwrap().command else {
+            panic!("explain was asked for");
+        };
+        assert_eq!(args.key.as_bytes(), b"a\x00\xff");
+        assert!(refused(&["explain", r"a\q"]).contains("unreadable escape at byte 1"));
+    }
+
+    #[test]
+    fn a_file_and_ad_hoc_replicas_exclude_each_other() {
+        let text = refused(&["diff", "-c", "f", "--replica", "us=redis://u:hunter2@h"]);
+        assert!(text.contains("cannot be used with"), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+        assert!(refused(&["diff", "--rule", "string=lww"]).contains("--replica"));
+    }
+
+    #[test]
+    fn no_usage_error_repeats_a_password() {
+        for words in [
+            &["diff", "us=redis://u:hunter2@h"][..],
+            &["us=redis://u:hunter2@h"],
+            &["diff", "us=redis://u:hunter2 hunter2@h"],
+            &["diff", "--replica=us=redis://u:hunter2@h", "--bad"],
+            &["diff", "--slots", "redis://u:hunter2@h"],
+            &["diff", "--format", "redis://u:hunter2@h"],
+            &["explain", "k", "--replicas=us=redis://u:hunter2@h"],
+        ] {
+            let text = refused(words);
+            assert!(!text.contains("hunter2"), "{words:?}: {text}");
+        }
+        let cli = read(&["diff", "--replica", "us=redis://u:hunter2@h"]).unwrap();
+        assert!(!format!("{cli:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn colours_follow_the_terminal_and_no_color() {
+        let set = Some(OsStr::new("1"));
+        let table = [
+            (ColorWhen::Auto, true, None, true),
+            (ColorWhen::Auto, true, Some(OsStr::new("")), true),
+            (ColorWhen::Auto, true, set, false),
+            (ColorWhen::Auto, false, None, false),
+            (ColorWhen::Always, false, set, true),
+            (ColorWhen::Never, true, None, false),
+        ];
+        for (when, terminal, no_color, expected) in table {
+            assert_eq!(when.enabled(terminal, no_color), expected, "{when:?}");
+        }
+    }
+
+    #[test]
+    fn limits_out_of_range_are_refused() {
+        let table = [
+            (["--pipeline", "0"], "pipeline 0 is not between 1 and 10000"),
+            (["--memory", "0"], "nothing works in no memory"),
+            (
+                ["--settle", "5"],
+                "the duration `5` has no unit, write `5s` for seconds",
+            ),
+            (["--slots", "9-3"], "slot range `9-3` ends before it starts"),
+            (["--type", "blob"], "`blob` is not a type"),
+        ];
+        for (words, expected) in table {
+            let text = refused(&["diff", words[0], words[1]]);
+            assert!(text.contains(expected), "{words:?}: {text}");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The YAML as it is written: every key of the file, nothing checked yet but the form of single values.
+//!
+//! A key that is absent and one that is empty are the same: the default.
+
+use serde::Deserialize;
+
+use super::scalar::{YamlDuration, YamlNumber, YamlSize};
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "a map with the key `replicas`"
+)]
+pub(super) struct RawConfig {
+    pub(super) replicas: Option<Vec<RawReplica>>,
+    pub(super) keyspaces: Option<Vec<RawKeyspace>>,
+    pub(super) replicates: Option<RawReplicates>,
+    pub(super) limits: Option<RawLimits>,
+    pub(super) guards: Option<RawGuards>,
+    pub(super) agreement: Option<RawAgreement>,
+    pub(super) state: Option<RawState>,
+    pub(super) schedules: Option<Vec<RawSchedule>>,
+    pub(super) http: Option<RawHttp>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a map with `name` and `url`")]
+pub(super) struct RawReplica {
+    pub(super) name: String,
+    pub(super) url: String,
+    pub(super) datacenter: Option<String>,
+    pub(super) username: Option<String>,
+    pub(super) password_file: Option<String>,
+    pub(super) password_env: Option<String>,
+    pub(super) layout: Option<String>,
+    pub(super) connect_timeout: Option<YamlDuration>,
+    pub(super) read_timeout: Option<YamlDuration>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a map with the settings of one keyspace"
+)]
+pub(super) struct RawKeyspace {
+    pub(super) name: String,
+    #[serde(rename = "match")]
+    pub(super) pattern: Option<String>,
+    pub(super) db: Option<u32>,
+    pub(super) rules: Option<RawRules>,
+    pub(super) expiry: Option<RawExpiry>,
+    pub(super) prefer: Option<Vec<String>>,
+    pub(super) on_delete_conflict: Option<String>,
+    pub(super) skip: Option<bool>,
+}
+
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a map from types to rules")]
+pub(super) struct RawRules {
+    pub(super) string: Option<String>,
+    pub(super) hash: Option<String>,
+    pub(super) set: Option<String>,
+    pub(super) zset: Option<String>,
+    pub(super) list: Option<String>,
+    pub(super) stream: Option<String>,
+    pub(super) hyperloglog: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "a map with rule, tolerance and horizon"
+)]
+pub(super) struct RawExpiry {
+    pub(super) rule: Option<String>,
+    pub(super) tolerance: Option<YamlDuration>,
+    pub(super) horizon: Option<YamlDuration>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a map with the key `lag`")]
+pub(super) struct RawReplicates {
+    pub(super) lag: Option<YamlDuration>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a map of limits")]
+pub(super) struct RawLimits {
+    pub(super) keys_per_second: Option<u64>,
+    pub(super) bytes_per_second: Option<YamlSize>,
+    pub(super) intensity: Option<YamlNumber>,
+    pub(super) pipeline: Option<usize>,
+    pub(super) memory: Option<YamlSize>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a map of guards")]
+pub(super) struct RawGuards {
+    pub(super) max_delete_ratio: Option<YamlNumber>,
+    pub(super) max_overwrite_ratio: Option<YamlNumber>,
+    pub(super) settle: Option<YamlDuration>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "a map with elements and history"
+)]
+pub(super) struct RawAgreement {
+    pub(super) elements: Option<u64>,
+    pub(super) history: Option<YamlDuration>,
+}
+
+/// `none`, or a map with `dir`.
+#[derive(Debug)]
+pub(super) enum RawState {
+    Word(String),
+    Map(RawStateMap),
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "`none`, or a map with the key `dir`"
+)]
+pub(super) struct RawStateMap {
+    pub(super) dir: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a map with the settings of one schedule"
+)]
+pub(super) struct RawSchedule {
+    pub(super) name: String,
+    pub(super) cron: Option<String>,
+    pub(super) every: Option<YamlDuration>,
+    pub(super) timezone: Option<String>,
+    pub(super) keyspaces: Option<Vec<String>>,
+    pub(super) window: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "a map with listen and token_file"
+)]
+pub(super) struct RawHttp {
+    pub(super) listen: Option<String>,
+    pub(super) token_file: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for RawState {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(StateVisitor)
+    }
+}
+
+/// Not an untagged enum: that would forget which key is unknown.
+struct StateVisitor;
+
+impl<'de> serde::de::Visitor<'de> for StateVisitor {
+    type Value = RawState;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("`none`, or a map with the key `dir`")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<RawState, E> {
+        Ok(RawState::Word(word.to_owned()))
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<RawState, A::Error> {
+        RawStateMap::deserialize(serde::de::value::MapAccessDeserializer::new(map))
+            .map(RawState::Map)
+    }
+}

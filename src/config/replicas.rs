@@ -1,0 +1,351 @@
+//! The replicas: their names, servers and passwords, checked against each other.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::error::{Contradiction, suggestion};
+use super::raw::RawReplica;
+use super::{ConfigError, RESERVED_NAMES, ReplicaUrl, YamlPath};
+use crate::model::{Address, Credentials, Datacenter, DbIndex, ReplicaName, Secret};
+
+/// How many replicas one configuration may name.
+pub const MAX_REPLICAS: usize = 64;
+
+/// How long a name may be.
+const MAX_NAME_LENGTH: usize = 64;
+
+/// How a replica's data is laid out. A layout with stamps beside the data is still to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Layout {
+    /// Plain Redis: keys and nothing else.
+    #[default]
+    Plain,
+}
+
+/// One replica as configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaConfig {
+    /// Its name.
+    pub name: ReplicaName,
+    /// Where it is; its own name where the configuration does not say.
+    pub datacenter: Datacenter,
+    /// Where its server listens.
+    pub address: Address,
+    /// The database of keyspaces that name none.
+    pub db: DbIndex,
+    /// The ACL user; nothing means the default user.
+    pub username: Option<String>,
+    /// Where the password comes from.
+    pub password: PasswordSource,
+    /// How the data is laid out.
+    pub layout: Layout,
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+    /// How long one answer may take.
+    pub read_timeout: Duration,
+}
+
+/// Where a password comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PasswordSource {
+    /// There is none.
+    None,
+    /// It stood in the URL.
+    Given(Secret),
+    /// A file holds it; one newline at its end does not count.
+    File(PathBuf),
+    /// An environment variable holds it.
+    Env(String),
+}
+
+impl ReplicaConfig {
+    /// How long connecting may take by default.
+    pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+    /// How long one answer may take by default.
+    pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+    /// User and password, the latter read now from its file or variable.
+    ///
+    /// # Errors
+    /// [`ConfigError::Password`] where the file or the variable cannot be read; never with the password.
+    pub fn credentials(&self) -> Result<Credentials, ConfigError> {
+        let password = self.password.read();
+        let password = password.map_err(|(from, why)| ConfigError::Password {
+            replica: self.name.0.clone(),
+            from,
+            why,
+        })?;
+        Ok(Credentials {
+            username: self.username.clone(),
+            password,
+        })
+    }
+}
+
+impl PasswordSource {
+    /// The password, or where it was looked for and why it is not there.
+    fn read(&self) -> Result<Option<Secret>, (String, String)> {
+        match self {
+            Self::None => Ok(None),
+            Self::Given(secret) => Ok(Some(secret.clone())),
+            Self::File(path) => read_file(path).map(Some).map_err(|why| {
+                let from = format!("the file {}", path.display());
+                (from, why)
+            }),
+            Self::Env(name) => read_variable(name).map(Some).map_err(|why| {
+                let from = format!("the environment variable {name}");
+                (from, why)
+            }),
+        }
+    }
+}
+
+fn read_file(path: &Path) -> Result<Secret, String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("{error}, check password_file and its permissions"))?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    match text {
+        "" => Err("it is empty, write the password into it".into()),
+        _ => Ok(Secret::new(text)),
+    }
+}
+
+fn read_variable(name: &str) -> Result<Secret, String> {
+    match std::env::var(name) {
+        Ok(text) if text.is_empty() => Err("it is empty, set it to the password".into()),
+        Ok(text) => Ok(Secret::new(text)),
+        Err(std::env::VarError::NotPresent) => Err("it is not set, set it to the password".into()),
+        Err(std::env::VarError::NotUnicode(_)) => Err("it is not utf-8".into()),
+    }
+}
+
+/// Reads the replicas and checks them against each other.
+pub(super) fn replicas(
+    raw: &[RawReplica],
+    base_dir: &Path,
+    db: Option<DbIndex>,
+) -> Result<Vec<ReplicaConfig>, Contradiction> {
+    let path = YamlPath::of("replicas");
+    if !(2..=MAX_REPLICAS).contains(&raw.len()) {
+        let what = format!("{} named, there must be 2 to {MAX_REPLICAS}", raw.len());
+        return Err(Contradiction::new(
+            path,
+            what,
+            "name every copy of the data",
+        ));
+    }
+    let mut replicas: Vec<ReplicaConfig> = Vec::with_capacity(raw.len());
+    for (index, raw) in raw.iter().enumerate() {
+        let at = path.item(index);
+        let mut replica = replica(raw, &at, base_dir)?;
+        replica.db = db.unwrap_or(replica.db);
+        refuse_twins(&replicas, &replica, &at)?;
+        replicas.push(replica);
+    }
+    Ok(replicas)
+}
+
+fn refuse_twins(
+    before: &[ReplicaConfig],
+    replica: &ReplicaConfig,
+    at: &YamlPath,
+) -> Result<(), Contradiction> {
+    if before.iter().any(|other| other.name == replica.name) {
+        let what = format!("two replicas are named `{}`", replica.name);
+        return Err(Contradiction::new(
+            at.key("name"),
+            what,
+            "give each its own name",
+        ));
+    }
+    let same = |other: &&ReplicaConfig| other.address == replica.address && other.db == replica.db;
+    match before.iter().find(same) {
+        None => Ok(()),
+        Some(other) => Err(Contradiction::new(
+            at.key("url"),
+            format!("the same server and database as replica `{}`", other.name),
+            "name two different copies of the data",
+        )),
+    }
+}
+
+fn replica(
+    raw: &RawReplica,
+    at: &YamlPath,
+    base_dir: &Path,
+) -> Result<ReplicaConfig, Contradiction> {
+    check_name(&raw.name, at.key("name"))?;
+    let datacenter = raw.datacenter.as_ref().unwrap_or(&raw.name);
+    let datacenter_at = match raw.datacenter {
+        Some(_) => at.key("datacenter"),
+        None => at.key("name"),
+    };
+    check_datacenter(datacenter, datacenter_at)?;
+    let url = ReplicaUrl::parse(&raw.url).map_err(|error| Contradiction {
+        path: at.key("url"),
+        what: error.to_string(),
+        advice: None,
+    })?;
+    let (username, password) = identity(raw, &url, at, base_dir)?;
+    Ok(ReplicaConfig {
+        name: ReplicaName(raw.name.clone()),
+        datacenter: Datacenter(datacenter.clone()),
+        address: url.address,
+        db: url.db.unwrap_or(DbIndex(0)),
+        username,
+        password,
+        layout: layout(&raw.layout, at.key("layout"))?,
+        connect_timeout: timeout(
+            raw.connect_timeout.map(|found| found.0),
+            ReplicaConfig::CONNECT_TIMEOUT,
+            at.key("connect_timeout"),
+        )?,
+        read_timeout: timeout(
+            raw.read_timeout.map(|found| found.0),
+            ReplicaConfig::READ_TIMEOUT,
+            at.key("read_timeout"),
+        )?,
+    })
+}
+
+/// Who reknit is on the server: each part from one place only.
+fn identity(
+    raw: &RawReplica,
+    url: &ReplicaUrl,
+    at: &YamlPath,
+    base_dir: &Path,
+) -> Result<(Option<String>, PasswordSource), Contradiction> {
+    let username = match (&raw.username, &url.username) {
+        (Some(_), Some(_)) => {
+            return Err(Contradiction::new(
+                at.key("username"),
+                "the url names a user too",
+                "keep one of them",
+            ));
+        }
+        (Some(name), None) | (None, Some(name)) => Some(name.clone()),
+        (None, None) => None,
+    };
+    let password = password_source(raw, url, at, base_dir)?;
+    if let (Some(name), PasswordSource::None) = (&username, &password) {
+        return Err(Contradiction::new(
+            at.clone(),
+            format!("the user `{name}` has no password"),
+            "add password_file or password_env (any text will do for a user with nopass)",
+        ));
+    }
+    Ok((username, password))
+}
+
+fn password_source(
+    raw: &RawReplica,
+    url: &ReplicaUrl,
+    at: &YamlPath,
+    base_dir: &Path,
+) -> Result<PasswordSource, Contradiction> {
+    match (&raw.password_file, &raw.password_env, &url.password) {
+        (None, None, None) => Ok(PasswordSource::None),
+        (None, None, Some(secret)) => Ok(PasswordSource::Given(secret.clone())),
+        (Some(file), None, None) if file.is_empty() => Err(Contradiction::new(
+            at.key("password_file"),
+            "the file name is empty",
+            "name the file",
+        )),
+        (Some(file), None, None) => Ok(PasswordSource::File(base_dir.join(file))),
+        (None, Some(name), None) if !is_variable(name) => Err(Contradiction::new(
+            at.key("password_env"),
+            "this is not the name of an environment variable",
+            "write letters, digits and _ only, not the password itself",
+        )),
+        (None, Some(name), None) => Ok(PasswordSource::Env(name.clone())),
+        (Some(_), Some(_), _) => Err(Contradiction::new(
+            at.key("password_env"),
+            "there is a password_file too",
+            "keep one of them",
+        )),
+        (Some(_), None, Some(_)) => Err(Contradiction::new(
+            at.key("password_file"),
+            "the url has a password too",
+            "remove the one in the url",
+        )),
+        (None, Some(_), Some(_)) => Err(Contradiction::new(
+            at.key("password_env"),
+            "the url has a password too",
+            "remove the one in the url",
+        )),
+    }
+}
+
+fn is_variable(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    !name.is_empty() && name.bytes().all(allowed) && !name.as_bytes()[0].is_ascii_digit()
+}
+
+fn layout(raw: &Option<String>, at: YamlPath) -> Result<Layout, Contradiction> {
+    match raw.as_deref() {
+        None | Some("plain") => Ok(Layout::Plain),
+        Some("dynomite") => Err(Contradiction::new(
+            at,
+            "layout `dynomite` is not supported in this version",
+            "use `plain`, which leaves dynomite's recorded stamps out",
+        )),
+        Some(other) => {
+            let what = format!("unknown value `{other}`");
+            Err(Contradiction::new(
+                at,
+                what,
+                suggestion(other, &["plain", "dynomite"]),
+            ))
+        }
+    }
+}
+
+fn timeout(
+    raw: Option<Duration>,
+    default: Duration,
+    at: YamlPath,
+) -> Result<Duration, Contradiction> {
+    match raw {
+        Some(Duration::ZERO) => Err(Contradiction::new(
+            at,
+            "a time-out of 0 leaves no time",
+            "write one like 5s",
+        )),
+        Some(found) => Ok(found),
+        None => Ok(default),
+    }
+}
+
+/// Names of replicas, datacenters, keyspaces and schedules go into metrics and file names.
+pub(super) fn check_name(name: &str, at: YamlPath) -> Result<(), Contradiction> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if name.is_empty() || name.len() > MAX_NAME_LENGTH || !name.bytes().all(allowed) {
+        return Err(Contradiction::new(
+            at,
+            "this is not a name",
+            format!("write 1 to {MAX_NAME_LENGTH} letters, digits, `.`, `_` or `-`"),
+        ));
+    }
+    Ok(())
+}
+
+fn check_datacenter(name: &str, at: YamlPath) -> Result<(), Contradiction> {
+    check_name(name, at.clone())?;
+    if RESERVED_NAMES.contains(&name) {
+        return Err(Contradiction::new(
+            at,
+            format!("a datacenter cannot be named `{name}`"),
+            "the word has its own meaning in `prefer`",
+        ));
+    }
+    Ok(())
+}
+
+/// The first name that stands there twice, by its index.
+pub(super) fn first_twin<'a>(names: impl Iterator<Item = &'a str>) -> Option<(usize, &'a str)> {
+    let mut seen = BTreeSet::new();
+    names.enumerate().find(|(_, name)| !seen.insert(*name))
+}
