@@ -12,7 +12,9 @@ use super::finding::Detail;
 pub(crate) fn details(siblings: &[Option<&State>]) -> Vec<Detail> {
     let mut found = Vec::new();
     let present: Vec<&State> = siblings.iter().flatten().copied().collect();
-    let same_kind = present.windows(2).all(|pair| pair[0].value.kind() == pair[1].value.kind());
+    let same_kind = present
+        .windows(2)
+        .all(|pair| pair[0].value.kind() == pair[1].value.kind());
     if let (Some(first), true) = (present.first(), same_kind) {
         match &first.value {
             Value::String(_) | Value::Module(_) => whole(siblings, &mut found),
@@ -24,8 +26,15 @@ pub(crate) fn details(siblings: &[Option<&State>]) -> Vec<Detail> {
         }
     }
     if present.len() == siblings.len() && !all_equal(present.iter().map(|state| state.expiry)) {
-        let values = siblings.iter().map(|state| state.map(|state| text(expiry_text(state.expiry)))).collect();
-        found.push(Detail { what: "expiry", name: None, values });
+        let values = siblings
+            .iter()
+            .map(|state| state.map(|state| text(expiry_text(state.expiry))))
+            .collect();
+        found.push(Detail {
+            what: "expiry",
+            name: None,
+            values,
+        });
     }
     found
 }
@@ -55,7 +64,11 @@ fn push_if_different(
 ) {
     if found.len() < Detail::SHOWN && !all_equal(values.iter()) {
         let values = values.iter().map(|value| value.as_ref().map(cut)).collect();
-        found.push(Detail { what, name: name.as_ref().map(cut), values });
+        found.push(Detail {
+            what,
+            name: name.as_ref().map(cut),
+            values,
+        });
     }
 }
 
@@ -90,25 +103,30 @@ type Elements = Vec<(Bytes, Bytes)>;
 
 fn field_of(value: &Value) -> Elements {
     match value {
-        Value::Hash(fields) => {
-            fields.iter().map(|(name, field)| (name.clone(), field.value.clone())).collect()
-        }
+        Value::Hash(fields) => fields
+            .iter()
+            .map(|(name, field)| (name.clone(), field.value.clone()))
+            .collect(),
         _ => Vec::new(),
     }
 }
 
 fn member_of(value: &Value) -> Elements {
     match value {
-        Value::Set(members) => members.iter().map(|member| (member.clone(), text("present".into()))).collect(),
+        Value::Set(members) => members
+            .iter()
+            .map(|member| (member.clone(), text("present".into())))
+            .collect(),
         _ => Vec::new(),
     }
 }
 
 fn score_of(value: &Value) -> Elements {
     match value {
-        Value::SortedSet(members) => {
-            members.iter().map(|(member, score)| (member.clone(), text(score.to_text()))).collect()
-        }
+        Value::SortedSet(members) => members
+            .iter()
+            .map(|(member, score)| (member.clone(), text(score.to_text())))
+            .collect(),
         _ => Vec::new(),
     }
 }
@@ -117,10 +135,17 @@ fn entry_of(value: &Value) -> Elements {
     match value {
         Value::Stream(stream) => {
             let shown = |fields: &Vec<(Bytes, Bytes)>| {
-                let parts: Vec<&[u8]> = fields.iter().flat_map(|(name, value)| [&name[..], &value[..]]).collect();
+                let parts: Vec<&[u8]> = fields
+                    .iter()
+                    .flat_map(|(name, value)| [&name[..], &value[..]])
+                    .collect();
                 Bytes::from(parts.join(&b' '))
             };
-            stream.entries.iter().map(|(id, fields)| (text(id.to_string()), shown(fields))).collect()
+            stream
+                .entries
+                .iter()
+                .map(|(id, fields)| (text(id.to_string()), shown(fields)))
+                .collect()
         }
         _ => Vec::new(),
     }
@@ -135,12 +160,21 @@ fn named(
 ) {
     let sides: Vec<Elements> = siblings
         .iter()
-        .map(|state| state.map(|state| elements_of(&state.value)).unwrap_or_default())
+        .map(|state| {
+            state
+                .map(|state| elements_of(&state.value))
+                .unwrap_or_default()
+        })
         .collect();
     let mut heads = vec![0; sides.len()];
     while found.len() < Detail::SHOWN {
         let next = |side: &Elements, head: usize| side.get(head).map(|(name, _)| name.clone());
-        let Some(name) = sides.iter().zip(&heads).filter_map(|(side, &head)| next(side, head)).min() else {
+        let Some(name) = sides
+            .iter()
+            .zip(&heads)
+            .filter_map(|(side, &head)| next(side, head))
+            .min()
+        else {
             return;
         };
         let mut values = Vec::with_capacity(sides.len());
@@ -184,15 +218,23 @@ mod tests {
     use crate::model::{Field, Millis};
 
     fn hash(pairs: &[(&'static str, &'static str)]) -> State {
-        let fields = pairs.iter().map(|(name, value)| (Bytes::from(*name), Field::lasting(*value)));
+        let fields = pairs
+            .iter()
+            .map(|(name, value)| (Bytes::from(*name), Field::lasting(*value)));
         State::lasting(Value::Hash(fields.collect::<BTreeMap<_, _>>()))
     }
 
     #[test]
     fn only_differing_fields_are_shown() {
-        let (a, b) = (hash(&[("x", "1"), ("y", "2")]), hash(&[("x", "1"), ("y", "3"), ("z", "4")]));
+        let (a, b) = (
+            hash(&[("x", "1"), ("y", "2")]),
+            hash(&[("x", "1"), ("y", "3"), ("z", "4")]),
+        );
         let found = details(&[Some(&a), Some(&b)]);
-        let names: Vec<_> = found.iter().map(|detail| detail.name.clone().unwrap()).collect();
+        let names: Vec<_> = found
+            .iter()
+            .map(|detail| detail.name.clone().unwrap())
+            .collect();
         assert_eq!(names, ["y", "z"]);
         assert_eq!(found[1].values, [None, Some(Bytes::from("4"))]);
     }
@@ -200,22 +242,33 @@ mod tests {
     #[test]
     fn expiries_are_shown_where_all_hold_the_key() {
         let a = hash(&[("x", "1")]);
-        let b = State { expiry: Expiry::At(Millis(5)), ..a.clone() };
+        let b = State {
+            expiry: Expiry::At(Millis(5)),
+            ..a.clone()
+        };
         let found = details(&[Some(&a), Some(&b)]);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].what, "expiry");
-        assert!(details(&[Some(&a), None]).iter().all(|detail| detail.what != "expiry"));
+        assert!(
+            details(&[Some(&a), None])
+                .iter()
+                .all(|detail| detail.what != "expiry")
+        );
     }
 
     #[test]
     fn much_is_cut_to_a_bound() {
         let long = "v".repeat(1000);
         let fields = |value: &str| -> State {
-            let fields = (0..100).map(|n| (Bytes::from(n.to_string()), Field::lasting(value.to_owned())));
+            let fields =
+                (0..100).map(|n| (Bytes::from(n.to_string()), Field::lasting(value.to_owned())));
             State::lasting(Value::Hash(fields.collect()))
         };
         let found = details(&[Some(&fields(&long)), Some(&fields("w"))]);
         assert_eq!(found.len(), Detail::SHOWN);
-        assert_eq!(found[0].values[0].as_ref().unwrap().len(), Detail::SHOWN_BYTES);
+        assert_eq!(
+            found[0].values[0].as_ref().unwrap().len(),
+            Detail::SHOWN_BYTES
+        );
     }
 }

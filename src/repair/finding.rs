@@ -78,7 +78,11 @@ impl Verdict {
             Self::Refused(replica, words) | Self::Unreadable(replica, words) => {
                 Some(format!("{replica}: {words}"))
             }
-            Self::Diverged | Self::Planned | Self::Repaired | Self::Superseded | Self::OverLimit => None,
+            Self::Diverged
+            | Self::Planned
+            | Self::Repaired
+            | Self::Superseded
+            | Self::OverLimit => None,
         }
     }
 }
@@ -152,6 +156,9 @@ pub struct Finding {
 impl Finding {
     /// The type under which the key is counted: the first replica's that has it.
     pub fn kind(&self) -> Option<Kind> {
-        self.holdings.iter().flatten().find_map(|holding| holding.kind)
+        self.holdings
+            .iter()
+            .flatten()
+            .find_map(|holding| holding.kind)
     }
 }

@@ -12,10 +12,12 @@ use bytes::Bytes;
 use crate::crdt::{MergeInput, Outcome, Sibling, Target, merge};
 use crate::merkle::{Diff, Entries, EntryDigester, SealedEntries, Side, Tree};
 use crate::model::{
-    Digester, EntryRef, Expect, Expiry, ExpiryRule, Key, Kind, ListRule, Op, Policy, PositionRange, ReplicaIndex,
-    State, StringRule, Value, Write,
+    Digester, EntryRef, Expect, Expiry, ExpiryRule, Key, Kind, ListRule, Op, Policy, PositionRange,
+    ReplicaIndex, State, StringRule, Value, Write,
 };
-use crate::store::{EntrySink, Observed, PAGE_BYTES, PAGE_ELEMENTS, Piece, PieceCursor, StoreError, WriteOutcome};
+use crate::store::{
+    EntrySink, Observed, PAGE_BYTES, PAGE_ELEMENTS, Piece, PieceCursor, StoreError, WriteOutcome,
+};
 
 use super::details::details;
 use super::finding::{Change, Detail, Finding, Verdict};
@@ -58,8 +60,17 @@ pub(crate) async fn repair(
     finding: &mut Finding,
     digester: &mut Digester,
 ) -> Ended {
-    let large = Large { shared, candidate, observed };
-    let kinds: BTreeSet<Kind> = candidate.looks.iter().flatten().filter_map(Look::kind).collect();
+    let large = Large {
+        shared,
+        candidate,
+        observed,
+    };
+    let kinds: BTreeSet<Kind> = candidate
+        .looks
+        .iter()
+        .flatten()
+        .filter_map(Look::kind)
+        .collect();
     let joined = kinds.len() == 1 && kinds.iter().all(|kind| is_joined(*kind));
     let result = match kinds.first() {
         Some(&kind) if joined => large.join(kind, finding, digester).await,
@@ -93,31 +104,46 @@ impl Large<'_> {
     /// The replicas that hold the key, by index.
     fn holders(&self) -> Vec<usize> {
         let looks = self.candidate.looks.iter().enumerate();
-        looks.filter(|(_, look)| look.is_some_and(|look| look.kind().is_some())).map(|(index, _)| index).collect()
+        looks
+            .filter(|(_, look)| look.is_some_and(|look| look.kind().is_some()))
+            .map(|(index, _)| index)
+            .collect()
     }
 
     /// The replicas that take part and lack the key, by index.
     fn lacking(&self) -> Vec<usize> {
         let looks = self.candidate.looks.iter().enumerate();
-        looks.filter(|(_, look)| **look == Some(Look::Absent)).map(|(index, _)| index).collect()
+        looks
+            .filter(|(_, look)| **look == Some(Look::Absent))
+            .map(|(index, _)| index)
+            .collect()
     }
 
     /// Joins collections of one kind, element by element; then copies to those who lack the key.
-    async fn join(&self, kind: Kind, finding: &mut Finding, digester: &mut Digester) -> Result<(), Stopped> {
+    async fn join(
+        &self,
+        kind: Kind,
+        finding: &mut Finding,
+        digester: &mut Digester,
+    ) -> Result<(), Stopped> {
         let holders = self.holders();
         finding.rule = Some(self.policy().rules.name_for(kind));
         let names = self.differing_elements(kind, &holders).await?;
         let mut first = true;
         for chunk in names.chunks(ELEMENTS_AT_A_TIME) {
-            self.join_elements(kind, &holders, chunk, finding, digester).await?;
+            self.join_elements(kind, &holders, chunk, finding, digester)
+                .await?;
             first = false;
-            if self.shared.run.settings.mode != Mode::Repair && finding.details.len() >= Detail::SHOWN {
+            if self.shared.run.settings.mode != Mode::Repair
+                && finding.details.len() >= Detail::SHOWN
+            {
                 break;
             }
             self.check_stop()?;
         }
         if first {
-            self.join_elements(kind, &holders, &[], finding, digester).await?;
+            self.join_elements(kind, &holders, &[], finding, digester)
+                .await?;
         }
         for replica in self.lacking() {
             note_change(self, finding, replica, "put a copy of the large value");
@@ -129,7 +155,11 @@ impl Large<'_> {
     }
 
     /// The names of the elements on which the holders differ, in the order of their positions.
-    async fn differing_elements(&self, kind: Kind, holders: &[usize]) -> Result<Vec<Bytes>, Stopped> {
+    async fn differing_elements(
+        &self,
+        kind: Kind,
+        holders: &[usize],
+    ) -> Result<Vec<Bytes>, Stopped> {
         if holders.len() < 2 {
             return Ok(Vec::new());
         }
@@ -138,20 +168,35 @@ impl Large<'_> {
             let mut listing = Listing::default();
             let db = self.candidate.keyspace.db;
             let source = &self.shared.run.participants[replica].replica;
-            let listed = source.elements(db, &self.candidate.key, kind, &self.shared.run.digest_key, &mut listing);
+            let listed = source.elements(
+                db,
+                &self.candidate.key,
+                kind,
+                &self.shared.run.digest_key,
+                &mut listing,
+            );
             if self.reached(replica, listed.await)?.is_none() {
                 return Err(Stopped::Again);
             }
             let number = sides.len() as u32;
-            let digester = EntryDigester::new(self.shared.run.digest_key.clone(), ExpiryRule::Ignore, number);
+            let digester = EntryDigester::new(
+                self.shared.run.digest_key.clone(),
+                ExpiryRule::Ignore,
+                number,
+            );
             let sealed = listing.entries.seal();
             let tree = Tree::build(&sealed, &digester);
             sides.push((sealed, tree));
             self.check_stop()?;
         }
-        let sides: Vec<Side<'_>> = sides.iter().map(|(entries, tree)| Side { tree, entries }).collect();
+        let sides: Vec<Side<'_>> = sides
+            .iter()
+            .map(|(entries, tree)| Side { tree, entries })
+            .collect();
         let diff = Diff::new(&sides, PositionRange::all());
-        Ok(diff.map(|difference| Bytes::copy_from_slice(difference.key)).collect())
+        Ok(diff
+            .map(|difference| Bytes::copy_from_slice(difference.key))
+            .collect())
     }
 
     /// Merges some elements, which may be none: then only the expiry.
@@ -166,7 +211,9 @@ impl Large<'_> {
         let mut states = Vec::with_capacity(holders.len());
         for &replica in holders {
             let source = &self.shared.run.participants[replica].replica;
-            let fetched = source.fetch_elements(self.candidate.keyspace.db, &self.candidate.key, kind, names).await;
+            let fetched = source
+                .fetch_elements(self.candidate.keyspace.db, &self.candidate.key, kind, names)
+                .await;
             states.push(self.reached(replica, fetched)?.ok_or(Stopped::Again)?);
         }
         self.show(holders, &states, finding);
@@ -175,17 +222,24 @@ impl Large<'_> {
         }
         let target = self.merge_elements(holders, &states, names, finding, digester)?;
         for (&replica, state) in holders.iter().zip(&states) {
-            let Some(wanted) = target.at(Some(state)) else { continue };
-            let ops = ops_within(state, &wanted).map_err(|reason| {
-                Stopped::Verdict(Verdict::Unresolved(reason.to_string()))
-            })?;
+            let Some(wanted) = target.at(Some(state)) else {
+                continue;
+            };
+            let ops = ops_within(state, &wanted)
+                .map_err(|reason| Stopped::Verdict(Verdict::Unresolved(reason.to_string())))?;
             if ops.is_empty() {
                 continue;
             }
-            ops.iter().for_each(|op| note_change(self, finding, replica, &describe_op(op)));
+            ops.iter()
+                .for_each(|op| note_change(self, finding, replica, &describe_op(op)));
             if self.writes() {
                 let digest = digester.value(&state.value);
-                let expect = Expect::Elements { kind, names: names.to_vec(), digest, expiry: state.expiry };
+                let expect = Expect::Elements {
+                    kind,
+                    names: names.to_vec(),
+                    digest,
+                    expiry: state.expiry,
+                };
                 self.write(replica, expect, ops).await?;
             }
         }
@@ -217,7 +271,9 @@ impl Large<'_> {
         finding.notes = merged.notes.iter().map(ToString::to_string).collect();
         match merged.outcome {
             Outcome::Target(target) => Ok(target),
-            Outcome::Unresolved(reason) => Err(Stopped::Verdict(Verdict::Unresolved(reason.to_string()))),
+            Outcome::Unresolved(reason) => {
+                Err(Stopped::Verdict(Verdict::Unresolved(reason.to_string())))
+            }
         }
     }
 
@@ -235,7 +291,9 @@ impl Large<'_> {
             siblings[replica] = Some(state);
         }
         let room = Detail::SHOWN.saturating_sub(finding.details.len());
-        finding.details.extend(details(&siblings).into_iter().take(room));
+        finding
+            .details
+            .extend(details(&siblings).into_iter().take(room));
     }
 
     /// A register: one sibling is chosen, and copied to the others.
@@ -247,13 +305,18 @@ impl Large<'_> {
         }
         let mut policy = self.policy().clone();
         let united = policy.rules.string == StringRule::BitmapOr
-            && stand_ins.iter().all(|state| state.value.kind() == Kind::String);
+            && stand_ins
+                .iter()
+                .all(|state| state.value.kind() == Kind::String);
         (policy.rules.string, policy.rules.list) = (StringRule::Lww, ListRule::Lww);
         if self.shared.run.settings.mode == Mode::Diff {
             return Ok(());
         }
         let siblings = self.siblings(&holders, &stand_ins);
-        let merged = merge(&MergeInput::without_memory(&siblings, &policy, self.shared.now()), digester);
+        let merged = merge(
+            &MergeInput::without_memory(&siblings, &policy, self.shared.now()),
+            digester,
+        );
         finding.rule = Some(if united { "bitmap-or" } else { merged.rule });
         finding.decided = merged.decided.as_ref().map(ToString::to_string);
         finding.notes = merged.notes.iter().map(ToString::to_string).collect();
@@ -263,16 +326,28 @@ impl Large<'_> {
                 return Err(Stopped::Verdict(Verdict::Unresolved(reason.to_string())));
             }
         };
-        let Some(winner) = holders.iter().copied().zip(&stand_ins).find_map(|(replica, state)| {
-            (target.value.as_ref() == Some(&state.value)).then_some(replica)
-        }) else {
+        let Some(winner) = holders
+            .iter()
+            .copied()
+            .zip(&stand_ins)
+            .find_map(|(replica, state)| {
+                (target.value.as_ref() == Some(&state.value)).then_some(replica)
+            })
+        else {
             return Err(Stopped::Again);
         };
-        let taking_part: Vec<usize> =
-            (0..self.observed.len()).filter(|&index| self.candidate.looks[index].is_some()).collect();
+        let taking_part: Vec<usize> = (0..self.observed.len())
+            .filter(|&index| self.candidate.looks[index].is_some())
+            .collect();
         for replica in taking_part {
-            let stand_in = holders.iter().position(|&holder| holder == replica).map(|at| &stand_ins[at]);
-            self.bring(replica, winner, stand_in, &target, united, finding, digester).await?;
+            let stand_in = holders
+                .iter()
+                .position(|&holder| holder == replica)
+                .map(|at| &stand_ins[at]);
+            self.bring(
+                replica, winner, stand_in, &target, united, finding, digester,
+            )
+            .await?;
         }
         Ok(())
     }
@@ -289,11 +364,17 @@ impl Large<'_> {
         finding: &mut Finding,
         digester: &mut Digester,
     ) -> Result<(), Stopped> {
-        let Some(wanted) = target.at(stand_in) else { return Ok(()) };
+        let Some(wanted) = target.at(stand_in) else {
+            return Ok(());
+        };
         let same_value = stand_in.is_some_and(|state| state.value == wanted.value);
         if united {
             note_change(self, finding, replica, "put the union of the bits");
-            return if self.writes() { self.unite(replica, wanted.expiry, digester).await } else { Ok(()) };
+            return if self.writes() {
+                self.unite(replica, wanted.expiry, digester).await
+            } else {
+                Ok(())
+            };
         }
         if same_value && stand_in.is_some_and(|state| state.expiry == wanted.expiry) {
             return Ok(());
@@ -301,40 +382,65 @@ impl Large<'_> {
         if same_value {
             let op = Op::Expire(wanted.expiry);
             note_change(self, finding, replica, &describe_op(&op));
-            return if self.writes() { self.write(replica, self.expect(replica)?, vec![op]).await } else { Ok(()) };
+            return if self.writes() {
+                self.write(replica, self.expect(replica)?, vec![op]).await
+            } else {
+                Ok(())
+            };
         }
         note_change(self, finding, replica, "put a copy of the large value");
         if !self.writes() {
             return Ok(());
         }
         let kind = wanted.value.kind();
-        if let (Kind::Module, Some(Observed::Whole(state))) = (kind, self.observed[winner].as_ref()) {
+        if let (Kind::Module, Some(Observed::Whole(state))) = (kind, self.observed[winner].as_ref())
+        {
             let ops = vec![Op::Put(state.value.clone()), Op::Expire(wanted.expiry)];
             return self.write(replica, self.expect(replica)?, ops).await;
         }
-        self.copy(winner, replica, kind, Some(wanted.expiry), digester).await
+        self.copy(winner, replica, kind, Some(wanted.expiry), digester)
+            .await
     }
 
     fn expect(&self, replica: usize) -> Result<Expect, Stopped> {
-        self.candidate.looks[replica].and_then(|look| look.expect()).ok_or(Stopped::Again)
+        self.candidate.looks[replica]
+            .and_then(|look| look.expect())
+            .ok_or(Stopped::Again)
     }
 
     /// A small value that compares like the large one: its beginning, and its digest.
     async fn stand_in(&self, replica: usize, digester: &mut Digester) -> Result<State, Stopped> {
         let (kind, digest, expiry) = match self.candidate.looks[replica] {
-            Some(Look::Present { kind, digest, expiry }) => (kind, digest, expiry),
+            Some(Look::Present {
+                kind,
+                digest,
+                expiry,
+            }) => (kind, digest, expiry),
             _ => return Err(Stopped::Again),
         };
         let _ = digester;
         let mark = Bytes::copy_from_slice(digest.as_bytes());
         let value = match self.observed[replica].as_ref() {
             Some(Observed::Whole(state)) if kind == Kind::Module => state.value.clone(),
-            Some(Observed::Whole(State { value: Value::String(bytes), .. })) => {
-                Value::String([&bytes[..bytes.len().min(PAGE_BYTES)], &mark].concat().into())
-            }
-            Some(Observed::Whole(State { value: Value::List(elements), .. })) => {
-                Value::List(elements.iter().take(PAGE_ELEMENTS).cloned().chain([mark]).collect())
-            }
+            Some(Observed::Whole(State {
+                value: Value::String(bytes),
+                ..
+            })) => Value::String(
+                [&bytes[..bytes.len().min(PAGE_BYTES)], &mark]
+                    .concat()
+                    .into(),
+            ),
+            Some(Observed::Whole(State {
+                value: Value::List(elements),
+                ..
+            })) => Value::List(
+                elements
+                    .iter()
+                    .take(PAGE_ELEMENTS)
+                    .cloned()
+                    .chain([mark])
+                    .collect(),
+            ),
             Some(Observed::Whole(state)) => state.value.clone(),
             Some(Observed::Large(_)) => self.beginning(replica, kind, mark).await?,
             Some(Observed::Absent | Observed::Unreadable(_)) | None => return Err(Stopped::Again),
@@ -400,11 +506,14 @@ impl Large<'_> {
 
     async fn add(&self, to: usize, aside: &Key, piece: Piece) -> Result<(), Stopped> {
         let target = &self.shared.run.participants[to].replica;
-        let built = target.build_aside(self.candidate.keyspace.db, aside, piece).await;
+        let built = target
+            .build_aside(self.candidate.keyspace.db, aside, piece)
+            .await;
         match built {
-            Err(StoreError::Refused { reason, .. }) => {
-                Err(Stopped::Verdict(Verdict::Refused(target.name().clone(), reason)))
-            }
+            Err(StoreError::Refused { reason, .. }) => Err(Stopped::Verdict(Verdict::Refused(
+                target.name().clone(),
+                reason,
+            ))),
             built => self.reached(to, built),
         }
     }
@@ -421,14 +530,30 @@ impl Large<'_> {
         let db = self.candidate.keyspace.db;
         let participants = &self.shared.run.participants;
         let digest_key = &self.shared.run.digest_key;
-        let copied = participants[to].replica.fetch(db, std::slice::from_ref(aside), digest_key).await;
-        let source = participants[from].replica.fetch(db, std::slice::from_ref(&self.candidate.key), digest_key).await;
-        let copied = self.reached(to, copied)?.pop().map(|found| Look::observed(&found, digester));
-        let source = self.reached(from, source)?.pop().map(|found| Look::observed(&found, digester));
+        let copied = participants[to]
+            .replica
+            .fetch(db, std::slice::from_ref(aside), digest_key)
+            .await;
+        let source = participants[from]
+            .replica
+            .fetch(db, std::slice::from_ref(&self.candidate.key), digest_key)
+            .await;
+        let copied = self
+            .reached(to, copied)?
+            .pop()
+            .map(|found| Look::observed(&found, digester));
+        let source = self
+            .reached(from, source)?
+            .pop()
+            .map(|found| Look::observed(&found, digester));
         match (copied, source) {
             (
                 Some(Look::Present { digest: copied, .. }),
-                Some(Look::Present { digest, expiry: own, .. }),
+                Some(Look::Present {
+                    digest,
+                    expiry: own,
+                    ..
+                }),
             ) if copied == digest => {
                 let expiry = expiry.unwrap_or(own);
                 let ops = vec![Op::TakeAside(aside.clone()), Op::Expire(expiry)];
@@ -439,7 +564,12 @@ impl Large<'_> {
     }
 
     /// Builds the bitwise or of all holders' strings aside and puts it in the key's place.
-    async fn unite(&self, to: usize, expiry: Expiry, digester: &mut Digester) -> Result<(), Stopped> {
+    async fn unite(
+        &self,
+        to: usize,
+        expiry: Expiry,
+        digester: &mut Digester,
+    ) -> Result<(), Stopped> {
         let expect = self.expect(to)?;
         let aside = self.shared.next_aside();
         let built = self.build_union(to, &aside).await;
@@ -460,10 +590,15 @@ impl Large<'_> {
         loop {
             let mut union: Vec<u8> = Vec::new();
             for replica in self.holders() {
-                let (piece, _) = self.piece(replica, Kind::String, PieceCursor::Offset(offset)).await?;
+                let (piece, _) = self
+                    .piece(replica, Kind::String, PieceCursor::Offset(offset))
+                    .await?;
                 if let Piece::Bytes(bytes) = piece {
                     union.resize(union.len().max(bytes.len()), 0);
-                    union.iter_mut().zip(&bytes).for_each(|(bit, more)| *bit |= more);
+                    union
+                        .iter_mut()
+                        .zip(&bytes)
+                        .for_each(|(bit, more)| *bit |= more);
                 }
             }
             if union.is_empty() {
@@ -482,7 +617,15 @@ impl Large<'_> {
         cursor: PieceCursor,
     ) -> Result<(Piece, Option<PieceCursor>), Stopped> {
         let source = &self.shared.run.participants[replica].replica;
-        match source.read_piece(self.candidate.keyspace.db, &self.candidate.key, kind, cursor).await {
+        match source
+            .read_piece(
+                self.candidate.keyspace.db,
+                &self.candidate.key,
+                kind,
+                cursor,
+            )
+            .await
+        {
             Err(StoreError::Changed { .. }) => Err(Stopped::Again),
             read => self.reached(replica, read),
         }
@@ -490,13 +633,24 @@ impl Large<'_> {
 
     async fn write(&self, replica: usize, expect: Expect, ops: Vec<Op>) -> Result<(), Stopped> {
         let target = &self.shared.run.participants[replica].replica;
-        let write = Write { key: self.candidate.key.clone(), expect, ops };
-        let written = target.write(self.candidate.keyspace.db, &[write], &self.shared.run.digest_key).await;
+        let write = Write {
+            key: self.candidate.key.clone(),
+            expect,
+            ops,
+        };
+        let written = target
+            .write(
+                self.candidate.keyspace.db,
+                &[write],
+                &self.shared.run.digest_key,
+            )
+            .await;
         match self.reached(replica, written)?.pop() {
             Some(WriteOutcome::Applied) => Ok(()),
-            Some(WriteOutcome::Refused(words)) => {
-                Err(Stopped::Verdict(Verdict::Refused(target.name().clone(), words)))
-            }
+            Some(WriteOutcome::Refused(words)) => Err(Stopped::Verdict(Verdict::Refused(
+                target.name().clone(),
+                words,
+            ))),
             Some(WriteOutcome::Superseded | WriteOutcome::Unknown) | None => Err(Stopped::Again),
         }
     }
@@ -525,10 +679,17 @@ impl Large<'_> {
 
 fn note_change(large: &Large<'_>, finding: &mut Finding, replica: usize, what: &str) {
     let name = large.shared.run.participants[replica].replica.name();
-    match finding.changes.iter_mut().find(|change| change.replica == *name) {
+    match finding
+        .changes
+        .iter_mut()
+        .find(|change| change.replica == *name)
+    {
         Some(change) if change.ops.len() < Detail::SHOWN => change.ops.push(what.to_owned()),
         Some(_) => {}
-        None => finding.changes.push(Change { replica: name.clone(), ops: vec![what.to_owned()] }),
+        None => finding.changes.push(Change {
+            replica: name.clone(),
+            ops: vec![what.to_owned()],
+        }),
     }
 }
 

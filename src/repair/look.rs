@@ -12,7 +12,11 @@ use super::finding::DifferenceKind;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Look {
     Absent,
-    Present { kind: Kind, digest: ValueDigest, expiry: Expiry },
+    Present {
+        kind: Kind,
+        digest: ValueDigest,
+        expiry: Expiry,
+    },
     Unreadable,
 }
 
@@ -22,9 +26,11 @@ impl Look {
         match listed {
             None => Self::Absent,
             Some(Listed::Unreadable { .. }) => Self::Unreadable,
-            Some(Listed::Readable(entry)) => {
-                Self::Present { kind: entry.kind, digest: entry.digest, expiry: entry.expiry }
-            }
+            Some(Listed::Readable(entry)) => Self::Present {
+                kind: entry.kind,
+                digest: entry.digest,
+                expiry: entry.expiry,
+            },
         }
     }
 
@@ -39,9 +45,11 @@ impl Look {
                 digest: digester.value(&state.value),
                 expiry: state.expiry,
             },
-            Observed::Large(large) => {
-                Self::Present { kind: large.kind, digest: large.digest, expiry: large.expiry }
-            }
+            Observed::Large(large) => Self::Present {
+                kind: large.kind,
+                digest: large.digest,
+                expiry: large.expiry,
+            },
         }
     }
 
@@ -74,7 +82,11 @@ pub(crate) fn difference(looks: &[Look], policy: &ExpiryPolicy) -> Option<Differ
     let present: Vec<(Kind, ValueDigest, Expiry)> = looks
         .iter()
         .filter_map(|look| match *look {
-            Look::Present { kind, digest, expiry } => Some((kind, digest, expiry)),
+            Look::Present {
+                kind,
+                digest,
+                expiry,
+            } => Some((kind, digest, expiry)),
             Look::Absent | Look::Unreadable => None,
         })
         .collect();
@@ -108,7 +120,10 @@ fn expiries_alike(expiries: impl Iterator<Item = Expiry> + Clone, tolerance: Dur
 
 /// Whether any sibling ends so soon that the key is left alone.
 pub(crate) fn is_expiring(looks: &[Look], now: Millis, policy: &ExpiryPolicy) -> bool {
-    looks.iter().filter_map(Look::expiry).any(|expiry| expiry.within(now, policy.horizon))
+    looks
+        .iter()
+        .filter_map(Look::expiry)
+        .any(|expiry| expiry.within(now, policy.horizon))
 }
 
 #[cfg(test)]
@@ -117,7 +132,11 @@ mod tests {
 
     fn present(digest: u8, expiry: Expiry) -> Look {
         let digest = ValueDigest::from_bytes([digest; ValueDigest::LENGTH]);
-        Look::Present { kind: Kind::String, digest, expiry }
+        Look::Present {
+            kind: Kind::String,
+            digest,
+            expiry,
+        }
     }
 
     fn at(millis: i64) -> Expiry {
@@ -126,18 +145,32 @@ mod tests {
 
     #[test]
     fn tolerance_is_between_the_greatest_and_the_smallest() {
-        let policy = ExpiryPolicy { tolerance: Duration::from_millis(10), ..ExpiryPolicy::default() };
-        let looks = |expiries: &[i64]| -> Vec<Look> { expiries.iter().map(|&e| present(1, at(e))).collect() };
+        let policy = ExpiryPolicy {
+            tolerance: Duration::from_millis(10),
+            ..ExpiryPolicy::default()
+        };
+        let looks = |expiries: &[i64]| -> Vec<Look> {
+            expiries.iter().map(|&e| present(1, at(e))).collect()
+        };
         assert_eq!(difference(&looks(&[100, 105, 110]), &policy), None);
-        assert_eq!(difference(&looks(&[100, 108, 116]), &policy), Some(DifferenceKind::Expiry));
+        assert_eq!(
+            difference(&looks(&[100, 108, 116]), &policy),
+            Some(DifferenceKind::Expiry)
+        );
     }
 
     #[test]
     fn a_missing_expiry_never_equals_a_present_one() {
-        let policy = ExpiryPolicy { tolerance: Duration::MAX, ..ExpiryPolicy::default() };
+        let policy = ExpiryPolicy {
+            tolerance: Duration::MAX,
+            ..ExpiryPolicy::default()
+        };
         let looks = [present(1, at(100)), present(1, Expiry::Never)];
         assert_eq!(difference(&looks, &policy), Some(DifferenceKind::Expiry));
-        let ignoring = ExpiryPolicy { rule: ExpiryRule::Ignore, ..policy };
+        let ignoring = ExpiryPolicy {
+            rule: ExpiryRule::Ignore,
+            ..policy
+        };
         assert_eq!(difference(&looks, &ignoring), None);
     }
 
@@ -151,8 +184,19 @@ mod tests {
 
     #[test]
     fn the_horizon_is_asked_of_every_sibling() {
-        let policy = ExpiryPolicy { horizon: Duration::from_secs(1), ..ExpiryPolicy::default() };
-        assert!(is_expiring(&[Look::Absent, present(1, at(1_500))], Millis(600), &policy));
-        assert!(!is_expiring(&[present(1, Expiry::Never), present(1, at(1_500))], Millis(400), &policy));
+        let policy = ExpiryPolicy {
+            horizon: Duration::from_secs(1),
+            ..ExpiryPolicy::default()
+        };
+        assert!(is_expiring(
+            &[Look::Absent, present(1, at(1_500))],
+            Millis(600),
+            &policy
+        ));
+        assert!(!is_expiring(
+            &[present(1, Expiry::Never), present(1, at(1_500))],
+            Millis(400),
+            &policy
+        ));
     }
 }

@@ -48,7 +48,10 @@ impl Pacer {
 
 impl Budget {
     fn new(per_second: u64) -> Self {
-        Self { per_second, paid_until: Mutex::new(i64::MIN) }
+        Self {
+            per_second,
+            paid_until: Mutex::new(i64::MIN),
+        }
     }
 
     /// Takes so much, and waits until it is paid for.
@@ -96,7 +99,10 @@ mod tests {
             pacer.keys(1).await;
         }
         let passed = clock.now().0 - 1_000_000;
-        assert!((2_850..=3_050).contains(&passed), "{passed} ms for 3000 keys at 1000/s");
+        assert!(
+            (2_850..=3_050).contains(&passed),
+            "{passed} ms for 3000 keys at 1000/s"
+        );
         assert_eq!(pacer.keys_admitted(), 3_000);
     }
 

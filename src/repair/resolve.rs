@@ -1,7 +1,9 @@
 //! From the siblings of a key to the conditional writes that bring each replica to the merged state. Pure.
 
 use crate::crdt::{MergeInput, Merged, Outcome, Sibling, merge};
-use crate::model::{Datacenter, Digester, Expiry, Key, Millis, Op, Policy, ReplicaIndex, State, Write};
+use crate::model::{
+    Datacenter, Digester, Expiry, Key, Millis, Op, Policy, ReplicaIndex, State, Write,
+};
 
 use super::look::Look;
 use super::ops::ops_to_reach;
@@ -65,17 +67,30 @@ pub(crate) fn resolve(
                     stuck.push((sibling.replica, "it is about to expire".into()));
                 }
                 Ok(ops) => writes.extend(sibling.look.expect().map(|expect| {
-                    (sibling.replica, Write { key: key.clone(), expect, ops })
+                    (
+                        sibling.replica,
+                        Write {
+                            key: key.clone(),
+                            expect,
+                            ops,
+                        },
+                    )
                 })),
             }
         }
     }
-    Resolution { merged, writes, stuck }
+    Resolution {
+        merged,
+        writes,
+        stuck,
+    }
 }
 
 fn ends_before(ops: &[Op], now: Millis) -> bool {
     ops.iter().any(|op| match op {
-        Op::Expire(expiry) | Op::ExpireField(_, expiry) => *expiry != Expiry::Never && expiry.has_passed(now),
+        Op::Expire(expiry) | Op::ExpireField(_, expiry) => {
+            *expiry != Expiry::Never && expiry.has_passed(now)
+        }
         _ => false,
     })
 }

@@ -75,7 +75,11 @@ pub(crate) async fn decide(shared: &Shared<'_>, candidates: Vec<Candidate<'_>>) 
     let mut digester = Digester::new(shared.run.digest_key.clone());
     let mut tracked: Vec<Tracked<'_>> = candidates
         .into_iter()
-        .map(|candidate| Tracked { candidate, written: false, finding: None })
+        .map(|candidate| Tracked {
+            candidate,
+            written: false,
+            finding: None,
+        })
         .collect();
     for round in 0..ROUNDS {
         if tracked.is_empty() || (round > 0 && shared.run.stop.is_cancelled()) {
@@ -97,7 +101,9 @@ pub(crate) async fn decide(shared: &Shared<'_>, candidates: Vec<Candidate<'_>>) 
         } else {
             Verdict::Superseded
         };
-        report.findings.extend(left.finding.map(|finding| Finding { verdict, ..finding }));
+        report
+            .findings
+            .extend(left.finding.map(|finding| Finding { verdict, ..finding }));
     }
     report
 }
@@ -115,7 +121,10 @@ async fn look_again<'a>(
         let observed = siblings(&reading, index);
         let looks = looks(&observed, digester);
         if looks.iter().flatten().count() < 2 {
-            let finding = one.finding.take().unwrap_or_else(|| describe(shared, &one.candidate, &observed, &looks));
+            let finding = one
+                .finding
+                .take()
+                .unwrap_or_else(|| describe(shared, &one.candidate, &observed, &looks));
             let verdict = Verdict::Unfinished("fewer than two replicas are left".into());
             report.findings.push(Finding { verdict, ..finding });
             continue;
@@ -129,7 +138,10 @@ async fn look_again<'a>(
         } else if difference(&present, &policy.expiry).is_none() {
             match one.finding {
                 Some(finding) if one.written => {
-                    report.findings.push(Finding { verdict: Verdict::Repaired, ..finding });
+                    report.findings.push(Finding {
+                        verdict: Verdict::Repaired,
+                        ..finding
+                    });
                 }
                 _ => report.in_flight += 1,
             }
@@ -144,7 +156,11 @@ async fn look_again<'a>(
             }
         } else {
             let finding = describe(shared, &one.candidate, &observed, &looks);
-            acting.push(Acting { tracked: one, observed, finding });
+            acting.push(Acting {
+                tracked: one,
+                observed,
+                finding,
+            });
         }
     }
     acting
@@ -163,7 +179,10 @@ async fn act<'a>(
     for mut one in acting {
         let first_time = one.tracked.finding.is_none();
         if mode != Mode::Diff && first_time && !shared.take_permit() {
-            report.findings.push(Finding { verdict: Verdict::OverLimit, ..one.finding });
+            report.findings.push(Finding {
+                verdict: Verdict::OverLimit,
+                ..one.finding
+            });
             continue;
         }
         if is_large(&one.observed) {
@@ -173,19 +192,31 @@ async fn act<'a>(
             continue;
         }
         if mode == Mode::Diff {
-            report.findings.push(Finding { verdict: Verdict::Diverged, ..one.finding });
+            report.findings.push(Finding {
+                verdict: Verdict::Diverged,
+                ..one.finding
+            });
             continue;
         }
         let resolution = resolve_one(shared, &one, digester);
         explain_into(shared, &resolution, &mut one.finding);
         match (mode, resolution.unresolved()) {
             (_, Some(reason)) if resolution.writes.is_empty() => {
-                report.findings.push(Finding { verdict: Verdict::Unresolved(reason), ..one.finding });
+                report.findings.push(Finding {
+                    verdict: Verdict::Unresolved(reason),
+                    ..one.finding
+                });
             }
-            (Mode::Plan, _) => report.findings.push(Finding { verdict: Verdict::Planned, ..one.finding }),
+            (Mode::Plan, _) => report.findings.push(Finding {
+                verdict: Verdict::Planned,
+                ..one.finding
+            }),
             (Mode::Diff | Mode::Repair, _) => {
                 for (ReplicaIndex(replica), write) in resolution.writes {
-                    writes.entry(replica).or_default().push((wrote.len(), write));
+                    writes
+                        .entry(replica)
+                        .or_default()
+                        .push((wrote.len(), write));
                 }
                 one.tracked.written = true;
                 one.tracked.finding = Some(one.finding);
@@ -206,7 +237,10 @@ async fn act_on_large<'a>(
     let candidate = &one.tracked.candidate;
     match large::repair(shared, candidate, &one.observed, &mut one.finding, digester).await {
         large::Ended::Decided(verdict) => {
-            report.findings.push(Finding { verdict, ..one.finding });
+            report.findings.push(Finding {
+                verdict,
+                ..one.finding
+            });
             None
         }
         large::Ended::Wrote => {
@@ -237,9 +271,9 @@ async fn verify<'a>(
         let alike = difference(&present, &one.candidate.keyspace.policy.expiry).is_none();
         let verdict = match refused.remove(&index) {
             Some(verdict) => Some(verdict),
-            None if present.len() < took_part => {
-                Some(Verdict::Unfinished("a replica was lost before the key was verified".into()))
-            }
+            None if present.len() < took_part => Some(Verdict::Unfinished(
+                "a replica was lost before the key was verified".into(),
+            )),
             None if alike => Some(Verdict::Repaired),
             None => None,
         };
@@ -262,7 +296,9 @@ async fn write_all(
     writes: BTreeMap<usize, Vec<(usize, Write)>>,
 ) -> BTreeMap<usize, Verdict> {
     let per_replica = join_all(
-        writes.into_iter().map(|(replica, writes)| write_replica(shared, wrote, replica, writes)),
+        writes
+            .into_iter()
+            .map(|(replica, writes)| write_replica(shared, wrote, replica, writes)),
     );
     per_replica.await.into_iter().flatten().collect()
 }
@@ -277,9 +313,15 @@ async fn write_replica(
     let mut refused = Vec::new();
     for batch in transactions(writes) {
         let (indexes, batch): (Vec<usize>, Vec<Write>) = batch.into_iter().unzip();
-        let Some(first) = indexes.first() else { continue };
+        let Some(first) = indexes.first() else {
+            continue;
+        };
         let db = wrote[*first].candidate.keyspace.db;
-        match participant.replica.write(db, &batch, &shared.run.digest_key).await {
+        match participant
+            .replica
+            .write(db, &batch, &shared.run.digest_key)
+            .await
+        {
             Ok(outcomes) => {
                 for (index, outcome) in indexes.into_iter().zip(outcomes) {
                     if let WriteOutcome::Refused(words) = outcome {
@@ -308,7 +350,11 @@ fn transactions(writes: Vec<(usize, Write)>) -> Vec<Vec<(usize, Write)>> {
         elements += own.elements;
         bytes += own.bytes;
         match batches.last_mut() {
-            Some(batch) if batch.len() < BATCH_KEYS && elements <= BATCH_ELEMENTS && bytes <= BATCH_BYTES => {
+            Some(batch)
+                if batch.len() < BATCH_KEYS
+                    && elements <= BATCH_ELEMENTS
+                    && bytes <= BATCH_BYTES =>
+            {
                 batch.push((index, write));
             }
             _ => {
@@ -355,12 +401,17 @@ pub(crate) fn lose_or_report(shared: &Shared<'_>, replica: usize, error: &StoreE
 }
 
 fn siblings(reading: &Reading, index: usize) -> Vec<Option<Observed>> {
-    let of_key = |observed: &Option<Vec<Observed>>| observed.as_ref().and_then(|all| all.get(index).cloned());
+    let of_key = |observed: &Option<Vec<Observed>>| {
+        observed.as_ref().and_then(|all| all.get(index).cloned())
+    };
     reading.iter().map(of_key).collect()
 }
 
 fn looks(observed: &[Option<Observed>], digester: &mut Digester) -> Vec<Option<Look>> {
-    observed.iter().map(|one| one.as_ref().map(|one| Look::observed(one, digester))).collect()
+    observed
+        .iter()
+        .map(|one| one.as_ref().map(|one| Look::observed(one, digester)))
+        .collect()
 }
 
 /// Whether a sibling that took part both times is not what it was.
@@ -373,16 +424,22 @@ fn moved(before: &[Option<Look>], now: &[Option<Look>]) -> bool {
 }
 
 fn unreadable(shared: &Shared<'_>, observed: &[Option<Observed>]) -> Option<Verdict> {
-    observed.iter().zip(&shared.run.participants).find_map(|(one, participant)| match one {
-        Some(Observed::Unreadable(words)) => {
-            Some(Verdict::Unreadable(participant.replica.name().clone(), words.clone()))
-        }
-        _ => None,
-    })
+    observed
+        .iter()
+        .zip(&shared.run.participants)
+        .find_map(|(one, participant)| match one {
+            Some(Observed::Unreadable(words)) => Some(Verdict::Unreadable(
+                participant.replica.name().clone(),
+                words.clone(),
+            )),
+            _ => None,
+        })
 }
 
 fn is_large(observed: &[Option<Observed>]) -> bool {
-    observed.iter().any(|one| matches!(one, Some(Observed::Large(_))))
+    observed
+        .iter()
+        .any(|one| matches!(one, Some(Observed::Large(_))))
 }
 
 /// The state of a sibling that is whole.
@@ -408,13 +465,24 @@ fn resolve_one(shared: &Shared<'_>, one: &Acting<'_>, digester: &mut Digester) -
             })
         })
         .collect();
-    resolve(&candidate.key, &stable, &candidate.keyspace.policy, shared.now(), digester)
+    resolve(
+        &candidate.key,
+        &stable,
+        &candidate.keyspace.policy,
+        shared.now(),
+        digester,
+    )
 }
 
 fn explain_into(shared: &Shared<'_>, resolution: &Resolution, finding: &mut Finding) {
     finding.rule = Some(resolution.merged.rule);
     finding.decided = resolution.merged.decided.as_ref().map(ToString::to_string);
-    finding.notes = resolution.merged.notes.iter().map(ToString::to_string).collect();
+    finding.notes = resolution
+        .merged
+        .notes
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     finding.changes = resolution
         .writes
         .iter()
@@ -433,14 +501,25 @@ fn describe(
 ) -> Finding {
     let present: Vec<Look> = looks.iter().flatten().copied().collect();
     let expiry = &candidate.keyspace.policy.expiry;
-    let states: Vec<Option<&State>> = observed.iter().filter(|one| one.is_some()).map(state).collect();
-    let shown = if is_large(observed) { Vec::new() } else { details(&states) };
+    let states: Vec<Option<&State>> = observed
+        .iter()
+        .filter(|one| one.is_some())
+        .map(state)
+        .collect();
+    let shown = if is_large(observed) {
+        Vec::new()
+    } else {
+        details(&states)
+    };
     Finding {
         db: shared.db_index(candidate.keyspace.db),
         keyspace: candidate.keyspace.name.clone(),
         key: candidate.key.clone(),
         difference: difference(&present, expiry).unwrap_or(super::finding::DifferenceKind::Value),
-        holdings: observed.iter().map(|one| one.as_ref().map(holding)).collect(),
+        holdings: observed
+            .iter()
+            .map(|one| one.as_ref().map(holding))
+            .collect(),
         details: spread(shown, observed),
         rule: None,
         decided: None,
@@ -457,23 +536,33 @@ fn spread(
 ) -> Vec<super::finding::Detail> {
     let widen = |values: Vec<Option<bytes::Bytes>>| {
         let mut values = values.into_iter();
-        observed.iter().map(|one| one.as_ref().and_then(|_| values.next().flatten())).collect()
+        observed
+            .iter()
+            .map(|one| one.as_ref().and_then(|_| values.next().flatten()))
+            .collect()
     };
     details
         .into_iter()
-        .map(|detail| super::finding::Detail { values: widen(detail.values), ..detail })
+        .map(|detail| super::finding::Detail {
+            values: widen(detail.values),
+            ..detail
+        })
         .collect()
 }
 
 fn holding(observed: &Observed) -> Holding {
     use crate::model::{Expiry, Value};
     match observed {
-        Observed::Absent | Observed::Unreadable(_) => {
-            Holding { kind: None, expiry: Expiry::Never, length: 0 }
-        }
-        Observed::Large(large) => {
-            Holding { kind: Some(large.kind), expiry: large.expiry, length: large.length }
-        }
+        Observed::Absent | Observed::Unreadable(_) => Holding {
+            kind: None,
+            expiry: Expiry::Never,
+            length: 0,
+        },
+        Observed::Large(large) => Holding {
+            kind: Some(large.kind),
+            expiry: large.expiry,
+            length: large.length,
+        },
         Observed::Whole(state) => Holding {
             kind: Some(state.value.kind()),
             expiry: state.expiry,

@@ -165,7 +165,11 @@ impl<'a> Shared<'a> {
     pub(crate) async fn new(run: &'a Run) -> Self {
         let settings = &run.settings;
         let pacer = |_: &Participant| {
-            Arc::new(Pacer::new(run.clock.clone(), settings.keys_per_second, settings.bytes_per_second))
+            Arc::new(Pacer::new(
+                run.clock.clone(),
+                settings.keys_per_second,
+                settings.bytes_per_second,
+            ))
         };
         let pacers: Vec<Arc<Pacer>> = run.participants.iter().map(pacer).collect();
         run.progress.watch(&pacers);
@@ -201,7 +205,9 @@ impl<'a> Shared<'a> {
     /// The replicas that still take part, by index.
     pub(crate) fn active(&self) -> Vec<usize> {
         let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
-        (0..self.run.participants.len()).filter(|index| !lost.contains_key(index)).collect()
+        (0..self.run.participants.len())
+            .filter(|index| !lost.contains_key(index))
+            .collect()
     }
 
     /// From here on the replica takes no part.
@@ -213,13 +219,18 @@ impl<'a> Shared<'a> {
     }
 
     pub(crate) fn lost(&self) -> BTreeMap<usize, String> {
-        self.lost.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lost
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Whether one more divergence may be repaired.
     pub(crate) fn take_permit(&self) -> bool {
         self.permits
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(1)
+            })
             .is_ok()
     }
 
@@ -244,6 +255,11 @@ impl<'a> Shared<'a> {
     }
 
     pub(crate) fn db_index(&self, db: Option<DbIndex>) -> DbIndex {
-        db.unwrap_or_else(|| self.run.participants.first().map_or(DbIndex(0), |first| first.default_db))
+        db.unwrap_or_else(|| {
+            self.run
+                .participants
+                .first()
+                .map_or(DbIndex(0), |first| first.default_db)
+        })
     }
 }

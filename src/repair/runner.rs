@@ -34,12 +34,25 @@ const GRACE: std::time::Duration = std::time::Duration::from_millis(1500);
 pub async fn run(run: &Run, listener: &mut dyn Listener) -> Result<Summary, RunError> {
     let started = run.clock.now();
     let shared = Shared::new(run).await;
-    let names = run.participants.iter().map(|one| one.replica.name().clone()).collect();
+    let names = run
+        .participants
+        .iter()
+        .map(|one| one.replica.name().clone())
+        .collect();
     let mut summary = Summary::new(started, names);
-    let before: Vec<_> = run.participants.iter().map(|one| one.replica.usage()).collect();
+    let before: Vec<_> = run
+        .participants
+        .iter()
+        .map(|one| one.replica.usage())
+        .collect();
     for db in run.scope.databases() {
         if !run.stop.is_cancelled() {
-            let mut database = Database { shared: &shared, db, summary: &mut summary, listener: &mut *listener };
+            let mut database = Database {
+                shared: &shared,
+                db,
+                summary: &mut summary,
+                listener: &mut *listener,
+            };
             database.compare().await?;
         }
     }
@@ -48,7 +61,10 @@ pub async fn run(run: &Run, listener: &mut dyn Listener) -> Result<Summary, RunE
     let lost = shared.lost();
     for (index, replica) in summary.replicas.iter_mut().enumerate() {
         replica.lost = lost.get(&index).cloned();
-        replica.usage = run.participants[index].replica.usage().since(&before[index]);
+        replica.usage = run.participants[index]
+            .replica
+            .usage()
+            .since(&before[index]);
     }
     Ok(summary)
 }
@@ -71,16 +87,26 @@ struct Account {
 impl Database<'_> {
     async fn compare(&mut self) -> Result<(), RunError> {
         let run = self.shared.run;
-        let sweep =
-            Sweep { scope: &run.scope, db: self.db, digest_key: &run.digest_key, within: None };
+        let sweep = Sweep {
+            scope: &run.scope,
+            db: self.db,
+            digest_key: &run.digest_key,
+            within: None,
+        };
         let budget = Budget::new(run.settings.memory);
         let mut sides = self.sweep(&sweep, &budget).await?;
         if sides.is_empty() {
             return Ok(());
         }
         self.count_keys(&sides);
-        if budget.is_exceeded() && sides.iter().any(|(_, side)| matches!(side.gathered, Gathered::Sums(_))) {
-            sides.iter_mut().for_each(|(number, side)| side.fold(&sweep, *number));
+        if budget.is_exceeded()
+            && sides
+                .iter()
+                .any(|(_, side)| matches!(side.gathered, Gathered::Sums(_)))
+        {
+            sides
+                .iter_mut()
+                .for_each(|(number, side)| side.fold(&sweep, *number));
             self.second_pass(sides).await
         } else {
             self.compare_entries(&sweep, sides).await
@@ -88,14 +114,23 @@ impl Database<'_> {
     }
 
     /// Reads all replicas at the same time. Nothing is answered when the run is to stop.
-    async fn sweep(&mut self, sweep: &Sweep<'_>, budget: &Budget) -> Result<Vec<(usize, Side)>, RunError> {
+    async fn sweep(
+        &mut self,
+        sweep: &Sweep<'_>,
+        budget: &Budget,
+    ) -> Result<Vec<(usize, Side)>, RunError> {
         let run = self.shared.run;
         run.progress.enter(Phase::Scanning);
         self.summary.passes += 1;
         let shared = self.shared;
         let reads = shared.active().into_iter().map(|index| async move {
             let replica = &run.participants[index].replica;
-            (index, sweep.read(replica, index, &shared.pacers[index], budget).await)
+            (
+                index,
+                sweep
+                    .read(replica, index, &shared.pacers[index], budget)
+                    .await,
+            )
         });
         let results = tokio::select! {
             results = join_all(reads) => results,
@@ -124,7 +159,11 @@ impl Database<'_> {
         let db = self.shared.db_index(self.db);
         for (index, side) in sides {
             for (keyspace, kinds) in &side.counts {
-                let tallies = self.summary.tallies.entry((db, keyspace.clone())).or_default();
+                let tallies = self
+                    .summary
+                    .tallies
+                    .entry((db, keyspace.clone()))
+                    .or_default();
                 for (kind, count) in kinds {
                     let tally = tallies.entry(*kind).or_default();
                     tally.keys = tally.keys.max(*count);
@@ -153,16 +192,32 @@ impl Database<'_> {
         let most = (run.settings.memory / (ENTRY_BYTES + KEY_BYTES)).max(1);
         let [longest, ignore] = differing;
         let none = Buckets::differing(&[&Buckets::new(1), &Buckets::new(1)]);
-        let parts = longest.split_by_budget(most).into_iter().map(|part| [part, none.clone()]);
-        let parts: Vec<[BucketSet; 2]> =
-            parts.chain(ignore.split_by_budget(most).into_iter().map(|part| [none.clone(), part])).collect();
-        tracing::info!(parts = parts.len(), "beyond the memory limit: reading what differs again");
+        let parts = longest
+            .split_by_budget(most)
+            .into_iter()
+            .map(|part| [part, none.clone()]);
+        let parts: Vec<[BucketSet; 2]> = parts
+            .chain(
+                ignore
+                    .split_by_budget(most)
+                    .into_iter()
+                    .map(|part| [none.clone(), part]),
+            )
+            .collect();
+        tracing::info!(
+            parts = parts.len(),
+            "beyond the memory limit: reading what differs again"
+        );
         for part in &parts {
             if part.iter().all(BucketSet::is_empty) || run.stop.is_cancelled() {
                 continue;
             }
-            let sweep =
-                Sweep { scope: &run.scope, db: self.db, digest_key: &run.digest_key, within: Some(part) };
+            let sweep = Sweep {
+                scope: &run.scope,
+                db: self.db,
+                digest_key: &run.digest_key,
+                within: Some(part),
+            };
             let sides = self.sweep(&sweep, &Budget::new(u64::MAX)).await?;
             if !sides.is_empty() {
                 self.compare_entries(&sweep, sides).await?;
@@ -172,7 +227,11 @@ impl Database<'_> {
     }
 
     /// Builds the trees, compares them, and decides what differs.
-    async fn compare_entries(&mut self, sweep: &Sweep<'_>, sides: Vec<(usize, Side)>) -> Result<(), RunError> {
+    async fn compare_entries(
+        &mut self,
+        sweep: &Sweep<'_>,
+        sides: Vec<(usize, Side)>,
+    ) -> Result<(), RunError> {
         self.shared.run.progress.enter(Phase::Comparing);
         let mut classes: [Vec<Account>; 2] = [Vec::new(), Vec::new()];
         let mut building = Vec::new();
@@ -183,7 +242,14 @@ impl Database<'_> {
                     building.push(tokio::task::spawn_blocking(move || {
                         let entries = entries.seal();
                         let tree = Tree::build(&entries, &digester);
-                        (class, Account { replica, entries, tree })
+                        (
+                            class,
+                            Account {
+                                replica,
+                                entries,
+                                tree,
+                            },
+                        )
                     }));
                 }
             }
@@ -200,11 +266,19 @@ impl Database<'_> {
 
     async fn decide_all(&mut self, accounts: &[Account]) {
         let run = self.shared.run;
-        let sides: Vec<TreeSide<'_>> =
-            accounts.iter().map(|account| TreeSide { tree: &account.tree, entries: &account.entries }).collect();
+        let sides: Vec<TreeSide<'_>> = accounts
+            .iter()
+            .map(|account| TreeSide {
+                tree: &account.tree,
+                entries: &account.entries,
+            })
+            .collect();
         let mut diff = Diff::new(&sides, run.scope.positions());
-        let mut expiring = 0;
-        let candidates = Candidates { shared: self.shared, db: self.db };
+        let expiring = AtomicU64::new(0);
+        let candidates = Candidates {
+            shared: self.shared,
+            db: self.db,
+        };
         let Some(first) = candidates.next(&mut diff, accounts, &expiring) else {
             self.summary.expiring += expiring.into_inner();
             return;
@@ -223,10 +297,14 @@ impl Database<'_> {
                     None => break,
                 }
             }
-            run.progress.candidates.fetch_add(batch.len() as u64, Ordering::Relaxed);
+            run.progress
+                .candidates
+                .fetch_add(batch.len() as u64, Ordering::Relaxed);
             (!batch.is_empty()).then_some(batch)
         });
-        let deciding = futures::stream::iter(batches).map(|batch| decide(shared, batch)).buffered(BATCHES);
+        let deciding = futures::stream::iter(batches)
+            .map(|batch| decide(shared, batch))
+            .buffered(BATCHES);
         let mut deciding = std::pin::pin!(deciding);
         loop {
             let report = tokio::select! {
@@ -290,7 +368,11 @@ impl<'a> Candidates<'a> {
     ) -> Option<Candidate<'a>> {
         let run = self.shared.run;
         let keyspace = run.scope.owner(self.db, found.key)?;
-        let looks: Vec<Look> = found.sides.iter().map(|side| Look::listed(side.as_ref())).collect();
+        let looks: Vec<Look> = found
+            .sides
+            .iter()
+            .map(|side| Look::listed(side.as_ref()))
+            .collect();
         let unreadable = looks.contains(&Look::Unreadable);
         if !unreadable && !run.scope.admits_kinds(looks.iter().filter_map(Look::kind)) {
             return None;
@@ -304,6 +386,10 @@ impl<'a> Candidates<'a> {
         for (account, look) in accounts.iter().zip(looks) {
             all[account.replica] = Some(look);
         }
-        Some(Candidate { key: crate::model::Key::copied(found.key), keyspace, looks: all })
+        Some(Candidate {
+            key: crate::model::Key::copied(found.key),
+            keyspace,
+            looks: all,
+        })
     }
 }

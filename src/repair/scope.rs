@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::model::{
-    DbIndex, Glob, Key, Keyspace, Keyspaces, Kind, OWN_PREFIX, Position, PositionRange, Selection, SlotRange,
+    DbIndex, Glob, Key, Keyspace, Keyspaces, Kind, OWN_PREFIX, Position, PositionRange, Selection,
+    SlotRange,
 };
 
 /// The keyspaces and the selection of a run.
@@ -16,12 +17,18 @@ pub struct Scope {
 impl Scope {
     /// The keys that are both in a keyspace and selected.
     pub fn new(keyspaces: Keyspaces, selection: Selection) -> Self {
-        Self { keyspaces, selection }
+        Self {
+            keyspaces,
+            selection,
+        }
     }
 
     /// The databases that are worked on, in order; nothing stands for each replica's default.
     pub fn databases(&self) -> BTreeSet<Option<DbIndex>> {
-        let worked_on = self.keyspaces.iter().filter(|keyspace| self.works_on(keyspace));
+        let worked_on = self
+            .keyspaces
+            .iter()
+            .filter(|keyspace| self.works_on(keyspace));
         worked_on.map(|keyspace| keyspace.db).collect()
     }
 
@@ -33,7 +40,11 @@ impl Scope {
         let owner = self.keyspaces.owner(db, key)?;
         let position = || Position::of(key);
         // A position costs a digest: it is only taken where slots are selected.
-        let position = if self.selection.slots.is_some() { position() } else { Position::from_bits(0) };
+        let position = if self.selection.slots.is_some() {
+            position()
+        } else {
+            Position::from_bits(0)
+        };
         (self.works_on(owner) && self.selection.admits_key(key, position)).then_some(owner)
     }
 
@@ -47,7 +58,10 @@ impl Scope {
         if let Some(pattern) = &self.selection.pattern {
             return Some(pattern.clone());
         }
-        let mut worked_on = self.keyspaces.iter().filter(|k| k.db == db && self.works_on(k));
+        let mut worked_on = self
+            .keyspaces
+            .iter()
+            .filter(|k| k.db == db && self.works_on(k));
         match (worked_on.next(), worked_on.next()) {
             (Some(only), None) if !only.pattern.matches_all() => Some(only.pattern.clone()),
             _ => None,
@@ -56,7 +70,9 @@ impl Scope {
 
     /// The positions that are selected.
     pub fn positions(&self) -> PositionRange {
-        self.selection.slots.map_or_else(PositionRange::all, SlotRange::positions)
+        self.selection
+            .slots
+            .map_or_else(PositionRange::all, SlotRange::positions)
     }
 
     /// The keys, if they are given by name.
@@ -67,6 +83,7 @@ impl Scope {
 
     fn works_on(&self, keyspace: &Keyspace) -> bool {
         !keyspace.skip
-            && (self.selection.keyspaces.is_empty() || self.selection.admits_keyspace(&keyspace.name))
+            && (self.selection.keyspaces.is_empty()
+                || self.selection.admits_keyspace(&keyspace.name))
     }
 }

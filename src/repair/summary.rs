@@ -121,7 +121,10 @@ impl Summary {
 
     /// The sum of all tallies.
     pub fn total(&self) -> Tally {
-        self.tallies.values().flat_map(BTreeMap::values).fold(Tally::default(), |sum, tally| sum.plus(tally))
+        self.tallies
+            .values()
+            .flat_map(BTreeMap::values)
+            .fold(Tally::default(), |sum, tally| sum.plus(tally))
     }
 
     /// How many findings ended with this verdict.
@@ -137,7 +140,10 @@ impl Summary {
 
     pub(crate) fn count(&mut self, finding: &Finding) {
         *self.verdicts.entry(finding.verdict.name()).or_default() += 1;
-        let keyspace = self.tallies.entry((finding.db, finding.keyspace.clone())).or_default();
+        let keyspace = self
+            .tallies
+            .entry((finding.db, finding.keyspace.clone()))
+            .or_default();
         let tally = keyspace.entry(finding.kind()).or_default();
         match finding.difference {
             DifferenceKind::Missing => tally.missing += 1,
@@ -145,25 +151,42 @@ impl Summary {
             DifferenceKind::Value => tally.values += 1,
             DifferenceKind::Expiry => tally.expiries += 1,
         }
-        if finding.verdict == Verdict::Repaired { tally.repaired += 1 } else { tally.left += 1 }
+        if finding.verdict == Verdict::Repaired {
+            tally.repaired += 1
+        } else {
+            tally.left += 1
+        }
         self.count_replicas(finding);
     }
 
     fn count_replicas(&mut self, finding: &Finding) {
-        let holders =
-            finding.holdings.iter().flatten().filter(|holding| holding.kind.is_some()).count();
+        let holders = finding
+            .holdings
+            .iter()
+            .flatten()
+            .filter(|holding| holding.kind.is_some())
+            .count();
         for (replica, holding) in self.replicas.iter_mut().zip(&finding.holdings) {
             match holding {
                 None => {}
                 Some(holding) if holding.kind.is_none() => replica.missing += 1,
-                Some(_) if finding.difference == DifferenceKind::Missing && holders == 1 => replica.alone += 1,
+                Some(_) if finding.difference == DifferenceKind::Missing && holders == 1 => {
+                    replica.alone += 1
+                }
                 Some(_) if finding.difference == DifferenceKind::Missing => {}
                 Some(_) => replica.differing += 1,
             }
         }
-        if !matches!(finding.verdict, Verdict::Planned | Verdict::Diverged | Verdict::OverLimit) {
+        if !matches!(
+            finding.verdict,
+            Verdict::Planned | Verdict::Diverged | Verdict::OverLimit
+        ) {
             for change in &finding.changes {
-                if let Some(replica) = self.replicas.iter_mut().find(|replica| replica.name == change.replica) {
+                if let Some(replica) = self
+                    .replicas
+                    .iter_mut()
+                    .find(|replica| replica.name == change.replica)
+                {
                     replica.written += 1;
                 }
             }

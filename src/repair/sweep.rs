@@ -29,7 +29,11 @@ pub(crate) struct Budget {
 
 impl Budget {
     pub(crate) fn new(limit: u64) -> Self {
-        Self { used: AtomicU64::new(0), limit, exceeded: AtomicBool::new(false) }
+        Self {
+            used: AtomicU64::new(0),
+            limit,
+            exceeded: AtomicBool::new(false),
+        }
     }
 
     fn add(&self, bytes: u64) {
@@ -102,7 +106,11 @@ impl Sweep<'_> {
         };
         let mut collector = Collector::new(self, number, budget);
         let report = match self.scope.listed_keys() {
-            Some(keys) => replica.scan_keys(&request, &keys, pacer, &mut collector).await?,
+            Some(keys) => {
+                replica
+                    .scan_keys(&request, &keys, pacer, &mut collector)
+                    .await?
+            }
             None => replica.scan(&request, pacer, &mut collector).await?,
         };
         collector.settle();
@@ -119,7 +127,8 @@ impl Sweep<'_> {
             return false;
         };
         let class = class_of(keyspace.policy.expiry.rule);
-        self.within.is_none_or(|sets| sets[class].contains(Position::of(key)))
+        self.within
+            .is_none_or(|sets| sets[class].contains(Position::of(key)))
     }
 
     /// The digester of a side's entries under an expiry rule.
@@ -183,7 +192,8 @@ impl<'a> Collector<'a> {
     fn account(&mut self) {
         if let Gathered::Entries(entries) = &self.gathered {
             let bytes: usize = entries.iter().map(Entries::memory_bytes).sum();
-            self.budget.add((bytes as u64).saturating_sub(self.accounted));
+            self.budget
+                .add((bytes as u64).saturating_sub(self.accounted));
             self.accounted = bytes as u64;
         }
         // The second pass reads what was found to differ: it must keep entries.
@@ -218,7 +228,10 @@ impl EntrySink for Collector<'_> {
         if self.reasons.len() < REASONS_KEPT {
             self.reasons.insert(Key::copied(key), reason.to_owned());
         }
-        self.take(Listed::Unreadable { position: Position::of(key), key });
+        self.take(Listed::Unreadable {
+            position: Position::of(key),
+            key,
+        });
     }
 }
 
