@@ -170,6 +170,11 @@ impl Client {
         self.replica.lock().data.keys(self.db)
     }
 
+    /// The replica's clock.
+    pub fn now(&self) -> Millis {
+        self.replica.lock().data.now()
+    }
+
     /// Removes every key of every database.
     pub fn flush(&self) {
         self.replica.lock().data.flush();
