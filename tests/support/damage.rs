@@ -7,15 +7,17 @@ use std::collections::BTreeSet;
 
 use redis::Connection;
 
-use super::judge::{databases, names, query};
+use super::judge::{databases, names, query, stream};
 use super::server::{RedisServer, run};
 
+/// The kinds of damage; the last is none. Keys in order of their names suffer them in turn.
+pub(crate) const KINDS: usize = 7;
 /// An expiry no test lives to see: the first moment of 2100.
 const EXPIRY_MS: &[u8] = b"4102444800000";
 
 /// Damages every database of a server; every key is either left alone or differs in one way.
 ///
-/// Returns how many keys were changed, added or removed.
+/// The salt says with which kind it begins. Returns how many keys were changed, added or removed.
 pub(crate) fn damage(server: &RedisServer, salt: usize) -> usize {
     let found = databases(server);
     let databases = if found.is_empty() {
@@ -32,12 +34,13 @@ pub(crate) fn damage(server: &RedisServer, salt: usize) -> usize {
 fn damage_database(connection: &mut Connection, salt: usize) -> usize {
     let mut changed = 0;
     for (index, key) in names(connection).iter().enumerate() {
-        match (index + salt) % 6 {
+        match (index + salt) % KINDS {
             0 => unlink(connection, key),
             1 => change(connection, key),
             2 => remove_element(connection, key),
             3 => change_expiry(connection, key),
             4 => add_element(connection, key),
+            5 => change_type(connection, key),
             _ => continue,
         }
         changed += 1;
@@ -93,6 +96,15 @@ fn change_expiry(connection: &mut Connection, key: &[u8]) {
     }
 }
 
+fn change_type(connection: &mut Connection, key: &[u8]) {
+    let was_list = kind(connection, key) == "list";
+    act(connection, &[b"UNLINK", key]);
+    match was_list {
+        true => act(connection, &[b"SADD", key, b"damaged"]),
+        false => act(connection, &[b"RPUSH", key, b"damaged", b"damaged"]),
+    }
+}
+
 fn add_element(connection: &mut Connection, key: &[u8]) {
     match kind(connection, key).as_str() {
         "string" => act(connection, &[b"APPEND", key, b" and more"]),
@@ -104,7 +116,11 @@ fn add_element(connection: &mut Connection, key: &[u8]) {
             &[b"ZADD", key, b"inf", b"added \xfe", b"0.1", b""],
         ),
         "stream" => {
-            act(connection, &[b"XADD", key, b"*", b"added", b"\xfe"]);
+            let next = next_id(connection, key);
+            act(
+                connection,
+                &[b"XADD", key, next.as_bytes(), b"added", b"\xfe"],
+            );
             act(
                 connection,
                 &[b"XGROUP", b"CREATE", key, b"added \xfe", b"$"],
@@ -137,6 +153,17 @@ fn add_keys(connection: &mut Connection) -> usize {
     ];
     commands.iter().for_each(|command| act(connection, command));
     commands.len()
+}
+
+/// An ID that the stream has not had, which does not hang on the clock.
+fn next_id(connection: &mut Connection, key: &[u8]) -> String {
+    let last = stream(connection, key).0;
+    let ms: u64 = last
+        .split('-')
+        .next()
+        .and_then(|ms| ms.parse().ok())
+        .expect("an ID is MS-SEQ");
+    format!("{}-0", ms + 1)
 }
 
 fn kind(connection: &mut Connection, key: &[u8]) -> String {

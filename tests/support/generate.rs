@@ -125,7 +125,7 @@ pub(crate) fn differences(keys: u64, count: u64, round: u64) -> impl Iterator<It
     (0..count).map(move |n| {
         let (from, to) = (n * keys / count, (n + 1) * keys / count);
         let index = from + mix(n ^ mix(round)) % (to - from);
-        let side = if mix(index) % 2 == 0 {
+        let side = if mix(index).is_multiple_of(2) {
             Side::Left
         } else {
             Side::Right

@@ -226,7 +226,7 @@ fn scores(connection: &mut Connection, key: &[u8]) -> Vec<(Vec<u8>, f64)> {
 }
 
 /// The last ID of a stream and the names of its groups.
-fn stream(connection: &mut Connection, key: &[u8]) -> (String, BTreeSet<Vec<u8>>) {
+pub(crate) fn stream(connection: &mut Connection, key: &[u8]) -> (String, BTreeSet<Vec<u8>>) {
     let info: BTreeMap<String, Value> = query(connection, &[b"XINFO", b"STREAM", key]);
     let groups: Vec<BTreeMap<String, Value>> = query(connection, &[b"XINFO", b"GROUPS", key]);
     let names = groups.iter().map(|group| convert(&group["name"])).collect();
