@@ -287,6 +287,7 @@ impl Database<'_> {
         self.shared.pause(run.settings.settle).await;
         run.progress.enter(Phase::Deciding);
         let shared = self.shared;
+        {
         let mut waiting = Some(first);
         let batches = std::iter::from_fn(|| {
             let mut batch = Vec::with_capacity(BATCH_KEYS);
@@ -316,7 +317,10 @@ impl Database<'_> {
                 None => break,
             }
         }
+        }
         self.summary.expiring += expiring.load(Ordering::Relaxed);
+        let more = shared.is_exhausted() && candidates.next(&mut diff, accounts, &expiring).is_some();
+        self.summary.limit_reached |= more;
     }
 }
 
