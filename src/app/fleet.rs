@@ -71,7 +71,9 @@ impl Fleet {
             let connecting = Connecting {
                 endpoint: endpoint(&replica.address),
                 username: credentials.username,
-                password: credentials.password.map(|secret| secret.expose().to_owned()),
+                password: credentials
+                    .password
+                    .map(|secret| secret.expose().to_owned()),
                 db: replica.db,
                 connect_timeout: replica.connect_timeout,
                 read_timeout: replica.read_timeout,
@@ -84,7 +86,10 @@ impl Fleet {
             });
             servers.push(server);
         }
-        Ok(Self { servers, participants })
+        Ok(Self {
+            servers,
+            participants,
+        })
     }
 
     /// Names and datacenters, in order.
@@ -96,7 +101,10 @@ impl Fleet {
 
 fn endpoint(address: &Address) -> Endpoint {
     match address {
-        Address::Tcp { host, port } => Endpoint::Tcp { host: host.clone(), port: *port },
+        Address::Tcp { host, port } => Endpoint::Tcp {
+            host: host.clone(),
+            port: *port,
+        },
         Address::Unix(path) => Endpoint::Unix(path.clone()),
     }
 }

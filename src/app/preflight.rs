@@ -36,7 +36,10 @@ pub async fn preflight(fleet: &Fleet, mode: Mode) -> Result<Vec<Option<Facts>>, 
     refuse_same_server(fleet, &facts)?;
     for (server, facts) in fleet.servers.iter().zip(&facts) {
         if let Some(problem) = facts.as_ref().and_then(|facts| problem(facts, mode)) {
-            return Err(Trouble::Unfit { replica: server.name().clone(), problem });
+            return Err(Trouble::Unfit {
+                replica: server.name().clone(),
+                problem,
+            });
         }
     }
     Ok(facts)
@@ -62,7 +65,11 @@ fn refuse_same_server(fleet: &Fleet, facts: &[Option<Facts>]) -> Result<(), Trou
 
 /// Why a server is not fit, and what to do.
 pub(super) fn problem(facts: &Facts, mode: Mode) -> Option<String> {
-    let major = facts.version.split('.').next().and_then(|major| major.parse().ok());
+    let major = facts
+        .version
+        .split('.')
+        .next()
+        .and_then(|major| major.parse().ok());
     if major.is_some_and(|major: u32| major < OLDEST_MAJOR) {
         return Some(format!(
             "it is version {}, and reknit needs 7.0 or later, for PEXPIRETIME",
@@ -84,7 +91,8 @@ pub(super) fn problem(facts: &Facts, mode: Mode) -> Option<String> {
 }
 
 fn memory_problem(facts: &Facts) -> Option<String> {
-    let near = facts.max_memory > 0 && facts.used_memory as f64 > facts.max_memory as f64 * MEMORY_SHARE;
+    let near =
+        facts.max_memory > 0 && facts.used_memory as f64 > facts.max_memory as f64 * MEMORY_SHARE;
     near.then(|| {
         format!(
             "it uses {} of {} bytes of maxmemory ({}): writing may evict keys or be refused, raise maxmemory first",

@@ -25,8 +25,16 @@ struct Request<'a> {
 }
 
 /// `reknit diff`
-pub(super) async fn diff(global: &GlobalArgs, args: &DiffArgs, stop: CancellationToken) -> anyhow::Result<Exit> {
-    let plan = Plan { mode: Mode::Diff, limit: None, force_markers: false };
+pub(super) async fn diff(
+    global: &GlobalArgs,
+    args: &DiffArgs,
+    stop: CancellationToken,
+) -> anyhow::Result<Exit> {
+    let plan = Plan {
+        mode: Mode::Diff,
+        limit: None,
+        force_markers: false,
+    };
     let request = Request {
         connection: &args.connection,
         selection: &args.selection,
@@ -43,8 +51,16 @@ pub(super) async fn repair(
     args: &RepairArgs,
     stop: CancellationToken,
 ) -> anyhow::Result<Exit> {
-    let mode = if args.dry_run { Mode::Plan } else { Mode::Repair };
-    let plan = Plan { mode, limit: args.limit, force_markers: args.force_markers };
+    let mode = if args.dry_run {
+        Mode::Plan
+    } else {
+        Mode::Repair
+    };
+    let plan = Plan {
+        mode,
+        limit: args.limit,
+        force_markers: args.force_markers,
+    };
     let request = Request {
         connection: &args.connection,
         selection: &args.selection,
@@ -55,7 +71,11 @@ pub(super) async fn repair(
     compare(global, &request, stop).await
 }
 
-async fn compare(global: &GlobalArgs, request: &Request<'_>, stop: CancellationToken) -> anyhow::Result<Exit> {
+async fn compare(
+    global: &GlobalArgs,
+    request: &Request<'_>,
+    stop: CancellationToken,
+) -> anyhow::Result<Exit> {
     let config = source::load(request.connection, request.limits, config_variable())?;
     let db = request.connection.db.map(crate::model::DbIndex);
     let selection = selection::resolve(request.selection, db, &config.keyspaces, std::io::stdin())?;
@@ -64,9 +84,17 @@ async fn compare(global: &GlobalArgs, request: &Request<'_>, stop: CancellationT
     warn_without_effect(&config);
     preflight(&fleet, mode).await?;
     let run = plan(&config, &fleet, selection, request.plan, stop)?;
-    let color = global.color.enabled(std::io::stdout().is_terminal(), no_color().as_deref());
-    let mut report =
-        Report::new(request.output.format, request.output.show, mode, fleet.columns(), color, stdout());
+    let color = global
+        .color
+        .enabled(std::io::stdout().is_terminal(), no_color().as_deref());
+    let mut report = Report::new(
+        request.output.format,
+        request.output.show,
+        mode,
+        fleet.columns(),
+        color,
+        stdout(),
+    );
     let shown = !global.quiet && std::io::stderr().is_terminal();
     let bar = shown.then(|| progress::watch(run.progress.clone()));
     let result = repair::run(&run, &mut report as &mut dyn Listener).await;
@@ -111,4 +139,3 @@ pub(super) fn exit_of_error(error: &anyhow::Error) -> Exit {
         Some(RunError::TooFew(_)) | None => Exit::Trouble,
     }
 }
-

@@ -26,7 +26,10 @@ pub fn main() -> ExitCode {
         Err(refusal) => return refuse(&refusal),
     };
     begin_log(&cli.global);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
     };
@@ -65,8 +68,10 @@ async fn execute(cli: &Cli, stop: CancellationToken) -> anyhow::Result<Exit> {
 /// The first signal asks the run to stop; the second ends the process.
 async fn watch_signals(stop: CancellationToken) {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
         return;
     };
     for attempt in 0..2 {
@@ -91,9 +96,16 @@ fn begin_log(global: &GlobalArgs) {
         (false, 2) => "debug",
         (false, _) => "trace",
     };
-    let filter = EnvFilter::try_from_env("REKNIT_LOG").unwrap_or_else(|_| EnvFilter::new(format!("reknit={level}")));
-    let color = global.color.enabled(std::io::stderr().is_terminal(), commands::no_color().as_deref());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(color);
+    let filter = EnvFilter::try_from_env("REKNIT_LOG")
+        .unwrap_or_else(|_| EnvFilter::new(format!("reknit={level}")));
+    let color = global.color.enabled(
+        std::io::stderr().is_terminal(),
+        commands::no_color().as_deref(),
+    );
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(color);
     log.with_target(false).init();
 }
 
@@ -104,7 +116,9 @@ fn refuse(refusal: &args::Refusal) -> ExitCode {
         write_to(&mut std::io::stderr(), &refusal.text)
     };
     match shown {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::from(Exit::Trouble.code()),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            ExitCode::from(Exit::Trouble.code())
+        }
         _ => ExitCode::from(refusal.exit_code()),
     }
 }
