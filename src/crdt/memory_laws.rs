@@ -16,7 +16,12 @@ use crate::model::{
 
 const ELEMENTS: u8 = 4;
 const ROUNDS: usize = 40;
-const SEEDS: u64 = 150;
+
+/// Histories per shape; `REKNIT_SEEDS` asks for more.
+fn seeds() -> u64 {
+    let asked = std::env::var("REKNIT_SEEDS").ok();
+    asked.and_then(|text| text.parse().ok()).unwrap_or(20)
+}
 
 /// A small deterministic generator: splitmix64.
 struct Random(u64);
@@ -430,7 +435,7 @@ fn histories(is_set: bool, values: u64, elements: u8) {
     let policy = greatest();
     for (replicas, fail) in [(2, 20), (3, 20), (4, 40), (5, 30)] {
         let mut waited = 0;
-        for seed in 0..SEEDS {
+        for seed in 0..seeds() {
             let mut history = History::new(seed, is_set, values, replicas, fail, elements);
             for round in 0..ROUNDS {
                 history.clients();
@@ -538,7 +543,7 @@ fn register_history(seed: u64, replicas: usize) -> Result<(), String> {
 #[test]
 fn registers_under_greatest_follow_their_dots() {
     for replicas in 2..=5 {
-        for seed in 0..2 * SEEDS {
+        for seed in 0..4 * seeds() {
             register_history(seed, replicas)
                 .unwrap_or_else(|why| panic!("seed {seed}, {replicas} replicas, {why}"));
         }
@@ -607,7 +612,7 @@ fn number(state: &Option<State>) -> Option<i64> {
 #[test]
 fn counters_add_up_exactly_whoever_takes_part_and_whatever_fails() {
     for replicas in 2..=4 {
-        for seed in 0..SEEDS {
+        for seed in 0..seeds() {
             counter_history(seed, replicas);
         }
     }
