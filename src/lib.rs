@@ -10,4 +10,5 @@ pub mod crdt;
 pub mod merkle;
 pub mod model;
 pub mod repair;
+pub mod report;
 pub mod store;
