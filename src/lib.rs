@@ -3,6 +3,7 @@
 //! The law: the tree says **where** to look, a fresh read says **what** is there, evidence says what **should** be
 //! there, and a conditional write changes it. Nothing else may write to a replica.
 
+pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;

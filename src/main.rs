@@ -1,3 +1,7 @@
 //! The `reknit` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    reknit::cli::main()
+}

@@ -1,6 +1,141 @@
-//! The command line: what it takes ([`args`]) and which keys it means ([`selection`]). No logic of a run.
+//! The command line: what it takes ([`args`]), which keys it means ([`selection`]), and what each command does with
+//! it. No logic of a run.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::app::Exit;
+
+mod commands;
 
 pub mod args;
 pub mod limits;
 pub mod selection;
 pub mod source;
+
+use args::{Cli, Command, GlobalArgs};
+
+/// Runs the command line of this process to its exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::read(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(refusal) => return refuse(&refusal),
+    };
+    begin_log(&cli.global);
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    let stop = CancellationToken::new();
+    let exit = runtime.block_on(async {
+        tokio::spawn(watch_signals(stop.clone()));
+        execute(&cli, stop).await
+    });
+    // Whatever still waits for a server is of no interest any more.
+    runtime.shutdown_background();
+    match exit {
+        Ok(exit) => ExitCode::from(exit.code()),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+async fn execute(cli: &Cli, stop: CancellationToken) -> anyhow::Result<Exit> {
+    match &cli.command {
+        Command::Diff(args) => commands::diff(&cli.global, args, stop).await,
+        Command::Repair(args) => commands::repair(&cli.global, args, stop).await,
+        Command::Completions(args) => {
+            let mut out = commands::stdout();
+            let mut script = Vec::new();
+            clap_complete::generate(args.shell, &mut Cli::command(), "reknit", &mut script);
+            out.write_all(&script)?;
+            out.flush()?;
+            Ok(Exit::InSync)
+        }
+        Command::Check(_) | Command::Explain(_) | Command::Clean(_) | Command::Demo(_) => {
+            anyhow::bail!("not wired yet")
+        }
+    }
+}
+
+/// The first signal asks the run to stop; the second ends the process.
+async fn watch_signals(stop: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
+        return;
+    };
+    for attempt in 0..2 {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        if attempt == 0 {
+            tracing::warn!("stopping; once more to stop at once");
+            stop.cancel();
+        }
+    }
+    std::process::exit(i32::from(Exit::Interrupted.code()));
+}
+
+/// Logs go to stderr, whatever stdout is for.
+fn begin_log(global: &GlobalArgs) {
+    let level = match (global.quiet, global.verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn",
+        (false, 1) => "info",
+        (false, 2) => "debug",
+        (false, _) => "trace",
+    };
+    let filter = EnvFilter::try_from_env("REKNIT_LOG")
+        .unwrap_or_else(|_| EnvFilter::new(format!("reknit={level}")));
+    let color = global.color.enabled(
+        std::io::stderr().is_terminal(),
+        commands::no_color().as_deref(),
+    );
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(color);
+    log.with_target(false).init();
+}
+
+fn refuse(refusal: &args::Refusal) -> ExitCode {
+    let shown = if refusal.asked_for {
+        write_to(&mut std::io::stdout(), &refusal.text)
+    } else {
+        write_to(&mut std::io::stderr(), &refusal.text)
+    };
+    match shown {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            ExitCode::from(Exit::Trouble.code())
+        }
+        _ => ExitCode::from(refusal.exit_code()),
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    // Nobody is left to be told if stderr is closed.
+    let _ = write_to(&mut std::io::stderr(), &format!("reknit: {error:#}\n"));
+    ExitCode::from(commands::exit_of_error(error).code())
+}
+
+fn write_to(out: &mut dyn Write, text: &str) -> std::io::Result<()> {
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}

@@ -287,36 +287,42 @@ impl Database<'_> {
         self.shared.pause(run.settings.settle).await;
         run.progress.enter(Phase::Deciding);
         let shared = self.shared;
-        let mut waiting = Some(first);
-        let batches = std::iter::from_fn(|| {
-            let mut batch = Vec::with_capacity(BATCH_KEYS);
-            batch.extend(waiting.take());
-            while batch.len() < BATCH_KEYS && !run.stop.is_cancelled() && !shared.is_exhausted() {
-                match candidates.next(&mut diff, accounts, &expiring) {
-                    Some(candidate) => batch.push(candidate),
+        {
+            let mut waiting = Some(first);
+            let batches = std::iter::from_fn(|| {
+                let mut batch = Vec::with_capacity(BATCH_KEYS);
+                batch.extend(waiting.take());
+                while batch.len() < BATCH_KEYS && !run.stop.is_cancelled() && !shared.is_exhausted()
+                {
+                    match candidates.next(&mut diff, accounts, &expiring) {
+                        Some(candidate) => batch.push(candidate),
+                        None => break,
+                    }
+                }
+                run.progress
+                    .candidates
+                    .fetch_add(batch.len() as u64, Ordering::Relaxed);
+                (!batch.is_empty()).then_some(batch)
+            });
+            let deciding = futures::stream::iter(batches)
+                .map(|batch| decide(shared, batch))
+                .buffered(BATCHES);
+            let mut deciding = std::pin::pin!(deciding);
+            loop {
+                let report = tokio::select! {
+                    report = deciding.next() => report,
+                    () = grace(run) => None,
+                };
+                match report {
+                    Some(report) => take_report(self.summary, self.listener, run, report),
                     None => break,
                 }
             }
-            run.progress
-                .candidates
-                .fetch_add(batch.len() as u64, Ordering::Relaxed);
-            (!batch.is_empty()).then_some(batch)
-        });
-        let deciding = futures::stream::iter(batches)
-            .map(|batch| decide(shared, batch))
-            .buffered(BATCHES);
-        let mut deciding = std::pin::pin!(deciding);
-        loop {
-            let report = tokio::select! {
-                report = deciding.next() => report,
-                () = grace(run) => None,
-            };
-            match report {
-                Some(report) => take_report(self.summary, self.listener, run, report),
-                None => break,
-            }
         }
         self.summary.expiring += expiring.load(Ordering::Relaxed);
+        let more =
+            shared.is_exhausted() && candidates.next(&mut diff, accounts, &expiring).is_some();
+        self.summary.limit_reached |= more;
     }
 }
 

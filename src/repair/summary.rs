@@ -89,6 +89,8 @@ pub struct Summary {
     pub passes: u64,
     /// Whether the run was interrupted.
     pub interrupted: bool,
+    /// Whether `--limit` ended the run before all differing keys were looked at.
+    pub limit_reached: bool,
     /// Whether a marker of a reknit with a memory was seen.
     pub markers_seen: bool,
 }
@@ -115,6 +117,7 @@ impl Summary {
             verdicts: BTreeMap::new(),
             passes: 0,
             interrupted: false,
+            limit_reached: false,
             markers_seen: false,
         }
     }

@@ -69,6 +69,8 @@ pub struct CheckedReplica {
     pub clock_skew_ms: Option<i64>,
     /// The smallest ACL rule that reknit needs on this version.
     pub acl_rule: Option<String>,
+    /// The part of it that `diff` alone needs.
+    pub acl_rule_diff: Option<String>,
     /// What was tried and seen.
     pub remarks: Vec<Remark>,
 }

@@ -58,8 +58,14 @@ pub struct ExplainReport {
     /// The keyspace that owns it.
     #[serde(serialize_with = "json::shown")]
     pub keyspace: KeyspaceName,
+    /// The cluster slot of the key.
+    pub slot: u16,
+    /// Its position, in hexadecimal.
+    pub position: String,
     /// Whether all replicas hold the same.
     pub equal: bool,
+    /// In what way they differ: `missing`, `type`, `value` or `expiry`.
+    pub difference: Option<&'static str>,
     /// What each replica holds, in datacenter order.
     pub siblings: Vec<ExplainedSibling>,
     /// What stands in the value, element by element: those that differ first.

@@ -112,22 +112,22 @@ fn estimate(estimate: &Estimate) -> String {
 
 /// Each ACL rule once, with the replicas that take it.
 fn rules(paint: Paint, report: &CheckReport) -> String {
-    let mut rules: Vec<(&str, Vec<&str>)> = Vec::new();
+    let mut rules: Vec<(&str, &str, Vec<&str>)> = Vec::new();
     for replica in &report.replicas {
-        let Some(rule) = replica.acl_rule.as_deref() else {
+        let (Some(rule), Some(diff)) = (&replica.acl_rule, &replica.acl_rule_diff) else {
             continue;
         };
-        match rules.iter_mut().find(|(known, _)| *known == rule) {
-            Some((_, names)) => names.push(&replica.name.0),
-            None => rules.push((rule, vec![&replica.name.0])),
+        match rules.iter_mut().find(|(known, _, _)| known == rule) {
+            Some((_, _, names)) => names.push(&replica.name.0),
+            None => rules.push((rule, diff, vec![&replica.name.0])),
         }
     }
-    let blocks = rules.iter().map(|(rule, names)| {
-        let title = format!(
-            "the smallest ACL rule that reknit needs on {}:",
-            list(names)
-        );
-        format!("{}\n  {rule}", paint.bold(&title))
+    let blocks = rules.iter().map(|(rule, diff, names)| {
+        let on = list(names);
+        let title = format!("the smallest ACL rule that reknit needs on {on}:");
+        let part = format!("and for diff alone on {on}:");
+        let (title, part) = (paint.bold(&title), paint.bold(&part));
+        format!("{title}\n  {rule}\n\n{part}\n  {diff}")
     });
     blocks.collect::<Vec<_>>().join("\n\n")
 }

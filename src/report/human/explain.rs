@@ -19,17 +19,22 @@ pub(in crate::report) fn explain(shape: &Shape, report: &ExplainReport) -> Strin
 }
 
 fn title(paint: Paint, report: &ExplainReport) -> String {
-    let (tone, state) = if report.equal {
-        (Tone::Good, "equal on every replica that could be read")
-    } else {
-        (Tone::Mixed, "the replicas differ")
+    let (tone, state) = match report.difference {
+        None => (
+            Tone::Good,
+            "equal on every replica that could be read".to_owned(),
+        ),
+        Some("missing") => (Tone::Mixed, "some replicas lack it".to_owned()),
+        Some(what) => (Tone::Mixed, format!("the replicas differ in its {what}")),
     };
     format!(
-        "{}  (db {}, keyspace {})\n{}",
+        "{}  (db {}, keyspace {}, slot {}, position {})\n{}",
         paint.bold(&quoted(report.key.as_bytes())),
         report.db,
         report.keyspace,
-        paint.tone(tone, state)
+        report.slot,
+        report.position,
+        paint.tone(tone, &state)
     )
 }
 

@@ -1,0 +1,159 @@
+//! The replicas of a configuration, and the run over them.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::SystemClock;
+use crate::config::{Config, ConfigError};
+use crate::model::{Address, Datacenter, DbIndex, DigestKey, ReplicaName, Selection};
+use crate::repair::{Mode, Participant, Progress, Run, Scope, Settings};
+use crate::store::{Connecting, Endpoint, RedisReplica, Replica, StoreError};
+
+/// Why nothing could be begun.
+#[derive(Debug, thiserror::Error)]
+pub enum Trouble {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A replica.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Two names for one server.
+    #[error(
+        "replicas {first} and {second} are the same server and database (run_id {run_id}, database {db}): \
+         there is nothing to compare, check their addresses"
+    )]
+    SameServer {
+        /// The one.
+        first: ReplicaName,
+        /// The other.
+        second: ReplicaName,
+        /// The server.
+        run_id: String,
+        /// The database.
+        db: DbIndex,
+    },
+    /// Fewer than two replicas can be reached.
+    #[error("fewer than two replicas can be reached: {0}")]
+    TooFew(String),
+    /// A replica is not fit for what is asked.
+    #[error("replica {replica}: {problem}")]
+    Unfit {
+        /// The replica.
+        replica: ReplicaName,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// The system gives no randomness.
+    #[error("the system gives no random bytes: {0}")]
+    Randomness(String),
+}
+
+/// The replicas of a configuration, in datacenter order. Nothing is connected yet.
+pub struct Fleet {
+    /// As servers.
+    pub servers: Vec<Arc<RedisReplica>>,
+    /// As participants of a run.
+    pub participants: Vec<Participant>,
+}
+
+impl Fleet {
+    /// The replicas of a configuration.
+    ///
+    /// # Errors
+    /// When a password cannot be read.
+    pub fn new(config: &Config) -> Result<Self, ConfigError> {
+        let depth = config.limits.pipeline.get();
+        let (mut servers, mut participants) = (Vec::new(), Vec::new());
+        for replica in &config.replicas {
+            let credentials = replica.credentials()?;
+            let connecting = Connecting {
+                endpoint: endpoint(&replica.address),
+                username: credentials.username,
+                password: credentials
+                    .password
+                    .map(|secret| secret.expose().to_owned()),
+                db: replica.db,
+                connect_timeout: replica.connect_timeout,
+                read_timeout: replica.read_timeout,
+            };
+            let server = Arc::new(RedisReplica::new(replica.name.clone(), connecting, depth));
+            participants.push(Participant {
+                replica: server.clone() as Arc<dyn Replica>,
+                datacenter: replica.datacenter.clone(),
+                default_db: replica.db,
+            });
+            servers.push(server);
+        }
+        Ok(Self {
+            servers,
+            participants,
+        })
+    }
+
+    /// Names and datacenters, in order.
+    pub fn columns(&self) -> Vec<(ReplicaName, Datacenter)> {
+        let column = |one: &Participant| (one.replica.name().clone(), one.datacenter.clone());
+        self.participants.iter().map(column).collect()
+    }
+}
+
+fn endpoint(address: &Address) -> Endpoint {
+    match address {
+        Address::Tcp { host, port } => Endpoint::Tcp {
+            host: host.clone(),
+            port: *port,
+        },
+        Address::Unix(path) => Endpoint::Unix(path.clone()),
+    }
+}
+
+/// What a command asks of a run.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// How far it goes.
+    pub mode: Mode,
+    /// How many divergences are repaired at the most.
+    pub limit: Option<u64>,
+    /// Whether to write to replicas that carry markers.
+    pub force_markers: bool,
+}
+
+/// The run that a configuration, a selection and a plan make.
+///
+/// # Errors
+/// When the system gives no random bytes.
+pub fn plan(
+    config: &Config,
+    fleet: &Fleet,
+    selection: Selection,
+    plan: Plan,
+    stop: CancellationToken,
+) -> Result<Run, Trouble> {
+    let limits = &config.limits;
+    Ok(Run {
+        participants: fleet.participants.clone(),
+        scope: Scope::new(config.keyspaces.clone(), selection),
+        settings: Settings {
+            mode: plan.mode,
+            keys_per_second: limits.keys_per_second.map_or(0, std::num::NonZeroU64::get),
+            bytes_per_second: limits.bytes_per_second.map_or(0, std::num::NonZeroU64::get),
+            memory: limits.memory.as_u64(),
+            settle: config.guards.settle,
+            limit: plan.limit,
+            force_markers: plan.force_markers,
+        },
+        digest_key: DigestKey::new(random()?),
+        tag: u128::from_le_bytes(random()?),
+        clock: Arc::new(SystemClock),
+        stop,
+        progress: Arc::new(Progress::default()),
+    })
+}
+
+fn random<const LENGTH: usize>() -> Result<[u8; LENGTH], Trouble> {
+    let mut bytes = [0; LENGTH];
+    getrandom::fill(&mut bytes).map_err(|error| Trouble::Randomness(error.to_string()))?;
+    Ok(bytes)
+}

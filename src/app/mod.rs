@@ -1,0 +1,9 @@
+//! Puts the parts together from the configuration: replicas, scope, settings, and what must hold before a run.
+
+mod exit;
+mod fleet;
+mod preflight;
+
+pub use exit::{Exit, exit_of};
+pub use fleet::{Fleet, Plan, Trouble, plan};
+pub use preflight::preflight;

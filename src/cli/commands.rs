@@ -1,0 +1,144 @@
+//! One function per command: configuration in, exit out.
+
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::app::{Exit, Fleet, Plan, exit_of, plan, preflight};
+use crate::config::Config;
+use crate::repair::{self, Listener, Mode, RunError};
+use crate::report::{Report, Shape, progress};
+
+use super::args::{
+    ConnectionArgs, DiffArgs, GlobalArgs, LimitArgs, OutputArgs, RepairArgs, SelectionArgs,
+};
+use super::{selection, source};
+
+/// What `diff` and `repair` have in common.
+struct Request<'a> {
+    connection: &'a ConnectionArgs,
+    selection: &'a SelectionArgs,
+    limits: &'a LimitArgs,
+    output: &'a OutputArgs,
+    plan: Plan,
+}
+
+/// `reknit diff`
+pub(super) async fn diff(
+    global: &GlobalArgs,
+    args: &DiffArgs,
+    stop: CancellationToken,
+) -> anyhow::Result<Exit> {
+    let plan = Plan {
+        mode: Mode::Diff,
+        limit: None,
+        force_markers: false,
+    };
+    let request = Request {
+        connection: &args.connection,
+        selection: &args.selection,
+        limits: &args.limits,
+        output: &args.output,
+        plan,
+    };
+    compare(global, &request, stop).await
+}
+
+/// `reknit repair`
+pub(super) async fn repair(
+    global: &GlobalArgs,
+    args: &RepairArgs,
+    stop: CancellationToken,
+) -> anyhow::Result<Exit> {
+    let mode = if args.dry_run {
+        Mode::Plan
+    } else {
+        Mode::Repair
+    };
+    let plan = Plan {
+        mode,
+        limit: args.limit,
+        force_markers: args.force_markers,
+    };
+    let request = Request {
+        connection: &args.connection,
+        selection: &args.selection,
+        limits: &args.limits,
+        output: &args.output,
+        plan,
+    };
+    compare(global, &request, stop).await
+}
+
+async fn compare(
+    global: &GlobalArgs,
+    request: &Request<'_>,
+    stop: CancellationToken,
+) -> anyhow::Result<Exit> {
+    let config = source::load(request.connection, request.limits, config_variable())?;
+    let db = request.connection.db.map(crate::model::DbIndex);
+    let selection = selection::resolve(request.selection, db, &config.keyspaces, std::io::stdin())?;
+    let mode = request.plan.mode;
+    let fleet = Fleet::new(&config)?;
+    warn_without_effect(&config);
+    preflight(&fleet, mode).await?;
+    let run = plan(&config, &fleet, selection, request.plan, stop)?;
+    let mut report = Report::new(
+        shape(global, request.output),
+        mode,
+        fleet.columns(),
+        request.output.show,
+        stdout(),
+    );
+    let shown = !global.quiet && std::io::stderr().is_terminal();
+    let bar = shown.then(|| progress::watch(run.progress.clone()));
+    let result = repair::run(&run, &mut report as &mut dyn Listener).await;
+    if let Some(bar) = bar {
+        bar.stop().await;
+    }
+    let summary = match result {
+        Ok(summary) => summary,
+        Err(error @ RunError::TooFew(_)) if run.stop.is_cancelled() => {
+            tracing::debug!("{error}");
+            return Ok(Exit::Interrupted);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let exit = exit_of(&summary, mode);
+    report.finish(&summary, exit.code())?;
+    Ok(exit)
+}
+
+fn warn_without_effect(config: &Config) {
+    for key in &config.without_effect {
+        tracing::warn!("`{key}` is checked but has no effect in this version");
+    }
+}
+
+/// How this command's output looks.
+pub(super) fn shape(global: &GlobalArgs, output: &OutputArgs) -> Shape {
+    let is_terminal = std::io::stdout().is_terminal();
+    let colour = global.color.enabled(is_terminal, no_color().as_deref());
+    Shape::new(output.format, colour)
+}
+
+fn config_variable() -> Option<OsString> {
+    std::env::var_os(source::CONFIG_VARIABLE)
+}
+
+pub(super) fn no_color() -> Option<OsString> {
+    std::env::var_os("NO_COLOR")
+}
+
+pub(super) fn stdout() -> Box<dyn Write + Send> {
+    Box::new(std::io::BufWriter::new(std::io::stdout()))
+}
+
+/// The exit of a command that came to nothing.
+pub(super) fn exit_of_error(error: &anyhow::Error) -> Exit {
+    match error.downcast_ref::<RunError>() {
+        Some(RunError::Markers) => Exit::Stopped,
+        Some(RunError::TooFew(_)) | None => Exit::Trouble,
+    }
+}

@@ -1,0 +1,24 @@
+//! What integration tests and benchmarks share: real servers, the binary, a judge, data.
+//!
+//! ```text
+//! server    a redis-server as a child, gone when the test ends
+//! reknit    the binary, run with a time limit
+//! judge     are two servers equal? asked of the servers, never of reknit
+//! damage    makes one copy of some data differ from another
+//! generate  a million mixed keys, and differences among them
+//! resp      commands and answers as bytes, for loading and for the floor of the benchmark
+//! ```
+//!
+//! Every file of tests/ uses a part of it, so parts are unused in each.
+#![allow(dead_code, reason = "each test binary uses a part of this module")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests watch real processes against the wall clock"
+)]
+
+pub(crate) mod damage;
+pub(crate) mod generate;
+pub(crate) mod judge;
+pub(crate) mod reknit;
+pub(crate) mod resp;
+pub(crate) mod server;
