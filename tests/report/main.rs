@@ -2,6 +2,8 @@
 //!
 //! The golden files stand in `tests/golden/report`; `REKNIT_UPDATE=1` writes them anew.
 
+#![allow(clippy::unwrap_used)] // a test that panics has failed, as it should
+
 mod cases;
 mod fields;
 mod inspections;
