@@ -101,6 +101,23 @@ pub(super) fn cut(text: &str, width: usize) -> String {
     format!("{kept}…")
 }
 
+/// A text broken between words into lines of at most so many characters, indented, those after the first by two more.
+pub(super) fn wrapped(text: &str, width: usize, indent: &str) -> Vec<String> {
+    let mut words = text.split(' ');
+    let mut lines = vec![format!("{indent}{}", words.next().unwrap_or_default())];
+    for word in words {
+        let last = lines.len() - 1;
+        let line = &mut lines[last];
+        if line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(format!("{indent}  {word}"));
+        } else {
+            line.push(' ');
+            line.push_str(word);
+        }
+    }
+    lines
+}
+
 /// How many keys there are on all replicas together: those of a replica and those that it lacked.
 pub(super) fn union_of_keys(summary: &Summary) -> u64 {
     let replicas = summary.replicas.iter();
@@ -149,6 +166,13 @@ mod tests {
         assert_eq!(duration(Duration::from_micros(1_204_567)), "1s 204ms");
         assert_eq!(duration(Duration::from_millis(61_234)), "1m 1s");
         assert_eq!(millis(-5), Duration::ZERO);
+    }
+
+    #[test]
+    fn long_lines_are_broken_between_words() {
+        let lines = wrapped("one two three_and_more four", 8, " ");
+        assert_eq!(lines, [" one two", "   three_and_more", "   four"]);
+        assert_eq!(wrapped("", 8, ""), [""]);
     }
 
     #[test]

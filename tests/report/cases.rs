@@ -434,7 +434,11 @@ fn dry_run() -> Case {
                 ("ap", &["put a string of 36 bytes"]),
             ],
         ),
-        resolved(fields(), Verdict::Planned, &[("eu", &["set 1 field"])]),
+        resolved(
+            fields(),
+            Verdict::Planned,
+            &[("eu", &["set 1 field", "expire at 1790000100000"])],
+        ),
         resolved(
             scores(),
             Verdict::Unresolved("the preference says skip".into()),
@@ -562,7 +566,7 @@ fn partial() -> Case {
     let lost = &mut summary.replicas[1];
     lost.keys = 0;
     lost.usage = Usage::default();
-    lost.lost = Some("replica eu: cannot be reached: connection refused".into());
+    lost.lost = Some("replica eu: connecting to redis://10.0.1.1:6379: connection refused".into());
     Case {
         name: "partial",
         mode: Mode::Diff,

@@ -7,7 +7,7 @@ use super::super::shape::Shape;
 use super::super::text::{count, thousands};
 use super::joined;
 use super::paint::{Paint, Tone};
-use super::tables::{number, table};
+use super::tables::{framed, number, table};
 
 pub(in crate::report) fn clean(shape: &Shape, report: &CleanReport) -> String {
     let databases = || {
@@ -70,5 +70,9 @@ fn rows(shape: &Shape, report: &CleanReport) -> String {
             ]);
         }
     }
-    if any { table.trim_fmt() } else { String::new() }
+    if any {
+        framed(shape, table)
+    } else {
+        String::new()
+    }
 }

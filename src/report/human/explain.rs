@@ -5,7 +5,7 @@ use super::super::shape::Shape;
 use super::super::text::{count, expiry, holding, quoted};
 use super::grid::{Row, grid};
 use super::joined;
-use super::keys::{detail_value, element_label};
+use super::keys::{detail_value, element_label, readable};
 use super::paint::{Paint, Tone};
 
 pub(in crate::report) fn explain(shape: &Shape, report: &ExplainReport) -> String {
@@ -151,9 +151,14 @@ fn writes(paint: Paint, report: &ExplainReport) -> String {
     let lines = report
         .writes
         .iter()
-        .map(|write| format!("  {}: {}", write.replica, write.operations.join(", ")));
+        .map(|write| format!("  {}: {}", write.replica, operations(&write.operations)));
     std::iter::once(paint.bold("a repair would write"))
         .chain(lines)
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+fn operations(operations: &[String]) -> String {
+    let shown: Vec<String> = operations.iter().map(|op| readable(op)).collect();
+    shown.join(", ")
 }

@@ -20,17 +20,20 @@ pub(super) struct Row {
 
 /// The rows under a head, each text cut to the width that its column can have.
 pub(super) fn grid(shape: &Shape, head: Vec<String>, rows: &[Row]) -> String {
-    let columns = head.len().max(1);
-    let label = rows.iter().map(|row| row.label.chars().count()).max();
-    let label = label.unwrap_or(0).min(LABELS);
-    // Four columns in front of the labels, two behind each text.
-    let left = usize::from(shape.width).saturating_sub(label + 6);
-    let width = (left / columns).saturating_sub(2).max(NARROWEST);
+    let longest = rows.iter().map(|row| row.label.chars().count()).max();
+    let label = longest.unwrap_or(0).min(LABELS);
+    // Four columns in front of the labels, two behind them and behind each text.
+    let room = usize::from(shape.width).saturating_sub(label + 6 + 2 * head.len());
+    let widths = shares(room, &wanted(&head, rows));
     let mut table = Table::new();
+    let names = head
+        .iter()
+        .zip(&widths)
+        .map(|(name, width)| cut(name, *width));
     table.load_preset(NOTHING).set_header(
         std::iter::once(String::new())
-            .chain(head)
-            .map(|name| Cell::new(cut(&name, width)).add_attribute(Attribute::Bold)),
+            .chain(names)
+            .map(|name| Cell::new(name).add_attribute(Attribute::Bold)),
     );
     if shape.colour {
         table.enforce_styling();
@@ -38,13 +41,51 @@ pub(super) fn grid(shape: &Shape, head: Vec<String>, rows: &[Row]) -> String {
         table.force_no_tty();
     }
     for row in rows {
-        let cells = row.cells.iter().map(|text| cut(text, width));
+        let cells = row.cells.iter().zip(&widths);
+        let cells = cells.map(|(text, width)| cut(text, *width));
         table.add_row(std::iter::once(cut(&row.label, label)).chain(cells));
     }
-    let lines: Vec<String> = table.lines().map(|line| format!("   {line}")).collect();
-    lines
-        .iter()
-        .map(|line| line.trim_end())
-        .collect::<Vec<_>>()
-        .join("\n")
+    let line = |line: String| format!("   {line}").trim_end().to_owned();
+    table.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// The longest text of each column.
+fn wanted(head: &[String], rows: &[Row]) -> Vec<usize> {
+    let longest = |(index, name): (usize, &String)| {
+        let cells = rows.iter().filter_map(|row| row.cells.get(index));
+        cells.chain([name]).map(|text| text.chars().count()).max()
+    };
+    let columns = head.iter().enumerate();
+    columns.map(|column| longest(column).unwrap_or(0)).collect()
+}
+
+/// What each column gets: what it wants, but where that is too much, the wide ones share what the others leave.
+fn shares(room: usize, wanted: &[usize]) -> Vec<usize> {
+    let mut order: Vec<usize> = wanted.to_vec();
+    order.sort_unstable();
+    let (mut left, mut most) = (room, room);
+    for (place, want) in order.iter().enumerate() {
+        most = left / (order.len() - place);
+        if *want > most {
+            break;
+        }
+        left -= want;
+        most = most.max(*want);
+    }
+    let most = most.max(NARROWEST);
+    wanted.iter().map(|want| (*want).min(most)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wide_columns_share_what_narrow_ones_leave() {
+        assert_eq!(shares(100, &[10, 20, 30]), [10, 20, 30]);
+        assert_eq!(shares(100, &[10, 200, 6]), [10, 84, 6]);
+        assert_eq!(shares(100, &[90, 200, 10]), [45, 45, 10]);
+        assert_eq!(shares(3, &[90, 4]), [NARROWEST, 4]);
+        assert_eq!(shares(3, &[]), [0; 0]);
+    }
 }

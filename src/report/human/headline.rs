@@ -39,7 +39,7 @@ fn result(mode: Mode, summary: &Summary, total: &Tally) -> (Tone, String) {
                 thousands(summary.verdict("planned"))
             ),
         ),
-        Mode::Repair => repaired(total),
+        Mode::Repair => repaired(summary, total),
     }
 }
 
@@ -61,20 +61,18 @@ fn in_sync(summary: &Summary, keys: u64) -> (Tone, String) {
     }
 }
 
-fn repaired(total: &Tally) -> (Tone, String) {
-    let differing = total.differing();
-    let text = format!(
-        "repaired {} of {}",
-        thousands(total.repaired),
-        count(differing, "differing key")
-    );
+fn repaired(summary: &Summary, total: &Tally) -> (Tone, String) {
+    let differing = count(total.differing(), "differing key");
+    let text = format!("repaired {} of {differing}", thousands(total.repaired));
+    let left = thousands(total.left);
     match (total.repaired, total.left) {
+        // Where the run ended early, there may be more than it came to see.
+        (_, 0) if summary.interrupted || summary.limit_reached => {
+            (Tone::Mixed, format!("{text} seen so far, all verified"))
+        }
         (_, 0) => (Tone::Good, format!("{text}, all verified")),
-        (0, left) => (Tone::Bad, format!("{text}, {} left", thousands(left))),
-        (_, left) => (
-            Tone::Mixed,
-            format!("{text}, each verified, {} left", thousands(left)),
-        ),
+        (0, _) => (Tone::Bad, format!("{text}, {left} left")),
+        (_, _) => (Tone::Mixed, format!("{text}, each verified, {left} left")),
     }
 }
 
@@ -103,7 +101,9 @@ fn warnings(summary: &Summary) -> Vec<String> {
 
 fn lost(name: &ReplicaName, keys: u64, reason: &str) -> String {
     // Errors of the store begin with the replica's name.
-    let reason = reason.strip_prefix(&format!("{name}: ")).unwrap_or(reason);
+    let reason = reason
+        .strip_prefix(&format!("replica {name}: "))
+        .unwrap_or(reason);
     if keys == 0 {
         format!("PARTIAL: replica {name} took no part: {reason}")
     } else {
@@ -125,6 +125,9 @@ pub(super) fn closing(paint: Paint, mode: Mode, summary: &Summary) -> String {
 
 fn asides(summary: &Summary) -> Vec<String> {
     let mut lines = Vec::new();
+    if summary.limit_reached {
+        lines.push("the limit ended the run before all differing keys were looked at".into());
+    }
     if summary.in_flight > 0 {
         lines.push(format!(
             "{} in flight: still moving between two looks, left to the next run",
@@ -178,7 +181,9 @@ fn next(mode: Mode, summary: &Summary) -> Vec<String> {
         Mode::Repair => steps.extend(after_repair(summary)),
     }
     if summary.interrupted {
-        steps.push("run again: an interrupted run leaves no key half written".into());
+        steps.push("run again: every key is either as it was or repaired whole".into());
+    } else if summary.limit_reached && summary.verdict("over-limit") == 0 {
+        steps.push("run again with a greater `--limit`, or without".into());
     } else if steps.is_empty() && summary.in_flight > 0 {
         let verb = if summary.in_flight == 1 {
             "was"

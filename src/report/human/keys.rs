@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 
-use crate::model::{Datacenter, Expiry, Kind, ReplicaName};
+use crate::model::{Datacenter, Expiry, Kind, Millis, ReplicaName};
 use crate::repair::{Change, Detail, DifferenceKind, Finding, Holding, Summary, Verdict};
 
 use super::super::explain::Standing;
 use super::super::shape::Shape;
-use super::super::text::{count, cut, expiry, holding, list, quoted, thousands};
+use super::super::text::{count, cut, expiry, holding, list, quoted, thousands, time, wrapped};
 use super::grid::{Row, grid};
 use super::paint::{Paint, Tone};
 
@@ -51,9 +51,18 @@ fn key(shape: &Shape, names: &[&ReplicaName], finding: &Finding) -> String {
         names.iter().map(ToString::to_string).collect(),
         &rows(names, finding),
     ));
-    lines.extend(reasons(finding).iter().map(|line| format!("    {line}")));
-    lines.extend(verdict(finding).map(|(tone, text)| format!("    {}", paint.tone(tone, &text))));
+    for line in reasons(finding) {
+        lines.extend(told(shape, &line));
+    }
+    if let Some((tone, text)) = verdict(finding) {
+        lines.extend(told(shape, &text).iter().map(|line| paint.tone(tone, line)));
+    }
     lines.join("\n")
+}
+
+/// A sentence below a key.
+fn told(shape: &Shape, text: &str) -> Vec<String> {
+    wrapped(text, usize::from(shape.width), "    ")
 }
 
 fn title(shape: &Shape, names: &[&ReplicaName], finding: &Finding) -> String {
@@ -223,12 +232,26 @@ fn reasons(finding: &Finding) -> Vec<String> {
 }
 
 fn change_line(verb: &str, change: &Change) -> String {
-    let mut ops: Vec<String> = change.ops.iter().take(OPERATIONS).cloned().collect();
+    let mut ops: Vec<String> = change
+        .ops
+        .iter()
+        .take(OPERATIONS)
+        .map(|op| readable(op))
+        .collect();
     let more = change.ops.len().saturating_sub(OPERATIONS);
     if more > 0 {
         ops.push(format!("{more} more"));
     }
     format!("{verb} {}: {}", change.replica, ops.join(", "))
+}
+
+/// An operation whose expiry is a time of the calendar; operations give it in milliseconds, as the server takes it.
+pub(super) fn readable(op: &str) -> String {
+    let parts = op.rsplit_once(" at ").filter(|_| op.starts_with("expire "));
+    match parts.map(|(what, at)| (what, at.parse())) {
+        Some((what, Ok(at))) => format!("{what} at {}", time(Millis(at))),
+        Some((_, Err(_))) | None => op.into(),
+    }
 }
 
 /// What became of it; nothing where nothing was to become of it.
@@ -252,5 +275,23 @@ fn verdict(finding: &Finding) -> Option<(Tone, String)> {
             Tone::Mixed,
             "not repaired: the limit was reached before".into(),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_name_times_of_the_calendar() {
+        assert_eq!(
+            readable("expire at 1790000000000"),
+            "expire at 2026-09-21 14:13:20Z"
+        );
+        assert_eq!(
+            readable("expire field a at b at 1790000000000"),
+            "expire field a at b at 2026-09-21 14:13:20Z"
+        );
+        assert_eq!(readable("append 1 stream entry"), "append 1 stream entry");
     }
 }

@@ -1,34 +1,54 @@
 //! The counts: by keyspace and type, and by replica.
+//!
+//! A cell is never broken. A table that is too wide loses what matters least, then its frame.
 
 use comfy_table::modifiers::UTF8_ROUND_CORNERS;
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{Attribute, Cell, CellAlignment, Table};
+use comfy_table::presets::{NOTHING, UTF8_FULL_CONDENSED};
+use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table};
 
 use crate::model::{Datacenter, ReplicaName};
 use crate::repair::{Mode, ReplicaSummary, Summary, Tally};
 
 use super::super::shape::Shape;
-use super::super::text::{size, thousands};
+use super::super::text::{cut, size, thousands};
 use super::paint::Tone;
 
-/// A table with this head; the first columns hold text, the others numbers.
+/// How much of a keyspace's or replica's name is shown.
+const NAME: usize = 32;
+
+/// A table with this head.
 pub(super) fn table(shape: &Shape, head: &[&str]) -> Table {
+    let bold = |name: &&str| Cell::new(name).add_attribute(Attribute::Bold);
     let mut table = Table::new();
     table
         .load_preset(UTF8_FULL_CONDENSED)
         .apply_modifier(UTF8_ROUND_CORNERS)
-        .set_width(shape.width)
-        .set_content_arrangement(comfy_table::ContentArrangement::Dynamic)
-        .set_header(
-            head.iter()
-                .map(|name| Cell::new(name).add_attribute(Attribute::Bold)),
-        );
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(head.iter().map(bold));
     if shape.colour {
         table.enforce_styling();
     } else {
         table.force_no_tty();
     }
     table
+}
+
+/// The table as text, without its frame where that does not fit.
+pub(super) fn framed(shape: &Shape, mut table: Table) -> String {
+    if !fits(shape, &table) {
+        table.load_preset(NOTHING);
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 1));
+        }
+    }
+    table.trim_fmt()
+}
+
+fn fits(shape: &Shape, table: &Table) -> bool {
+    let widths = table.column_max_content_widths();
+    // Each has two of padding and a bar, and one bar more closes the last.
+    let width: usize = widths.iter().map(|width| usize::from(*width) + 3).sum();
+    width < usize::from(shape.width)
 }
 
 /// A number, right-aligned; zero is a dash that the eye passes over.
@@ -52,60 +72,36 @@ fn toned(amount: u64, tone: Tone) -> Cell {
 
 /// Keys by keyspace and type; nothing where there are none.
 pub(super) fn keyspaces(shape: &Shape, mode: Mode, summary: &Summary) -> String {
-    let rows: Vec<(Vec<String>, Tally)> = summary
-        .tallies
-        .iter()
-        .flat_map(|((db, keyspace), kinds)| {
-            kinds.iter().map(move |(kind, tally)| {
-                let kind = kind.map_or("unreadable", |kind| kind.name());
-                let labels = vec![keyspace.to_string(), db.to_string(), kind.to_owned()];
-                (labels, *tally)
-            })
-        })
-        .collect();
-    if rows.is_empty() {
+    if summary.tallies.is_empty() {
         return String::new();
     }
-    let mut head = vec![
-        "keyspace",
-        "db",
-        "type",
-        "keys",
-        "missing",
-        "type differs",
-        "value",
-        "expiry",
-    ];
-    if mode != Mode::Diff {
+    let mut head = vec!["keyspace", "db", "type", "keys"];
+    head.extend(["missing", "types", "values", "expiries"]);
+    if mode == Mode::Repair {
         head.extend(["repaired", "left"]);
     }
     let mut table = table(shape, &head);
-    let many = rows.len() > 1;
-    for (labels, tally) in rows {
-        table.add_row(
-            labels
-                .into_iter()
-                .map(Cell::new)
-                .chain(tally_cells(&tally, mode)),
-        );
+    for ((db, keyspace), kinds) in &summary.tallies {
+        for (kind, tally) in kinds {
+            let kind = kind.map_or("unreadable", |kind| kind.name());
+            let labels = [cut(&keyspace.0, NAME), db.to_string(), kind.to_owned()];
+            table.add_row(tally_row(labels, tally, mode));
+        }
     }
-    if many {
-        let labels = ["total", "", ""].map(Cell::new);
-        let cells = labels
-            .into_iter()
-            .chain(tally_cells(&summary.total(), mode));
+    if table.row_count() > 1 {
+        let labels = ["total".to_owned(), String::new(), String::new()];
+        let cells = tally_row(labels, &summary.total(), mode).into_iter();
         table.add_row(cells.map(|cell| cell.add_attribute(Attribute::Bold)));
     }
-    table.trim_fmt()
+    framed(shape, table)
 }
 
-fn tally_cells(tally: &Tally, mode: Mode) -> Vec<Cell> {
-    let mut cells = vec![number(tally.keys)];
-    cells.extend(
-        [tally.missing, tally.types, tally.values, tally.expiries]
-            .map(|amount| toned(amount, Tone::Mixed)),
-    );
-    if mode != Mode::Diff {
+fn tally_row(labels: [String; 3], tally: &Tally, mode: Mode) -> Vec<Cell> {
+    let mut cells: Vec<Cell> = labels.into_iter().map(Cell::new).collect();
+    cells.push(number(tally.keys));
+    let differing = [tally.missing, tally.types, tally.values, tally.expiries];
+    cells.extend(differing.map(|amount| toned(amount, Tone::Mixed)));
+    if mode == Mode::Repair {
         cells.push(toned(tally.repaired, Tone::Good));
         cells.push(toned(tally.left, Tone::Bad));
     }
@@ -119,52 +115,72 @@ pub(super) fn replicas(
     summary: &Summary,
     replicas: &[(ReplicaName, Datacenter)],
 ) -> String {
-    let mut head = vec![
-        "replica",
-        "keys",
-        "behind (lacks)",
-        "ahead (alone has)",
-        "different",
-    ];
+    let whole = replica_table(shape, mode, summary, replicas, true);
+    let table = if fits(shape, &whole) {
+        whole
+    } else {
+        replica_table(shape, mode, summary, replicas, false)
+    };
+    let behind = "behind: lacks the key, ahead: alone has it, different: holds it otherwise";
+    let any = summary.total().differing() > 0;
+    let legend = if any { behind } else { "" };
+    format!("{}\n{legend}", framed(shape, table))
+}
+
+fn replica_table(
+    shape: &Shape,
+    mode: Mode,
+    summary: &Summary,
+    replicas: &[(ReplicaName, Datacenter)],
+    with_traffic: bool,
+) -> Table {
+    let mut head = vec!["replica", "keys", "behind", "ahead", "different"];
     if mode == Mode::Repair {
         head.push("written");
     }
-    head.extend(["commands", "read", "sent"]);
+    if with_traffic {
+        head.extend(["commands", "read", "sent"]);
+    }
     let mut table = table(shape, &head);
     for replica in &summary.replicas {
-        let datacenter = replicas
-            .iter()
-            .find(|(name, _)| *name == replica.name)
-            .map(|(_, datacenter)| datacenter.0.as_str());
-        table.add_row(replica_cells(replica, datacenter, mode));
+        let mut cells = vec![name_cell(replica, replicas), number(replica.keys)];
+        let behind = [replica.missing, replica.alone, replica.differing];
+        cells.extend(behind.map(|amount| toned(amount, Tone::Mixed)));
+        if mode == Mode::Repair {
+            cells.push(toned(replica.written, Tone::Good));
+        }
+        if with_traffic {
+            cells.extend(traffic(replica));
+        }
+        table.add_row(cells);
     }
-    table.trim_fmt()
+    table
 }
 
-fn replica_cells(replica: &ReplicaSummary, datacenter: Option<&str>, mode: Mode) -> Vec<Cell> {
-    let name = match datacenter {
-        Some(datacenter) if datacenter != replica.name.0 => {
-            format!("{} ({datacenter})", replica.name)
-        }
-        _ => replica.name.to_string(),
+fn name_cell(replica: &ReplicaSummary, replicas: &[(ReplicaName, Datacenter)]) -> Cell {
+    let place = replicas.iter().find(|(name, _)| *name == replica.name);
+    let place = place.map(|(_, datacenter)| datacenter.0.as_str());
+    let name = match place.filter(|place| *place != replica.name.0) {
+        Some(place) => format!("{} ({place})", replica.name),
+        None => replica.name.to_string(),
     };
-    let name = if replica.lost.is_some() {
-        Cell::new(format!("{name}, lost")).fg(Tone::Bad.colour())
+    let name = cut(&name, NAME);
+    if replica.lost.is_some() {
+        Cell::new(format!("{name} lost")).fg(Tone::Bad.colour())
     } else {
         Cell::new(name)
-    };
-    let mut cells = vec![name, number(replica.keys)];
-    cells.extend(
-        [replica.missing, replica.alone, replica.differing]
-            .map(|amount| toned(amount, Tone::Mixed)),
-    );
-    if mode == Mode::Repair {
-        cells.push(toned(replica.written, Tone::Good));
     }
-    cells.push(number(replica.usage.commands));
-    cells.extend(
-        [replica.usage.bytes_read, replica.usage.bytes_written]
-            .map(|bytes| Cell::new(size(bytes)).set_alignment(CellAlignment::Right)),
-    );
-    cells
+}
+
+fn traffic(replica: &ReplicaSummary) -> [Cell; 3] {
+    let usage = &replica.usage;
+    let bytes = |bytes: u64| match bytes {
+        0 => number(0),
+        bytes => Cell::new(size(bytes)).set_alignment(CellAlignment::Right),
+    };
+    [
+        number(usage.commands),
+        bytes(usage.bytes_read),
+        bytes(usage.bytes_written),
+    ]
 }
