@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{Exit, Fleet, Plan, exit_of, plan, preflight};
 use crate::config::Config;
 use crate::repair::{self, Listener, Mode, RunError};
-use crate::report::{Report, progress};
+use crate::report::{Report, Shape, progress};
 
 use super::args::{
     ConnectionArgs, DiffArgs, GlobalArgs, LimitArgs, OutputArgs, RepairArgs, SelectionArgs,
@@ -84,15 +84,11 @@ async fn compare(
     warn_without_effect(&config);
     preflight(&fleet, mode).await?;
     let run = plan(&config, &fleet, selection, request.plan, stop)?;
-    let color = global
-        .color
-        .enabled(std::io::stdout().is_terminal(), no_color().as_deref());
     let mut report = Report::new(
-        request.output.format,
-        request.output.show,
+        shape(global, request.output),
         mode,
         fleet.columns(),
-        color,
+        request.output.show,
         stdout(),
     );
     let shown = !global.quiet && std::io::stderr().is_terminal();
@@ -114,13 +110,20 @@ async fn compare(
     Ok(exit)
 }
 
-fn warn_without_effect(config: &Config) {
+pub(super) fn warn_without_effect(config: &Config) {
     for key in &config.without_effect {
         tracing::warn!("`{key}` is checked but has no effect in this version");
     }
 }
 
-fn config_variable() -> Option<OsString> {
+/// How this command's output looks.
+pub(super) fn shape(global: &GlobalArgs, output: &OutputArgs) -> Shape {
+    let is_terminal = std::io::stdout().is_terminal();
+    let colour = global.color.enabled(is_terminal, no_color().as_deref());
+    Shape::new(output.format, colour)
+}
+
+pub(super) fn config_variable() -> Option<OsString> {
     std::env::var_os(source::CONFIG_VARIABLE)
 }
 

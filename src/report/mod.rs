@@ -1,43 +1,32 @@
-//! temp
-#![allow(missing_docs)]
-use crate::cli::args::Format;
-use crate::model::{Datacenter, ReplicaName};
-use crate::repair::{Finding, Listener, Mode, Summary};
-use std::io::Write;
-pub struct Report {
-    out: Box<dyn Write + Send>,
-    show: usize,
-}
-impl Report {
-    pub fn new(
-        _: Format,
-        show: usize,
-        _: Mode,
-        _: Vec<(ReplicaName, Datacenter)>,
-        _: bool,
-        out: Box<dyn Write + Send>,
-    ) -> Self {
-        Self { out, show }
-    }
-    pub fn finish(mut self, summary: &Summary, _exit: u8) -> std::io::Result<()> {
-        writeln!(self.out, "{summary:#?}")?;
-        self.out.flush()
-    }
-}
-impl Listener for Report {
-    fn finding(&mut self, f: &Finding) {
-        if self.show > 0 {
-            self.show -= 1;
-            let _ = writeln!(self.out, "{f:?}");
-        }
-    }
-}
-pub mod progress {
-    pub struct Bar;
-    impl Bar {
-        pub async fn stop(self) {}
-    }
-    pub fn watch(_: std::sync::Arc<crate::repair::Progress>) -> Bar {
-        Bar
-    }
-}
+//! What a command says on standard output: for people, as one JSON document, or as JSON lines.
+//!
+//! Output only. Everything that is said was worked out elsewhere and comes in as data:
+//!
+//! ```text
+//!     run  -- findings, one by one -->  Report  -->  human | json | ndjson
+//!          -- summary, at the end  -->
+//! ```
+//!
+//! A broken pipe is success: nobody listens any more, so nothing more is said. The JSON forms are described field by
+//! field in `docs/json.md`, which a test compares with what is printed. Entry digests are never printed.
+
+mod check;
+mod clean;
+mod document;
+mod explain;
+mod human;
+mod json;
+mod output;
+pub mod progress;
+mod run;
+mod shape;
+mod text;
+mod wire;
+
+pub use check::{CheckReport, CheckedReplica, Estimate, KeyspaceKeys, Remark, Severity};
+pub use clean::{CleanReport, CleanedDatabase, CleanedReplica};
+pub use explain::{
+    ExplainReport, ExplainedElement, ExplainedResult, ExplainedSibling, ExplainedWrite, Standing,
+};
+pub use run::Report;
+pub use shape::Shape;

@@ -1,0 +1,159 @@
+//! One key from every side, for people.
+
+use super::super::explain::{ExplainReport, ExplainedElement, ExplainedResult, Standing};
+use super::super::shape::Shape;
+use super::super::text::{count, expiry, holding, quoted};
+use super::grid::{Row, grid};
+use super::joined;
+use super::keys::{detail_value, element_label};
+use super::paint::{Paint, Tone};
+
+pub(in crate::report) fn explain(shape: &Shape, report: &ExplainReport) -> String {
+    let paint = Paint(shape.colour);
+    joined([
+        title(paint, report),
+        side_by_side(shape, report),
+        why(paint, report),
+        writes(paint, report),
+    ])
+}
+
+fn title(paint: Paint, report: &ExplainReport) -> String {
+    let (tone, state) = match report.difference {
+        None => (
+            Tone::Good,
+            "equal on every replica that could be read".to_owned(),
+        ),
+        Some("missing") => (Tone::Mixed, "some replicas lack it".to_owned()),
+        Some(what) => (Tone::Mixed, format!("the replicas differ in its {what}")),
+    };
+    format!(
+        "{}  (db {}, keyspace {}, slot {}, position {})\n{}",
+        paint.bold(&quoted(report.key.as_bytes())),
+        report.db,
+        report.keyspace,
+        report.slot,
+        report.position,
+        paint.tone(tone, &state)
+    )
+}
+
+fn side_by_side(shape: &Shape, report: &ExplainReport) -> String {
+    let head = report
+        .siblings
+        .iter()
+        .map(|sibling| sibling.replica.to_string());
+    let head = head.chain(std::iter::once("result".into())).collect();
+    let mut rows = vec![holds(report), expires(report)];
+    rows.extend(
+        report
+            .elements
+            .iter()
+            .map(|element| element_row(report, element)),
+    );
+    let mut lines = vec![grid(shape, head, &rows)];
+    if report.elements_left_out > 0 {
+        lines.push(format!(
+            "    {} more",
+            count(report.elements_left_out, "element")
+        ));
+    }
+    let problems = report.siblings.iter().filter_map(|sibling| {
+        let problem = sibling.problem.as_ref()?;
+        let line = format!("    {}: {problem}", sibling.replica);
+        Some(Paint(shape.colour).tone(Tone::Bad, &line))
+    });
+    lines.extend(problems);
+    lines.join("\n")
+}
+
+fn holds(report: &ExplainReport) -> Row {
+    let sibling = report
+        .siblings
+        .iter()
+        .map(|one| match (one.state, one.kind) {
+            (Standing::Held, Some(kind)) => holding(kind, one.length),
+            (standing, _) => standing.name().into(),
+        });
+    let result = match &report.result {
+        None => "open".into(),
+        Some(ExplainedResult { kind: None, .. }) => "absent".into(),
+        Some(ExplainedResult {
+            kind: Some(kind),
+            length,
+            ..
+        }) => holding(*kind, *length),
+    };
+    Row {
+        label: "holds".into(),
+        cells: sibling.chain(std::iter::once(result)).collect(),
+    }
+}
+
+fn expires(report: &ExplainReport) -> Row {
+    let siblings = report.siblings.iter().map(|one| match one.state {
+        Standing::Held => expiry(one.expiry),
+        Standing::Absent | Standing::Unreadable | Standing::Unknown => String::new(),
+    });
+    let result = report
+        .result
+        .as_ref()
+        .filter(|result| result.kind.is_some());
+    let result = result.map_or_else(String::new, |result| expiry(result.expiry));
+    Row {
+        label: "expires".into(),
+        cells: siblings.chain(std::iter::once(result)).collect(),
+    }
+}
+
+fn element_row(report: &ExplainReport, element: &ExplainedElement) -> Row {
+    let shown = |value| detail_value(&element.what, value);
+    let values = element.values.iter().zip(&report.siblings);
+    let values = values.map(|(value, sibling)| match (value, sibling.state) {
+        (Some(value), _) => shown(value),
+        (None, Standing::Unreadable | Standing::Unknown) => "?".into(),
+        (None, Standing::Held | Standing::Absent) => "–".into(),
+    });
+    let result = match &report.result {
+        None => "open".into(),
+        Some(_) => element.result.as_ref().map_or_else(|| "–".into(), shown),
+    };
+    let mark = if element.differs { "≠ " } else { "= " };
+    Row {
+        label: format!(
+            "{mark}{}",
+            element_label(&element.what, element.name.as_ref())
+        ),
+        cells: values.chain(std::iter::once(result)).collect(),
+    }
+}
+
+fn why(paint: Paint, report: &ExplainReport) -> String {
+    let mut lines = vec![
+        format!("rule      {}", report.rule),
+        format!("evidence  {}", report.evidence),
+    ];
+    lines.extend(report.decided.iter().map(|how| format!("decided   {how}")));
+    lines.extend(
+        report
+            .unresolved
+            .iter()
+            .map(|reason| paint.tone(Tone::Mixed, &format!("open      {reason}"))),
+    );
+    lines.extend(report.notes.iter().map(|note| format!("note      {note}")));
+    lines.join("\n")
+}
+
+fn writes(paint: Paint, report: &ExplainReport) -> String {
+    if report.writes.is_empty() {
+        return "a repair would write nothing".into();
+    }
+    let lines = report
+        .writes
+        .iter()
+        .map(|write| format!("  {}: {}", write.replica, write.operations.join(", ")));
+    std::iter::once(paint.bold("a repair would write"))
+        .chain(lines)
+        .collect::<Vec<_>>()
+        .join("\n")
+}

@@ -1,0 +1,214 @@
+//! The first lines, which say it all, and the last, which say what to do next.
+
+use crate::model::ReplicaName;
+use crate::repair::{Mode, Summary, Tally};
+
+use super::super::text::{count, duration, list, millis, thousands, union_of_keys};
+use super::paint::{Paint, Tone};
+
+/// What came of the run.
+pub(super) fn headline(paint: Paint, mode: Mode, summary: &Summary) -> String {
+    let total = summary.total();
+    let (tone, result) = result(mode, summary, &total);
+    let mut lines = warnings(summary)
+        .iter()
+        .map(|warning| paint.tone(Tone::Bad, warning))
+        .collect::<Vec<_>>();
+    lines.push(paint.tone(tone, &result));
+    lines.join("\n")
+}
+
+fn result(mode: Mode, summary: &Summary, total: &Tally) -> (Tone, String) {
+    let keys = union_of_keys(summary);
+    let differing = total.differing();
+    if differing == 0 {
+        return in_sync(summary, keys);
+    }
+    let differ = format!(
+        "{} of {} differ{}",
+        thousands(differing),
+        count(keys, "key"),
+        if keys == 1 { "s" } else { "" }
+    );
+    match mode {
+        Mode::Diff => (Tone::Mixed, differ),
+        Mode::Plan => (
+            Tone::Mixed,
+            format!(
+                "{differ}, {} would be repaired (dry run: nothing was written)",
+                thousands(summary.verdict("planned"))
+            ),
+        ),
+        Mode::Repair => repaired(total),
+    }
+}
+
+fn in_sync(summary: &Summary, keys: u64) -> (Tone, String) {
+    let seen = summary.replicas.iter().filter(|one| one.lost.is_none());
+    let on = count(seen.count() as u64, "replica");
+    if summary.interrupted {
+        (Tone::Mixed, "no difference was found so far".into())
+    } else if summary.is_partial() {
+        let text = format!("no difference in {} on {on}", count(keys, "key"));
+        (Tone::Mixed, text)
+    } else if keys == 0 {
+        (Tone::Good, format!("in sync: no keys on {on}"))
+    } else {
+        (
+            Tone::Good,
+            format!("in sync: {} on {on}", count(keys, "key")),
+        )
+    }
+}
+
+fn repaired(total: &Tally) -> (Tone, String) {
+    let differing = total.differing();
+    let text = format!(
+        "repaired {} of {}",
+        thousands(total.repaired),
+        count(differing, "differing key")
+    );
+    match (total.repaired, total.left) {
+        (_, 0) => (Tone::Good, format!("{text}, all verified")),
+        (0, left) => (Tone::Bad, format!("{text}, {} left", thousands(left))),
+        (_, left) => (
+            Tone::Mixed,
+            format!("{text}, each verified, {} left", thousands(left)),
+        ),
+    }
+}
+
+/// Why the result is not the whole truth.
+fn warnings(summary: &Summary) -> Vec<String> {
+    let mut lines = Vec::new();
+    if summary.interrupted {
+        lines.push("INTERRUPTED: what follows is what was done until then".into());
+    }
+    for replica in &summary.replicas {
+        if let Some(reason) = &replica.lost {
+            lines.push(lost(&replica.name, replica.keys, reason));
+        }
+    }
+    for (verdict, words) in [("unreadable", "read"), ("unfinished", "finished")] {
+        let keys = summary.verdict(verdict);
+        if keys > 0 {
+            lines.push(format!(
+                "PARTIAL: {} could not be {words}",
+                count(keys, "key")
+            ));
+        }
+    }
+    lines
+}
+
+fn lost(name: &ReplicaName, keys: u64, reason: &str) -> String {
+    // Errors of the store begin with the replica's name.
+    let reason = reason.strip_prefix(&format!("{name}: ")).unwrap_or(reason);
+    if keys == 0 {
+        format!("PARTIAL: replica {name} took no part: {reason}")
+    } else {
+        format!("PARTIAL: replica {name} was lost on the way: {reason}")
+    }
+}
+
+/// What else there is to know, and what to do next.
+pub(super) fn closing(paint: Paint, mode: Mode, summary: &Summary) -> String {
+    let mut lines = asides(summary);
+    lines.push(paint.dim(&took(summary)));
+    lines.extend(
+        next(mode, summary)
+            .iter()
+            .map(|step| format!("{} {step}", paint.bold("next:"))),
+    );
+    lines.join("\n")
+}
+
+fn asides(summary: &Summary) -> Vec<String> {
+    let mut lines = Vec::new();
+    if summary.in_flight > 0 {
+        lines.push(format!(
+            "{} in flight: still moving between two looks, left to the next run",
+            count(summary.in_flight, "key")
+        ));
+    }
+    if summary.expiring > 0 {
+        lines.push(format!(
+            "{} expiring: about to end within the horizon, left alone",
+            count(summary.expiring, "key")
+        ));
+    }
+    if summary.markers_seen {
+        lines.push("the replicas carry markers of a reknit that keeps an agreement".into());
+    }
+    lines
+}
+
+fn took(summary: &Summary) -> String {
+    let passes = match summary.passes {
+        0 | 1 => String::new(),
+        passes => format!(", keys read in {passes} passes"),
+    };
+    let span = duration(millis(summary.ended.0 - summary.started.0));
+    format!("took {span}{passes}")
+}
+
+fn next(mode: Mode, summary: &Summary) -> Vec<String> {
+    let total = summary.total();
+    let mut steps = Vec::new();
+    let lost: Vec<&str> = summary
+        .replicas
+        .iter()
+        .filter(|replica| replica.lost.is_some())
+        .map(|replica| replica.name.0.as_str())
+        .collect();
+    if !lost.is_empty() {
+        let names = list(&lost);
+        steps.push(format!(
+            "see to {names} (`reknit check` says more), then run again"
+        ));
+    }
+    match mode {
+        Mode::Diff if total.left > 0 => {
+            steps.push("run `reknit repair` with the same arguments".into());
+        }
+        Mode::Plan if summary.verdict("planned") > 0 => {
+            steps.push("run again without `--dry-run` to write this".into());
+        }
+        Mode::Diff | Mode::Plan => {}
+        Mode::Repair => steps.extend(after_repair(summary)),
+    }
+    if summary.interrupted {
+        steps.push("run again: an interrupted run leaves no key half written".into());
+    } else if steps.is_empty() && summary.in_flight > 0 {
+        let verb = if summary.in_flight == 1 {
+            "was"
+        } else {
+            "were"
+        };
+        let keys = count(summary.in_flight, "key");
+        steps.push(format!("run again: {keys} {verb} in flight"));
+    }
+    steps
+}
+
+/// A step for each verdict that leaves a key different.
+fn after_repair(summary: &Summary) -> Vec<String> {
+    let steps = [
+        (
+            "over-limit",
+            "run again with a greater `--limit`, or without, for",
+        ),
+        ("superseded", "run again when clients write less to"),
+        ("refused", "remove what made a replica refuse the write of"),
+        (
+            "unresolved",
+            "ask `reknit explain KEY` why nothing was decided for",
+        ),
+        ("unreadable", "ask `reknit check` about permissions to read"),
+    ];
+    steps
+        .into_iter()
+        .filter(|(verdict, _)| summary.verdict(verdict) > 0)
+        .map(|(verdict, step)| format!("{step} {}", count(summary.verdict(verdict), "key")))
+        .collect()
+}

@@ -1,0 +1,32 @@
+//! The shape of what is printed.
+
+use crate::cli::args::Format;
+
+/// The form of the output, and how it looks where people read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// The form.
+    pub format: Format,
+    /// Whether the human form has colours.
+    pub colour: bool,
+    /// How many columns the human form may take.
+    pub width: u16,
+}
+
+impl Shape {
+    /// The width of a page that is not a terminal.
+    pub const PAGE: u16 = 120;
+
+    /// Narrower than this, nothing is readable: a terminal that says so is taken for this wide.
+    pub const NARROWEST: u16 = 60;
+
+    /// A shape as wide as the terminal, or as a page.
+    pub fn new(format: Format, colour: bool) -> Self {
+        let width = comfy_table::Table::new().width().unwrap_or(Self::PAGE);
+        Self {
+            format,
+            colour,
+            width: width.max(Self::NARROWEST),
+        }
+    }
+}
