@@ -12,23 +12,31 @@ use anyhow::{Context, Result};
 use crate::Args;
 use crate::support::resp::{RawClient, answer_end, command};
 
-/// The first read of a value of this type. The one place to change when reknit reads differently.
-fn first_read(kind: &[u8], key: &[u8]) -> Vec<Vec<u8>> {
-    let read: &[&[&[u8]]] = match kind {
-        b"string" => &[&[b"GETRANGE", key, b"0", b"65535"]],
-        b"hash" => &[&[b"HSCAN", key, b"0", b"COUNT", b"1000"]],
-        b"set" => &[&[b"SSCAN", key, b"0", b"COUNT", b"1000"]],
-        b"zset" => &[&[b"ZSCAN", key, b"0", b"COUNT", b"1000"]],
-        b"list" => &[&[b"LRANGE", key, b"0", b"999"]],
-        b"stream" => &[&[b"XRANGE", key, b"-", b"+", b"COUNT", b"1000"]],
-        _ => &[],
-    };
-    read.iter().map(|args| encoded(args)).collect()
+/// Commands that ask for a key's type and expiry.
+const QUESTIONS: usize = 2;
+/// Commands of a value's first read, at most.
+const READS: usize = 1;
+
+/// What is asked of a key before its type is known. The first answer must be that of TYPE.
+fn questions(out: &mut Vec<u8>, key: &[u8]) {
+    command(out, &[b"TYPE", key]);
+    command(out, &[b"PEXPIRETIME", key]);
 }
 
-/// What is asked of a key before its type is known, beside TYPE.
-fn questions(key: &[u8]) -> Vec<Vec<u8>> {
-    vec![encoded(&[b"PEXPIRETIME", key])]
+/// The first read of a value of this type; how many commands it is. The one place to change (with [`READS`]) when
+/// reknit reads differently.
+fn first_read(out: &mut Vec<u8>, kind: &[u8], key: &[u8]) -> usize {
+    match kind {
+        b"string" => command(out, &[b"GETRANGE", key, b"0", b"65535"]),
+        b"hash" => command(out, &[b"HSCAN", key, b"0", b"COUNT", b"1000"]),
+        b"set" => command(out, &[b"SSCAN", key, b"0", b"COUNT", b"1000"]),
+        b"zset" => command(out, &[b"ZSCAN", key, b"0", b"COUNT", b"1000"]),
+        b"list" => command(out, &[b"LRANGE", key, b"0", b"999"]),
+        b"stream" => command(out, &[b"XRANGE", key, b"-", b"+", b"COUNT", b"1000"]),
+        // Gone since SCAN named it, or a module's.
+        _ => return 0,
+    }
+    1
 }
 
 /// Reads all keys of both servers at once; how many keys each had.
@@ -43,6 +51,27 @@ pub(crate) fn read_both(ports: [u16; 2], args: &Args) -> Result<[u64; 2]> {
     ])
 }
 
+/// What is still to be asked.
+enum Ask {
+    Page(Vec<u8>),
+    Key(Vec<u8>),
+    Value(Kind, Vec<u8>),
+}
+
+impl Ask {
+    /// How many commands it is at most.
+    fn commands(&self) -> usize {
+        match self {
+            Self::Page(_) => 1,
+            Self::Key(_) => QUESTIONS,
+            Self::Value(..) => READS,
+        }
+    }
+}
+
+/// The longest name that TYPE answers is `stream`; a module's is not read.
+type Kind = [u8; 6];
+
 /// What an outstanding answer is for.
 enum Awaited {
     Page,
@@ -54,9 +83,10 @@ struct Floor {
     client: RawClient,
     pipeline: usize,
     page: String,
-    queue: VecDeque<(Vec<u8>, Awaited)>,
+    queue: VecDeque<Ask>,
     outstanding: VecDeque<Awaited>,
     keys: u64,
+    out: Vec<u8>,
 }
 
 impl Floor {
@@ -65,17 +95,19 @@ impl Floor {
             client: RawClient::connect(port)?,
             pipeline: args.pipeline,
             page: args.page.to_string(),
-            queue: VecDeque::new(),
+            queue: VecDeque::from([Ask::Page(b"0".to_vec())]),
             outstanding: VecDeque::new(),
             keys: 0,
+            out: Vec::new(),
         })
     }
 
     fn read_all(mut self) -> io::Result<u64> {
-        self.ask_page(b"0");
         while !(self.queue.is_empty() && self.outstanding.is_empty()) {
             self.send()?;
-            self.client.receive()?;
+            if !self.outstanding.is_empty() {
+                self.client.receive()?;
+            }
             self.take_answers()?;
         }
         Ok(self.keys)
@@ -83,18 +115,42 @@ impl Floor {
 
     /// Fills the pipeline up to its depth, in one write.
     fn send(&mut self) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        while self.outstanding.len() < self.pipeline {
-            let Some((command, awaited)) = self.queue.pop_front() else {
+        self.out.clear();
+        while let Some(ask) = self.queue.pop_front() {
+            let outstanding = self.outstanding.len();
+            if outstanding > 0 && outstanding + ask.commands() > self.pipeline {
+                self.queue.push_front(ask);
                 break;
-            };
-            bytes.extend_from_slice(&command);
-            self.outstanding.push_back(awaited);
+            }
+            self.write(ask);
         }
-        if bytes.is_empty() {
+        if self.out.is_empty() {
             Ok(())
         } else {
-            self.client.send(&bytes)
+            self.client.send(&self.out)
+        }
+    }
+
+    fn write(&mut self, ask: Ask) {
+        match ask {
+            Ask::Page(cursor) => {
+                command(
+                    &mut self.out,
+                    &[b"SCAN", &cursor, b"COUNT", self.page.as_bytes()],
+                );
+                self.outstanding.push_back(Awaited::Page);
+            }
+            Ask::Key(key) => {
+                questions(&mut self.out, &key);
+                self.outstanding.push_back(Awaited::Type(key));
+                self.outstanding
+                    .extend((1..QUESTIONS).map(|_| Awaited::Nothing));
+            }
+            Ask::Value(kind, key) => {
+                let reads = first_read(&mut self.out, kind.trim_ascii_end(), &key);
+                self.outstanding
+                    .extend((0..reads).map(|_| Awaited::Nothing));
+            }
         }
     }
 
@@ -103,17 +159,10 @@ impl Floor {
             match self.outstanding.pop_front() {
                 Some(Awaited::Page) => {
                     let (cursor, names) = page(answer);
-                    self.ask_keys(&cursor, names);
+                    self.ask_keys(cursor, names);
                 }
-                Some(Awaited::Type(key)) => {
-                    // Read before anything else of the page, so that few types are kept in mind.
-                    for read in first_read(&answer[1..answer.len() - 2], &key)
-                        .into_iter()
-                        .rev()
-                    {
-                        self.queue.push_front((read, Awaited::Nothing));
-                    }
-                }
+                // Read before anything else of the page, so that few types are kept in mind.
+                Some(Awaited::Type(key)) => self.queue.push_front(Ask::Value(kind(answer), key)),
                 Some(Awaited::Nothing) => {}
                 None => return Err(io::Error::other("an answer to no question")),
             }
@@ -121,25 +170,24 @@ impl Floor {
         Ok(())
     }
 
-    fn ask_page(&mut self, cursor: &[u8]) {
-        let scan = encoded(&[b"SCAN", cursor, b"COUNT", self.page.as_bytes()]);
-        self.queue.push_back((scan, Awaited::Page));
-    }
-
     /// Queues the page's keys and, behind them, the next page: its names arrive while the last values are read.
-    fn ask_keys(&mut self, cursor: &[u8], names: Vec<Vec<u8>>) {
+    fn ask_keys(&mut self, cursor: Vec<u8>, names: Vec<Vec<u8>>) {
         self.keys += names.len() as u64;
-        for name in names {
-            let others = questions(&name);
-            self.queue
-                .push_back((encoded(&[b"TYPE", &name]), Awaited::Type(name)));
-            self.queue
-                .extend(others.into_iter().map(|other| (other, Awaited::Nothing)));
-        }
+        self.queue.extend(names.into_iter().map(Ask::Key));
         if cursor != b"0" {
-            self.ask_page(cursor);
+            self.queue.push_back(Ask::Page(cursor));
         }
     }
+}
+
+/// The type in an answer of TYPE, padded with blanks.
+fn kind(answer: &[u8]) -> Kind {
+    let name = &answer[1..answer.len() - 2];
+    let mut kind = [b' '; 6];
+    if name.len() <= kind.len() {
+        kind[..name.len()].copy_from_slice(name);
+    }
+    kind
 }
 
 /// The cursor and the names in an answer of SCAN.
@@ -168,10 +216,4 @@ fn after_line(bytes: &[u8]) -> &[u8] {
         .position(|&byte| byte == b'\n')
         .expect("every answer begins with a line");
     &bytes[end + 1..]
-}
-
-fn encoded(args: &[&[u8]]) -> Vec<u8> {
-    let mut out = Vec::new();
-    command(&mut out, args);
-    out
 }

@@ -65,8 +65,8 @@ struct Args {
     /// Measure the floor and the foreground alone, without reknit
     #[arg(long)]
     floor_only: bool,
-    /// The binary to measure
-    #[arg(long, default_value = env!("CARGO_BIN_EXE_reknit"))]
+    /// The binary to measure; without it, the one that was built together with the benchmark
+    #[arg(long, default_value = env!("CARGO_BIN_EXE_reknit"), hide_default_value = true)]
     reknit: PathBuf,
     /// Given by cargo
     #[arg(long, hide = true)]

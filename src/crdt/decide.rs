@@ -111,7 +111,7 @@ pub(super) fn count<C: Collection>(
             changed: *agreed == AgreedValue::Unknown || voices.iter().any(Voice::changed),
         },
         Err(no) => {
-            let contested = voices.iter().any(|voice| voice.value != voices[0].value);
+            let contested = matches!(contest, Contest::Among(all) if all.known.len() > 1);
             match no {
                 NoTotal::Overflow => note(notes, Note::Overflow(name())),
                 NoTotal::NotANumber if contested => note(notes, Note::NotANumber(name())),

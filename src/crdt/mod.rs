@@ -6,7 +6,7 @@
 //! agreement ┘ (register)  each element
 //! ```
 //!
-//! Everything an element or key can be asked is asked in [`contest`]; the files per type say what an element is and
+//! Everything an element or key can be asked is asked in `contest`; the files per type say what an element is and
 //! how several candidates become one. Memories hold digests, not values: where the agreed value should stay and no
 //! sibling that takes part holds it, the key or element waits. A run without memory passes no bases and no agreement:
 //! then absence is no evidence, collections are united and registers are chosen.
@@ -14,8 +14,8 @@
 //! Deliberately absent: stamps (recorded evidence), writing, and keeping memories.
 //!
 //! # Laws
-//! Held by properties in `laws.rs` over all permutations of siblings, and by comparison with dotted CRDTs over random
-//! histories in `memory_laws.rs`:
+//! Held by properties in `tests/laws.rs` over all permutations of siblings, and by comparison with dotted CRDTs over random
+//! histories in `tests/dots.rs`:
 //! * commutative: the order of the siblings does not matter, ties are broken by the order of replicas or of values;
 //! * idempotent: where all siblings hold the target, the target is what they hold;
 //! * associative, but for `majority`, datacenter order and appended lists;
@@ -49,11 +49,7 @@ mod whole_key;
 mod zset;
 
 #[cfg(test)]
-mod laws;
-#[cfg(test)]
-mod memory_laws;
-#[cfg(test)]
-mod table;
+mod tests;
 
 use std::collections::BTreeSet;
 

@@ -47,6 +47,9 @@ pub fn alike(a: &Value, b: &Value) -> bool {
 }
 
 fn compare_strings(a: &Bytes, b: &Bytes) -> Ordering {
+    if a == b {
+        return Ordering::Equal;
+    }
     match (Registers::parse(a), Registers::parse(b)) {
         (Some(a), Some(b)) => a.as_slice().cmp(b.as_slice()),
         (Some(_), None) => Ordering::Greater,

@@ -8,7 +8,6 @@ us: RPUSH list b c
 us: LPUSH list a z
 us: LREM list 0 c
 us: HSET hash f 1 g 2
-us: HPEXPIREAT hash @5000 FIELDS 1 f
 us: ZADD scores 1.5 m -inf n
 us: XADD log 1-1 f v
 us: XADD log 2 f v g w
@@ -16,24 +15,21 @@ us: XDEL log 1-1
 us: XGROUP CREATE log readers $
 us: INCRBY hits 3
 us: INCR hits
-us: SET soon x PXAT @900
-us: SET late x PX 7000
+us: SET soon x PXAT @900000
 show
 > "greeting" us ap: string "hello"
 > "greeting" eu: string "bon jour"
-> "hash" us: hash {"f": "1" until @5000, "g": "2"}
+> "hash" us: hash {"f": "1", "g": "2"}
 > "hash" eu ap: absent
 > "hits" us: string "4"
 > "hits" eu ap: absent
-> "late" us: string "x" until @7000
-> "late" eu ap: absent
 > "list" us: list ["z", "a", "b"]
 > "list" eu ap: absent
 > "log" us: stream [2-0 {"f": "v", "g": "w"}] last 2-0 groups "readers"
 > "log" eu ap: absent
 > "scores" us: zset {"m": 1.5, "n": -inf}
 > "scores" eu ap: absent
-> "soon" us: string "x" until @900
+> "soon" us: string "x" until @900000
 > "soon" eu ap: absent
 > "words" us ap: set {"a", "b"}
 > "words" eu: absent
@@ -48,20 +44,11 @@ us: XADD log 1-0 f v
 us: INCR greeting
 > us: ERR value is not an integer or out of range
 
-# Time passes.
-at 5000
-us: DEL list log scores
-all: DEL words greeting
-show
-> "hash" us: hash {"g": "2"}
-> "hash" eu ap: absent
-> "hits" us: string "4"
-> "hits" eu ap: absent
-> "late" us: string "x" until @7000
-> "late" eu ap: absent
-
+# Everything can be lost at once.
 eu: SET only x
 us: FLUSHALL
+ap: FLUSHALL
+eu: DEL greeting words
 show
 > "only" us ap: absent
 > "only" eu: string "x"

@@ -5,7 +5,7 @@ use reknit::model::{Expiry, Key, Millis, Op, Score, State, StreamId, Value};
 
 /// What a command does to a replica in memory.
 #[derive(Debug, PartialEq)]
-pub enum Effect {
+pub(crate) enum Effect {
     /// An operation on a key.
     Apply(Key, Op),
     /// Every key is removed.
@@ -16,7 +16,7 @@ pub enum Effect {
 ///
 /// # Errors
 /// A command that stories do not know, or that Redis would refuse for its words.
-pub fn effects(
+pub(crate) fn effects(
     command: &[Bytes],
     now: Millis,
     get: impl Fn(&Key) -> Option<State>,

@@ -12,9 +12,9 @@ use super::command::{Effect, effects};
 use super::world::{Ground, Site};
 
 /// Replicas in memory, whose clocks begin at a round number.
-pub struct Memory {
+pub(crate) struct Memory {
     /// Decides the order of scans.
-    pub seed: u64,
+    pub(crate) seed: u64,
 }
 
 struct MemorySite {

@@ -8,9 +8,9 @@
 //!
 //! tests/scenarios/README.md has the language.
 
-pub mod command;
-pub mod memory;
-pub mod show;
-pub mod step;
-pub mod story;
-pub mod world;
+pub(crate) mod command;
+pub(crate) mod memory;
+pub(crate) mod show;
+pub(crate) mod step;
+pub(crate) mod story;
+pub(crate) mod world;

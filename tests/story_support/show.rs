@@ -6,7 +6,7 @@ use bytes::Bytes;
 use reknit::model::{Expiry, Field, Key, Millis, Registers, State, Stream, Value, escape};
 
 /// All keys of all replicas but reknit's own, in order; replicas that hold the same share a line.
-pub fn show(held: &[(&str, BTreeMap<Key, State>)], beginning: Millis) -> Vec<String> {
+pub(crate) fn show(held: &[(&str, BTreeMap<Key, State>)], beginning: Millis) -> Vec<String> {
     let keys: BTreeSet<&Key> = held.iter().flat_map(|(_, states)| states.keys()).collect();
     let keys = keys.into_iter().filter(|key| !key.is_own());
     keys.flat_map(|key| show_key(key, held, beginning))

@@ -10,7 +10,7 @@ use reknit::model::{
 
 /// One word of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Word {
+pub(crate) enum Word {
     /// Bytes as they are sent.
     Bytes(Bytes),
     /// `@N`: the story's beginning plus so many milliseconds, so that a story fits any server's clock.
@@ -19,7 +19,7 @@ pub enum Word {
 
 /// What a line of a story does.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Step {
+pub(crate) enum Step {
     /// `replicas us eu`: there are these replicas, empty, in datacenter order; a replica's datacenter has its name.
     Replicas(Vec<String>),
     /// `us eu: SET a 1` or `all: ...`: clients send this command to these replicas.
@@ -47,7 +47,7 @@ pub enum Step {
 
 impl Step {
     /// Reads a step.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if let Some((to, command)) = receivers(text) {
             return Ok(Self::Send {
                 to,

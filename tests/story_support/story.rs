@@ -7,7 +7,7 @@ const EXPECTED: &str = "> ";
 
 /// A line of the file, or a step with the lines behind it.
 #[derive(Debug, PartialEq)]
-pub enum Item {
+pub(crate) enum Item {
     /// A comment or an empty line, kept as it is.
     Text(String),
     /// A step.
@@ -27,7 +27,7 @@ pub enum Item {
 ///
 /// # Errors
 /// The line that cannot be read, by number, and why.
-pub fn parse(source: &str) -> Result<Vec<Item>, String> {
+pub(crate) fn parse(source: &str) -> Result<Vec<Item>, String> {
     let mut items = Vec::new();
     for (at, text) in source.lines().enumerate() {
         let line = at + 1;
@@ -42,7 +42,7 @@ pub fn parse(source: &str) -> Result<Vec<Item>, String> {
 }
 
 /// Writes a story as it is read.
-pub fn print(items: &[Item]) -> String {
+pub(crate) fn print(items: &[Item]) -> String {
     let mut out = String::new();
     for item in items {
         match item {

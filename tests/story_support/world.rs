@@ -14,7 +14,7 @@ use super::story::Item;
 
 /// One replica of a story, as reknit, its clients and its operator see it.
 #[async_trait]
-pub trait Site: Send + Sync {
+pub(crate) trait Site: Send + Sync {
     /// What reknit works with.
     fn replica(&self) -> Arc<dyn Replica>;
 
@@ -33,7 +33,7 @@ pub trait Site: Send + Sync {
 
 /// Where sites come from: memory, or real servers.
 #[async_trait]
-pub trait Ground: Send + Sync {
+pub(crate) trait Ground: Send + Sync {
     /// The time at which stories begin.
     fn beginning(&self) -> Millis;
 
@@ -42,27 +42,28 @@ pub trait Ground: Send + Sync {
 }
 
 /// What the engine is given.
-pub struct Run {
+#[expect(dead_code, reason = "read by the engine, once one is plugged in")]
+pub(crate) struct Run {
     /// The replicas in datacenter order. A replica's datacenter has the replica's name.
-    pub replicas: Vec<Arc<dyn Replica>>,
+    pub(crate) replicas: Vec<Arc<dyn Replica>>,
     /// The story's keyspaces, and last one that owns every other key, with the step's policy.
-    pub keyspaces: Keyspaces,
+    pub(crate) keyspaces: Keyspaces,
 }
 
 /// What the engine found or did.
 #[derive(Debug, Default)]
-pub struct Report {
+pub(crate) struct Report {
     /// Per key that differed, in words: `differs`, `wrote us eu`, `left: REASON`.
-    pub keys: BTreeMap<Key, String>,
+    pub(crate) keys: BTreeMap<Key, String>,
     /// Anything that is not about one key.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
     /// The exit code.
-    pub exit: u8,
+    pub(crate) exit: u8,
 }
 
 /// Compares and repairs replicas without a memory.
 #[async_trait]
-pub trait Engine: Send + Sync {
+pub(crate) trait Engine: Send + Sync {
     /// What differs.
     async fn diff(&self, run: &Run) -> Report;
 
@@ -71,7 +72,7 @@ pub trait Engine: Send + Sync {
 }
 
 /// Replicas in the middle of a story.
-pub struct World<'a> {
+pub(crate) struct World<'a> {
     ground: &'a dyn Ground,
     engine: Option<&'a dyn Engine>,
     sites: Vec<(String, Box<dyn Site>)>,
@@ -83,7 +84,7 @@ pub struct World<'a> {
 ///
 /// # Errors
 /// The step that could not be done, by line.
-pub async fn tell(
+pub(crate) async fn tell(
     items: Vec<Item>,
     ground: &dyn Ground,
     engine: Option<&dyn Engine>,
@@ -125,7 +126,7 @@ fn needs_engine(item: &Item) -> bool {
 
 impl<'a> World<'a> {
     /// Nothing yet.
-    pub fn new(ground: &'a dyn Ground, engine: Option<&'a dyn Engine>) -> Self {
+    pub(crate) fn new(ground: &'a dyn Ground, engine: Option<&'a dyn Engine>) -> Self {
         Self {
             ground,
             engine,
@@ -135,7 +136,7 @@ impl<'a> World<'a> {
     }
 
     /// Takes a step; the lines that are seen then.
-    pub async fn take(&mut self, step: &Step) -> Result<Vec<String>, String> {
+    pub(crate) async fn take(&mut self, step: &Step) -> Result<Vec<String>, String> {
         let nothing = Ok(Vec::new());
         match step {
             Step::Replicas(names) => {

@@ -7,12 +7,29 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// Appends one command to a pipeline.
 pub(crate) fn command(out: &mut Vec<u8>, args: &[&[u8]]) {
-    out.extend_from_slice(format!("*{}\r\n", args.len()).as_bytes());
+    head(out, b'*', args.len());
     for arg in args {
-        out.extend_from_slice(format!("${}\r\n", arg.len()).as_bytes());
+        head(out, b'$', arg.len());
         out.extend_from_slice(arg);
         out.extend_from_slice(b"\r\n");
     }
+}
+
+/// A line with a count. Formatting machinery would cost the floor more than all the rest.
+fn head(out: &mut Vec<u8>, sign: u8, mut count: usize) {
+    let mut digits = [0; 20];
+    let mut first = digits.len();
+    loop {
+        first -= 1;
+        digits[first] = b'0' + (count % 10) as u8;
+        count /= 10;
+        if count == 0 {
+            break;
+        }
+    }
+    out.push(sign);
+    out.extend_from_slice(&digits[first..]);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Where the answer at the start of `bytes` ends; nothing if it is not there in full.
@@ -48,8 +65,10 @@ fn parse_number(digits: &[u8]) -> i64 {
 #[derive(Debug)]
 pub(crate) struct RawClient {
     stream: TcpStream,
+    /// Invariant: `start <= end <= buffer.len()`; what lies between was received and not yet taken.
     buffer: Vec<u8>,
     start: usize,
+    end: usize,
 }
 
 impl RawClient {
@@ -59,8 +78,9 @@ impl RawClient {
         stream.set_nodelay(true)?;
         Ok(Self {
             stream,
-            buffer: Vec::with_capacity(2 * READ_BYTES),
+            buffer: vec![0; READ_BYTES],
             start: 0,
+            end: 0,
         })
     }
 
@@ -71,7 +91,7 @@ impl RawClient {
 
     /// The next answer, if it has been received already.
     pub(crate) fn received(&mut self) -> io::Result<Option<&[u8]>> {
-        let Some(length) = answer_end(&self.buffer[self.start..]) else {
+        let Some(length) = answer_end(&self.buffer[self.start..self.end]) else {
             return Ok(None);
         };
         let answer = &self.buffer[self.start..self.start + length];
@@ -84,12 +104,14 @@ impl RawClient {
 
     /// Waits for bytes from the server.
     pub(crate) fn receive(&mut self) -> io::Result<()> {
-        self.buffer.drain(..self.start);
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
         self.start = 0;
-        let held = self.buffer.len();
-        self.buffer.resize(held + READ_BYTES, 0);
-        let read = self.stream.read(&mut self.buffer[held..])?;
-        self.buffer.truncate(held + read);
+        if self.end == self.buffer.len() {
+            self.buffer.resize(2 * self.end, 0);
+        }
+        let read = self.stream.read(&mut self.buffer[self.end..])?;
+        self.end += read;
         if read == 0 {
             Err(io::ErrorKind::UnexpectedEof.into())
         } else {

@@ -7,6 +7,7 @@
 //! Deliberately absent: anything that depends on time, threads or chance. The clock is set, the order of a scan
 //! follows from a seed, faults come from a script.
 
+mod client;
 mod data;
 mod facts;
 mod faults;
@@ -20,13 +21,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::model::{DbIndex, DigestKey, Key, Kind, Millis, Op, ReplicaName, State, Write};
+use crate::model::{DbIndex, DigestKey, Key, Kind, Millis, ReplicaName, State, Write};
 
 use super::{
-    ApplyError, EntrySink, Facts, LargeState, Observed, Pace, Piece, PieceCursor, Replica,
-    ScanReport, ScanRequest, StoreError, Usage, WriteOutcome,
+    EntrySink, Facts, LargeState, Observed, Pace, Piece, PieceCursor, Replica, ScanReport,
+    ScanRequest, StoreError, Usage, WriteOutcome,
 };
 
+pub use client::Client;
 pub use data::Data;
 pub use faults::{Fault, Faults, Step};
 
@@ -62,13 +64,6 @@ impl Default for Portions {
 pub struct MemoryReplica {
     name: ReplicaName,
     inner: Arc<Mutex<Inner>>,
-}
-
-/// Writes to a replica as a client of the application does: no faults, no conditions.
-#[derive(Clone)]
-pub struct Client {
-    replica: MemoryReplica,
-    db: DbIndex,
 }
 
 struct Inner {
@@ -109,10 +104,7 @@ impl MemoryReplica {
 
     /// A client of a database.
     pub fn client_of(&self, db: DbIndex) -> Client {
-        Client {
-            replica: self.clone(),
-            db,
-        }
+        Client::new(self.clone(), db)
     }
 
     /// Sets the replica's clock.
@@ -143,41 +135,6 @@ impl MemoryReplica {
     /// A panic in a fault script must not hide behind a poisoned lock.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Client {
-    /// What a key holds.
-    pub fn get(&self, key: &Key) -> Option<State> {
-        self.replica.lock().data.get(self.db, key)
-    }
-
-    /// Puts a state in the place of whatever a key holds.
-    pub fn set_state(&self, key: &Key, state: Option<State>) {
-        self.replica.lock().data.set_state(self.db, key, state);
-    }
-
-    /// Does what one command does.
-    ///
-    /// # Errors
-    /// When Redis would refuse it.
-    pub fn apply(&self, key: &Key, op: &Op) -> Result<(), ApplyError> {
-        self.replica.lock().data.apply(self.db, key, op)
-    }
-
-    /// Names of all keys, in order, reknit's own included.
-    pub fn keys(&self) -> Vec<Key> {
-        self.replica.lock().data.keys(self.db)
-    }
-
-    /// The replica's clock.
-    pub fn now(&self) -> Millis {
-        self.replica.lock().data.now()
-    }
-
-    /// Removes every key of every database.
-    pub fn flush(&self) {
-        self.replica.lock().data.flush();
     }
 }
 

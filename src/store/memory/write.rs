@@ -71,9 +71,12 @@ impl Inner {
         let mut outcomes = Vec::with_capacity(writes.len());
         let mut lost = false;
         for (write, watched) in writes.iter().zip(watched) {
-            let Some(touched) = *watched else {
-                outcomes.push(WriteOutcome::Superseded);
-                continue;
+            let touched = match *watched {
+                Some(touched) if lost || self.data.last_touch(db, &write.key) == touched => touched,
+                Some(_) | None => {
+                    outcomes.push(WriteOutcome::Superseded);
+                    continue;
+                }
             };
             let fault = if lost {
                 Fault::Disconnect
