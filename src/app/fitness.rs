@@ -115,8 +115,16 @@ fn commands(refusals: &[&Refusal], access: Access, command: &str, user: &str) ->
     (!refusals.is_empty()).then(|| Obstacle {
         access,
         problem: format!("user {user} may not send all that {command} needs, it lacks {names}"),
-        advice: format!("give it: ACL SETUSER {user} {names}"),
+        advice: format!("give it: ACL SETUSER {user} {names}{}", untried(refusals)),
     })
+}
+
+/// Writes are tried inside of a transaction only: without one, nothing is known of them.
+fn untried(refusals: &[&Refusal]) -> &'static str {
+    match refusals.iter().any(|one| one.command == "multi") {
+        true => " and check again, for writing is tried within MULTI only",
+        false => "",
+    }
 }
 
 /// Reading keys of reknit's own is of no use; building values aside under them is.
