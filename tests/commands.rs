@@ -1,5 +1,7 @@
 //! The commands around a run: `check`, `explain`, `clean`, and what must hold before `diff` and `repair` begin.
 
+#![allow(clippy::unwrap_used)] // a test that panics has failed, as it should
+
 mod support;
 
 use redis::Value;

@@ -92,9 +92,8 @@ impl Checkup {
         let count = |reach| self.servers.iter().filter(|one| one.reach == reach).count();
         let reached = |one: &&CheckedServer| one.reach != Reach::Unreachable;
         let faults = self.servers.iter().filter(reached);
-        if faulty(&self.notes) || faults.into_iter().any(|one| faulty(&one.notes)) {
-            Exit::Trouble
-        } else if count(Reach::Answers) < 2 {
+        let stopped = faulty(&self.notes) || faults.into_iter().any(|one| faulty(&one.notes));
+        if stopped || count(Reach::Answers) < 2 {
             Exit::Trouble
         } else if count(Reach::Unreachable) > 0 {
             Exit::Partial

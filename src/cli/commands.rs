@@ -101,6 +101,10 @@ async fn compare(
         Ok(summary) => summary,
         Err(error @ RunError::TooFew(_)) if run.stop.is_cancelled() => {
             tracing::debug!("{error}");
+            report.fail(
+                "interrupted before two replicas were read",
+                Exit::Interrupted.code(),
+            )?;
             return Ok(Exit::Interrupted);
         }
         Err(error) => {

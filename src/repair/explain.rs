@@ -6,11 +6,12 @@ use crate::crdt::{Evidence, Outcome};
 use crate::model::{DbIndex, Digester, Expiry, Key, Keyspace, KeyspaceName, ReplicaIndex, State};
 use crate::store::Observed;
 
+use super::describe::{describe, holding};
 use super::finding::{Change, DifferenceKind, Finding, Holding, Verdict};
 use super::large;
 use super::look::{Look, difference, is_expiring};
 use super::resolve::{Resolution, Stable, describe_op, resolve};
-use super::round::{Candidate, describe, holding, is_large, looks, moved, read, siblings, state};
+use super::round::{Candidate, is_large, looks, moved, read, siblings, state};
 use super::run::{Run, RunError, Shared};
 use super::side_by_side::{Element, side_by_side};
 

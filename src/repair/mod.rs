@@ -4,6 +4,7 @@
 //! there, and a conditional write changes it. `resolve`, `ops`, `look` and `details` are pure; the others wait for
 //! replicas and time, which come in as arguments.
 
+mod describe;
 mod details;
 mod explain;
 mod finding;

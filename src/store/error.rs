@@ -44,3 +44,33 @@ pub enum StoreError {
         key: Key,
     },
 }
+
+/// Adds what to try to words that alone would not say it.
+pub(super) fn advise(reason: &str) -> String {
+    let advice = [
+        ("WRONGPASS", "check the user and the password"),
+        (
+            "NOAUTH",
+            "the server wants a password: give password_file, password_env or one in the URL",
+        ),
+        ("AUTH", "check the user and the password"),
+        (
+            "NOPERM",
+            "`reknit check` prints the ACL rule that is needed",
+        ),
+        ("LOADING", "the server is loading its data, try again later"),
+        (
+            "DENIED",
+            "the server is in protected mode, give it a password",
+        ),
+        (
+            "onnection refused",
+            "is the server running, and does it listen there?",
+        ),
+        ("out of range", "the server has fewer databases"),
+    ];
+    match advice.iter().find(|(sign, _)| reason.contains(sign)) {
+        Some((_, advice)) => format!("{reason} ({advice})"),
+        None => reason.to_owned(),
+    }
+}

@@ -20,6 +20,7 @@ mod memory;
 mod observe;
 mod outcome;
 mod page;
+mod pieces;
 mod reading;
 mod redis;
 mod rehearsal;

@@ -8,18 +8,16 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::model::{
-    ASIDE_PREFIX, DbIndex, DigestKey, Digester, EntryRef, Expiry, Key, Kind, Millis, OWN_PREFIX,
-    Position, ReplicaName, State, Write,
+    ASIDE_PREFIX, DbIndex, DigestKey, Digester, Key, Kind, Millis, OWN_PREFIX, ReplicaName, State,
+    Write,
 };
 
 use super::bulk::{Bulk, Names};
-use super::commands::{pack_expiry, pack_piece};
 use super::elements::read_elements;
-use super::observe::{Description, describe, is_passing, observe};
-use super::page::{Item, Next, PageError, pack_page, pack_stream_end, read_page, read_stream_end};
-use super::reading::Reading;
+use super::error::advise;
+use super::observe::observe;
+use super::pieces::{build_aside, list_elements, read_piece, unlink};
 use super::rehearsal::rehearse;
-use super::resp::{Frame, Frames};
 use super::sample::sample;
 use super::transaction::Transaction;
 use super::wire::{Connecting, Meter, Wire, WireError};
@@ -38,9 +36,6 @@ const BACKOFF: [Duration; 4] = [
     Duration::from_millis(1_600),
     Duration::from_millis(3_000),
 ];
-
-/// How long a value that is built aside may stand before it goes by itself, if its builder was killed.
-const ASIDE_LIFETIME: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// Runs a reading action on a connection, again on another one where it is lost, a bounded number of times.
 ///
@@ -307,36 +302,6 @@ struct Lease<'a> {
     _permit: SemaphorePermit<'a>,
 }
 
-/// Adds what to try to words that alone would not say it.
-fn advise(reason: &str) -> String {
-    let advice = [
-        ("WRONGPASS", "check the user and the password"),
-        (
-            "NOAUTH",
-            "the server wants a password: give password_file, password_env or one in the URL",
-        ),
-        ("AUTH", "check the user and the password"),
-        (
-            "NOPERM",
-            "`reknit check` prints the ACL rule that is needed",
-        ),
-        ("LOADING", "the server is loading its data, try again later"),
-        (
-            "DENIED",
-            "the server is in protected mode, give it a password",
-        ),
-        (
-            "onnection refused",
-            "is the server running, and does it listen there?",
-        ),
-        ("out of range", "the server has fewer databases"),
-    ];
-    match advice.iter().find(|(sign, _)| reason.contains(sign)) {
-        Some((_, advice)) => format!("{reason} ({advice})"),
-        None => reason.to_owned(),
-    }
-}
-
 #[async_trait]
 impl Replica for RedisReplica {
     fn name(&self) -> &ReplicaName {
@@ -524,126 +489,4 @@ impl Replica for RedisReplica {
     async fn now(&self) -> Result<Millis, StoreError> {
         retrying!(self, None, "TIME", |wire| server_info::now(wire))
     }
-}
-
-async fn unlink(wire: &mut Wire, key: &Key) -> Result<(), WireError> {
-    wire.ask(&[b"UNLINK", key.as_bytes()]).await.map(|_| ())
-}
-
-async fn list_elements(
-    wire: &mut Wire,
-    key: &Key,
-    kind: Kind,
-    digester: &mut Digester,
-    sink: &mut dyn EntrySink,
-) -> Result<Option<LargeState>, WireError> {
-    let described = match describe(wire, std::slice::from_ref(key)).await?.pop() {
-        Some(Description::Present(described)) if described.kind == kind => described,
-        Some(_) | None => return Ok(None),
-    };
-    let mut whole = Reading::new(&described, false);
-    let mut cursor = PieceCursor::Start;
-    loop {
-        wire.push_with(|out| pack_page(out, kind, key.as_bytes(), &cursor));
-        wire.flush().await?;
-        let next = read_page(kind, &cursor, wire.reply().await?, |item| {
-            emit_element(kind, &item, digester, sink);
-            whole.take(item, false, digester);
-        });
-        match next {
-            Ok(Next::More(next)) => cursor = next,
-            Ok(Next::Done | Next::EmptyOrAbsent) => break,
-            Err(PageError::Malformed(malformed)) => return Err(malformed.into()),
-            Err(PageError::WrongType | PageError::Refused(_)) => return Ok(None),
-        }
-    }
-    if kind == Kind::Stream {
-        wire.push_with(|out| pack_stream_end(out, key.as_bytes()));
-        wire.flush().await?;
-        match read_stream_end(wire.reply().await?) {
-            Ok(Some((last_id, groups))) => whole.take_stream_end(last_id, groups),
-            _ => return Ok(None),
-        }
-    }
-    match whole.finish(digester) {
-        Observed::Large(large) => Ok(Some(large)),
-        Observed::Absent | Observed::Whole(_) | Observed::Unreadable(_) => Ok(None),
-    }
-}
-
-fn emit_element(kind: Kind, item: &Item<'_>, digester: &mut Digester, sink: &mut dyn EntrySink) {
-    let name: std::borrow::Cow<'_, [u8]> = match item {
-        Item::Field(name, _) | Item::Member(name) | Item::Scored(name, _) => (*name).into(),
-        Item::Entry(id, _) => id.to_string().into_bytes().into(),
-        Item::Bytes(_) | Item::Element(_) => return,
-    };
-    let Some(digest) = super::reading::lone_digest(item, digester) else {
-        return;
-    };
-    sink.entry(EntryRef {
-        position: Position::of_element(&name),
-        key: &name,
-        kind,
-        digest,
-        expiry: Expiry::Never,
-    });
-}
-
-async fn read_piece(
-    wire: &mut Wire,
-    key: &Key,
-    kind: Kind,
-    cursor: &PieceCursor,
-) -> Result<Option<(Piece, Option<PieceCursor>)>, WireError> {
-    if *cursor == PieceCursor::End {
-        wire.push_with(|out| pack_stream_end(out, key.as_bytes()));
-        wire.flush().await?;
-        return Ok(match read_stream_end(wire.reply().await?) {
-            Ok(Some((last_id, groups))) => {
-                let groups = groups
-                    .into_iter()
-                    .map(|(name, id)| (name.into(), id))
-                    .collect();
-                Some((Piece::StreamEnd { last_id, groups }, None))
-            }
-            _ => None,
-        });
-    }
-    wire.push_with(|out| pack_page(out, kind, key.as_bytes(), cursor));
-    wire.flush().await?;
-    let mut piece = super::reading::empty_piece(kind);
-    let next = read_page(kind, cursor, wire.reply().await?, |item| {
-        super::reading::add_to_piece(&mut piece, item);
-    });
-    match next {
-        Ok(Next::More(next)) => Ok(Some((piece, Some(next)))),
-        Ok(Next::Done) if kind == Kind::Stream => Ok(Some((piece, Some(PieceCursor::End)))),
-        Ok(Next::Done | Next::EmptyOrAbsent) => Ok(Some((piece, None))),
-        Err(PageError::WrongType) => Ok(None),
-        Err(PageError::Refused(words)) if is_passing(&words) => Err(WireError::Lost(words)),
-        Err(PageError::Refused(words)) => Err(WireError::Refused(words)),
-        Err(PageError::Malformed(malformed)) => Err(malformed.into()),
-    }
-}
-
-/// Adds a piece; the server's words if it refuses.
-async fn build_aside(
-    wire: &mut Wire,
-    aside: &Key,
-    piece: &Piece,
-) -> Result<Option<String>, WireError> {
-    let deadline = server_info::now(wire).await?.plus(ASIDE_LIFETIME);
-    let mut commands = 0;
-    wire.push_with(|out| {
-        commands = pack_piece(out, aside.as_bytes(), piece);
-        commands += pack_expiry(out, aside.as_bytes(), Expiry::At(deadline));
-    });
-    wire.flush().await?;
-    let mut refusal = None;
-    for _ in 0..commands {
-        if let Frame::Error(words) = Frames::new(wire.reply().await?).next()? {
-            refusal.get_or_insert_with(|| String::from_utf8_lossy(words).into_owned());
-        }
-    }
-    Ok(refusal)
 }

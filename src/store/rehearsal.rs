@@ -96,10 +96,10 @@ async fn rehearse_writing(
             .is_none_or(|one| one.words.contains("nested"));
         is_clean &= refused.is_none();
         let meant = |one: &Refusal| one.cause != Cause::Server || is_lasting(&one.words);
-        if let Some(refused) = refused.filter(meant) {
-            if !refusals.iter().any(|known| known.command == command) {
-                refusals.push(refused);
-            }
+        if let Some(refused) = refused.filter(meant)
+            && !refusals.iter().any(|known| known.command == command)
+        {
+            refusals.push(refused);
         }
     }
     // SUBTLE: outside a transaction, the commands that follow would be executed.

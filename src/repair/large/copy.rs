@@ -1,0 +1,154 @@
+//! Values of any size, built aside piece by piece, digested, and only then put in the key's place.
+
+use crate::model::{Digester, Expect, Expiry, Key, Kind, Op};
+use crate::store::{Piece, PieceCursor, StoreError};
+
+use super::super::finding::Verdict;
+use super::super::look::Look;
+use super::{Large, Stopped};
+
+impl Large<'_> {
+    /// Copies a value of any size to a replica and puts it in the key's place. The copy is digested before it is
+    /// used: a source that changed meanwhile gives a value that nobody ever held.
+    pub(super) async fn copy(
+        &self,
+        from: usize,
+        to: usize,
+        kind: Kind,
+        expiry: Option<Expiry>,
+        digester: &mut Digester,
+    ) -> Result<(), Stopped> {
+        let expect = self.expect(to)?;
+        let aside = self.shared.next_aside();
+        let built = self.build(from, to, kind, &aside).await;
+        let placed = match built {
+            Ok(()) => self.place(from, to, expiry, &aside, expect, digester).await,
+            Err(stopped) => Err(stopped),
+        };
+        self.drop_aside(to, &aside).await;
+        placed
+    }
+
+    pub(super) async fn build(
+        &self,
+        from: usize,
+        to: usize,
+        kind: Kind,
+        aside: &Key,
+    ) -> Result<(), Stopped> {
+        let mut cursor = Some(PieceCursor::Start);
+        while let Some(at) = cursor {
+            let (piece, next) = self.piece(from, kind, at).await?;
+            self.add(to, aside, piece).await?;
+            cursor = next;
+            self.check_stop()?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn add(&self, to: usize, aside: &Key, piece: Piece) -> Result<(), Stopped> {
+        let target = &self.shared.run.participants[to].replica;
+        let built = target
+            .build_aside(self.candidate.keyspace.db, aside, piece)
+            .await;
+        match built {
+            Err(StoreError::Refused { reason, .. }) => Err(Stopped::Verdict(Verdict::Refused(
+                target.name().clone(),
+                reason,
+            ))),
+            built => self.reached(to, built),
+        }
+    }
+
+    pub(super) async fn place(
+        &self,
+        from: usize,
+        to: usize,
+        expiry: Option<Expiry>,
+        aside: &Key,
+        expect: Expect,
+        digester: &mut Digester,
+    ) -> Result<(), Stopped> {
+        let db = self.candidate.keyspace.db;
+        let participants = &self.shared.run.participants;
+        let digest_key = &self.shared.run.digest_key;
+        let copied = participants[to]
+            .replica
+            .fetch(db, std::slice::from_ref(aside), digest_key)
+            .await;
+        let source = participants[from]
+            .replica
+            .fetch(db, std::slice::from_ref(&self.candidate.key), digest_key)
+            .await;
+        let copied = self
+            .reached(to, copied)?
+            .pop()
+            .map(|found| Look::observed(&found, digester));
+        let source = self
+            .reached(from, source)?
+            .pop()
+            .map(|found| Look::observed(&found, digester));
+        match (copied, source) {
+            (
+                Some(Look::Present { digest: copied, .. }),
+                Some(Look::Present {
+                    digest,
+                    expiry: own,
+                    ..
+                }),
+            ) if copied == digest => {
+                let expiry = expiry.unwrap_or(own);
+                let ops = vec![Op::TakeAside(aside.clone()), Op::Expire(expiry)];
+                self.write(to, expect, ops).await
+            }
+            _ => Err(Stopped::Again),
+        }
+    }
+
+    /// Builds the bitwise or of all holders' strings aside and puts it in the key's place.
+    pub(super) async fn unite(
+        &self,
+        to: usize,
+        expiry: Expiry,
+        digester: &mut Digester,
+    ) -> Result<(), Stopped> {
+        let expect = self.expect(to)?;
+        let aside = self.shared.next_aside();
+        let built = self.build_union(to, &aside).await;
+        let placed = match built {
+            Err(stopped) => Err(stopped),
+            Ok(()) => {
+                let ops = vec![Op::TakeAside(aside.clone()), Op::Expire(expiry)];
+                self.write(to, expect, ops).await
+            }
+        };
+        self.drop_aside(to, &aside).await;
+        let _ = digester;
+        placed
+    }
+
+    pub(super) async fn build_union(&self, to: usize, aside: &Key) -> Result<(), Stopped> {
+        let mut offset = 0;
+        loop {
+            let mut union: Vec<u8> = Vec::new();
+            for replica in self.holders() {
+                let (piece, _) = self
+                    .piece(replica, Kind::String, PieceCursor::Offset(offset))
+                    .await?;
+                if let Piece::Bytes(bytes) = piece {
+                    union.resize(union.len().max(bytes.len()), 0);
+                    union
+                        .iter_mut()
+                        .zip(&bytes)
+                        .for_each(|(bit, more)| *bit |= more);
+                }
+            }
+            if union.is_empty() {
+                return Ok(());
+            }
+            offset += union.len() as u64;
+            self.add(to, aside, Piece::Bytes(union.into())).await?;
+            self.check_stop()?;
+        }
+    }
+}
