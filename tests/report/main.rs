@@ -2,9 +2,13 @@
 //!
 //! The golden files stand in `tests/golden/report`; `REKNIT_UPDATE=1` writes them anew.
 
+// Tests may unwrap, and so may what they share; the lint knows only the former.
+#![allow(clippy::unwrap_used)]
+
 mod cases;
 mod fields;
 mod inspections;
+mod samples;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
