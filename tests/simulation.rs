@@ -3,6 +3,8 @@
 //!
 //! `REKNIT_SEEDS` says how many seeds are tried; `REKNIT_SEED` tries one alone.
 
+#![allow(clippy::unwrap_used)] // a test that panics has failed, as it should
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -287,8 +289,8 @@ fn elements(value: &Value) -> BTreeSet<Bytes> {
     }
 }
 
-async fn simulate(seed: u64) -> Result<(), String> {
-    let simulation = Simulation::new(seed);
+/// What every replica holds before the first run.
+fn stage(simulation: &Simulation) -> Result<(), String> {
     for replica in &simulation.replicas {
         let mut world = simulation.world.lock().unwrap();
         let client = replica.client();
@@ -305,6 +307,12 @@ async fn simulate(seed: u64) -> Result<(), String> {
             }
         }
     }
+    Ok(())
+}
+
+async fn simulate(seed: u64) -> Result<(), String> {
+    let simulation = Simulation::new(seed);
+    stage(&simulation)?;
     for _ in 0..3 {
         // A run may fail for want of replicas: nothing is lost by that.
         let _ = simulation.run(Mode::Repair).await;

@@ -48,15 +48,16 @@ pub async fn preflight(fleet: &Fleet, mode: Mode) -> Result<Vec<Option<Facts>>, 
 fn refuse_same_server(fleet: &Fleet, facts: &[Option<Facts>]) -> Result<(), Trouble> {
     for (index, later) in facts.iter().enumerate() {
         for (earlier_index, earlier) in facts.iter().enumerate().take(index) {
-            if let (Some(one), Some(other)) = (earlier, later) {
-                if one.run_id == other.run_id && one.default_db == other.default_db {
-                    return Err(Trouble::SameServer {
-                        first: fleet.servers[earlier_index].name().clone(),
-                        second: fleet.servers[index].name().clone(),
-                        run_id: one.run_id.clone(),
-                        db: one.default_db,
-                    });
-                }
+            if let (Some(one), Some(other)) = (earlier, later)
+                && one.run_id == other.run_id
+                && one.default_db == other.default_db
+            {
+                return Err(Trouble::SameServer {
+                    first: fleet.servers[earlier_index].name().clone(),
+                    second: fleet.servers[index].name().clone(),
+                    run_id: one.run_id.clone(),
+                    db: one.default_db,
+                });
             }
         }
     }

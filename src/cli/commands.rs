@@ -103,7 +103,11 @@ async fn compare(
             tracing::debug!("{error}");
             return Ok(Exit::Interrupted);
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => {
+            let error = anyhow::Error::from(error);
+            report.fail(&format!("{error:#}"), exit_of_error(&error).code())?;
+            return Err(error);
+        }
     };
     let exit = exit_of(&summary, mode);
     report.finish(&summary, exit.code())?;

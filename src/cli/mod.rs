@@ -26,7 +26,9 @@ pub fn main() -> ExitCode {
         Err(refusal) => return refuse(&refusal),
     };
     begin_log(&cli.global);
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
+    // One thread waits for all servers; trees are built on others. Threads that wake each other for every answer would
+    // cost more than what they do.
+    let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
     {

@@ -210,7 +210,7 @@ impl<'a> Bulk<'a> {
             return;
         };
         let cursor = cursor.to_string();
-        let count = self.depth.clamp(NAMES_LEAST, NAMES_MOST).to_string();
+        let count = (10 * self.depth).clamp(NAMES_LEAST, NAMES_MOST).to_string();
         let mut args: Vec<&[u8]> = vec![b"SCAN", cursor.as_bytes(), b"COUNT", count.as_bytes()];
         if let Some(pattern) = &self.request.pattern {
             args.extend([b"MATCH", pattern.as_bytes()]);

@@ -68,10 +68,10 @@ impl Reading {
     /// Takes one item of a page in. `last` says that no other page follows: a string that came whole may be a
     /// HyperLogLog.
     pub(crate) fn take(&mut self, item: Item<'_>, last: bool, digester: &mut Digester) {
-        if let (Some(names), Some(name)) = (&mut self.names, name_of(&item)) {
-            if !names.insert(Position::of_element(name).bits()) {
-                return;
-            }
+        if let (Some(names), Some(name)) = (&mut self.names, name_of(&item))
+            && !names.insert(Position::of_element(name).bits())
+        {
+            return;
         }
         self.elements += 1;
         self.bytes += size_of(&item);

@@ -278,10 +278,10 @@ fn read_answers(frames: &mut Frames<'_>, count: usize) -> Result<WriteOutcome, W
     for _ in 0..count {
         let mut peek = *frames;
         frames.skip()?;
-        if let Frame::Error(words) = peek.next()? {
-            if !words.starts_with(b"BUSYGROUP") {
-                outcome = WriteOutcome::Refused(String::from_utf8_lossy(words).into_owned());
-            }
+        if let Frame::Error(words) = peek.next()?
+            && !words.starts_with(b"BUSYGROUP")
+        {
+            outcome = WriteOutcome::Refused(String::from_utf8_lossy(words).into_owned());
         }
     }
     Ok(outcome)
