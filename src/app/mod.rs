@@ -1,9 +1,18 @@
 //! Puts the parts together from the configuration: replicas, scope, settings, and what must hold before a run.
 
+mod check;
+mod clean;
+mod estimate;
 mod exit;
+mod explain;
+mod fitness;
 mod fleet;
 mod preflight;
 
+pub use check::{CheckedServer, Checkup, Gravity, Note, Reach, check};
+pub use clean::{CleanedDatabase, CleanedServer, Cleaning, clean, exit_of_clean};
+pub use estimate::{Estimate, Size};
 pub use exit::{Exit, exit_of};
+pub use explain::{exit_of_explanation, explain};
 pub use fleet::{Fleet, Plan, Trouble, plan};
 pub use preflight::preflight;

@@ -49,6 +49,29 @@ Examples:
 Exits 0 repaired and verified, 1 if divergence is left, 2 on trouble, 3 if a replica was missed,
 4 if a guard stopped it.";
 
+const CHECK_HELP: &str = "\
+Nothing is written: reading commands are tried on a key that nobody has, writing ones are queued in
+a transaction and discarded.
+
+Exits 0 if diff and repair would run, 2 if something stops one of them, 3 if a replica cannot be
+reached and two others can. Warnings do not change the exit code.";
+
+const EXPLAIN_HELP: &str = "\
+Examples:
+  reknit explain -c reknit.yaml user:42
+  reknit explain -c reknit.yaml 'bin\\x00\\xff' --format json   # escaped as redis-cli shows it
+
+Nothing is written. Exits 0 if the key is in sync, 1 if it differs, 2 on trouble, 3 if a replica was
+missed or cannot read it.";
+
+const CLEAN_HELP: &str = "\
+Every database that has keys is looked through, or that of --db. What is removed are keys below
+reknit: and no others: values that a killed run was building under reknit:aside:, and, with
+--markers, the markers under reknit:marker:. A repair that is under way loses the value that it is
+building, and says so of that key: clean when none is.
+
+Exits 0 if all was looked through, 2 on trouble, 3 if a replica was missed.";
+
 const REPLICA_HELP: &str = "A replica; twice or more, in order of preference: \
     us=redis://[user@]host[:port][/db] or us=unix:///path";
 
@@ -114,10 +137,13 @@ pub enum Command {
     #[command(after_help = REPAIR_EXAMPLES)]
     Repair(RepairArgs),
     /// Test configuration, connections, permissions and clocks
+    #[command(after_help = CHECK_HELP)]
     Check(CheckArgs),
     /// Show one key on every replica, and what a repair would make of it and why
+    #[command(after_help = EXPLAIN_HELP)]
     Explain(ExplainArgs),
     /// Remove what reknit left in the replicas
+    #[command(after_help = CLEAN_HELP)]
     Clean(CleanArgs),
     /// Start three local redis-servers, let them diverge, and repair them
     Demo(DemoArgs),
@@ -202,6 +228,9 @@ pub struct CleanArgs {
     /// Print what would be removed; remove nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+    /// Remove markers too: to a reknit with a memory the replicas are then newcomers
+    #[arg(long)]
+    pub markers: bool,
     /// Replicas and policy.
     #[command(flatten)]
     pub connection: ConnectionArgs,

@@ -114,7 +114,7 @@ async fn compare(
     Ok(exit)
 }
 
-fn warn_without_effect(config: &Config) {
+pub(super) fn warn_without_effect(config: &Config) {
     for key in &config.without_effect {
         tracing::warn!("`{key}` is checked but has no effect in this version");
     }
@@ -127,7 +127,7 @@ pub(super) fn shape(global: &GlobalArgs, output: &OutputArgs) -> Shape {
     Shape::new(output.format, colour)
 }
 
-fn config_variable() -> Option<OsString> {
+pub(super) fn config_variable() -> Option<OsString> {
     std::env::var_os(source::CONFIG_VARIABLE)
 }
 

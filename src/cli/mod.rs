@@ -11,6 +11,8 @@ use tracing_subscriber::EnvFilter;
 use crate::app::Exit;
 
 mod commands;
+mod inspect;
+mod reports;
 
 pub mod args;
 pub mod limits;
@@ -61,9 +63,10 @@ async fn execute(cli: &Cli, stop: CancellationToken) -> anyhow::Result<Exit> {
             out.flush()?;
             Ok(Exit::InSync)
         }
-        Command::Check(_) | Command::Explain(_) | Command::Clean(_) | Command::Demo(_) => {
-            anyhow::bail!("not wired yet")
-        }
+        Command::Check(args) => inspect::check(&cli.global, args, stop).await,
+        Command::Explain(args) => inspect::explain(&cli.global, args, stop).await,
+        Command::Clean(args) => inspect::clean(&cli.global, args, stop).await,
+        Command::Demo(_) => anyhow::bail!("not wired yet"),
     }
 }
 

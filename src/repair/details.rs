@@ -39,7 +39,7 @@ pub(crate) fn details(siblings: &[Option<&State>]) -> Vec<Detail> {
     found
 }
 
-fn expiry_text(expiry: Expiry) -> String {
+pub(super) fn expiry_text(expiry: Expiry) -> String {
     expiry.to_string()
 }
 
@@ -47,11 +47,11 @@ fn text(text: String) -> Bytes {
     Bytes::from(text)
 }
 
-fn cut(bytes: &Bytes) -> Bytes {
+pub(super) fn cut(bytes: &Bytes) -> Bytes {
     bytes.slice(..bytes.len().min(Detail::SHOWN_BYTES))
 }
 
-fn all_equal<T: PartialEq>(mut items: impl Iterator<Item = T>) -> bool {
+pub(super) fn all_equal<T: PartialEq>(mut items: impl Iterator<Item = T>) -> bool {
     let first = items.next();
     items.all(|item| Some(item) == first)
 }
@@ -99,9 +99,9 @@ fn indexes(siblings: &[Option<&State>], found: &mut Vec<Detail>) {
 }
 
 /// The names and values of a collection's elements.
-type Elements = Vec<(Bytes, Bytes)>;
+pub(super) type Elements = Vec<(Bytes, Bytes)>;
 
-fn field_of(value: &Value) -> Elements {
+pub(super) fn field_of(value: &Value) -> Elements {
     match value {
         Value::Hash(fields) => fields
             .iter()
@@ -111,7 +111,7 @@ fn field_of(value: &Value) -> Elements {
     }
 }
 
-fn member_of(value: &Value) -> Elements {
+pub(super) fn member_of(value: &Value) -> Elements {
     match value {
         Value::Set(members) => members
             .iter()
@@ -121,7 +121,7 @@ fn member_of(value: &Value) -> Elements {
     }
 }
 
-fn score_of(value: &Value) -> Elements {
+pub(super) fn score_of(value: &Value) -> Elements {
     match value {
         Value::SortedSet(members) => members
             .iter()
@@ -131,7 +131,7 @@ fn score_of(value: &Value) -> Elements {
     }
 }
 
-fn entry_of(value: &Value) -> Elements {
+pub(super) fn entry_of(value: &Value) -> Elements {
     match value {
         Value::Stream(stream) => {
             let shown = |fields: &Vec<(Bytes, Bytes)>| {

@@ -5,6 +5,7 @@
 //! replicas and time, which come in as arguments.
 
 mod details;
+mod explain;
 mod finding;
 mod large;
 mod look;
@@ -15,12 +16,15 @@ mod round;
 mod run;
 mod runner;
 mod scope;
+mod side_by_side;
 mod summary;
 mod sweep;
 
+pub use explain::{Explanation, Stand, explain};
 pub use finding::{Change, Detail, DifferenceKind, Finding, Holding, Verdict};
 pub use pacing::Pacer;
 pub use run::{Listener, Mode, Participant, Phase, Progress, Run, RunError, Settings};
 pub use runner::run;
 pub use scope::Scope;
+pub use side_by_side::Element;
 pub use summary::{ReplicaSummary, Summary, Tally};

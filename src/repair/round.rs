@@ -60,7 +60,7 @@ struct Tracked<'a> {
 }
 
 /// What every replica holds of every key of a batch: by replica, then by key; nothing for replicas that are lost.
-type Reading = Vec<Option<Vec<Observed>>>;
+pub(super) type Reading = Vec<Option<Vec<Observed>>>;
 
 /// A key that is stable and different, with what every replica holds.
 struct Acting<'a> {
@@ -367,7 +367,7 @@ fn transactions(writes: Vec<(usize, Write)>) -> Vec<Vec<(usize, Write)>> {
 }
 
 /// Reads the candidates' keys on all replicas that take part, at the same time.
-async fn read<'a, 'c: 'a>(
+pub(super) async fn read<'a, 'c: 'a>(
     shared: &Shared<'_>,
     candidates: impl Iterator<Item = &'a Candidate<'c>>,
 ) -> Reading {
@@ -400,14 +400,14 @@ pub(crate) fn lose_or_report(shared: &Shared<'_>, replica: usize, error: &StoreE
     shared.lose(replica, error);
 }
 
-fn siblings(reading: &Reading, index: usize) -> Vec<Option<Observed>> {
+pub(super) fn siblings(reading: &Reading, index: usize) -> Vec<Option<Observed>> {
     let of_key = |observed: &Option<Vec<Observed>>| {
         observed.as_ref().and_then(|all| all.get(index).cloned())
     };
     reading.iter().map(of_key).collect()
 }
 
-fn looks(observed: &[Option<Observed>], digester: &mut Digester) -> Vec<Option<Look>> {
+pub(super) fn looks(observed: &[Option<Observed>], digester: &mut Digester) -> Vec<Option<Look>> {
     observed
         .iter()
         .map(|one| one.as_ref().map(|one| Look::observed(one, digester)))
@@ -415,7 +415,7 @@ fn looks(observed: &[Option<Observed>], digester: &mut Digester) -> Vec<Option<L
 }
 
 /// Whether a sibling that took part both times is not what it was.
-fn moved(before: &[Option<Look>], now: &[Option<Look>]) -> bool {
+pub(super) fn moved(before: &[Option<Look>], now: &[Option<Look>]) -> bool {
     before.iter().zip(now).any(|pair| match pair {
         (Some(before), Some(now)) => before != now,
         (None, Some(_)) => true,
@@ -436,14 +436,14 @@ fn unreadable(shared: &Shared<'_>, observed: &[Option<Observed>]) -> Option<Verd
         })
 }
 
-fn is_large(observed: &[Option<Observed>]) -> bool {
+pub(super) fn is_large(observed: &[Option<Observed>]) -> bool {
     observed
         .iter()
         .any(|one| matches!(one, Some(Observed::Large(_))))
 }
 
 /// The state of a sibling that is whole.
-fn state(observed: &Option<Observed>) -> Option<&State> {
+pub(super) fn state(observed: &Option<Observed>) -> Option<&State> {
     match observed {
         Some(Observed::Whole(state)) => Some(state),
         _ => None,
@@ -493,7 +493,7 @@ fn explain_into(shared: &Shared<'_>, resolution: &Resolution, finding: &mut Find
         .collect();
 }
 
-fn describe(
+pub(super) fn describe(
     shared: &Shared<'_>,
     candidate: &Candidate<'_>,
     observed: &[Option<Observed>],
@@ -550,7 +550,7 @@ fn spread(
         .collect()
 }
 
-fn holding(observed: &Observed) -> Holding {
+pub(super) fn holding(observed: &Observed) -> Holding {
     use crate::model::{Expiry, Value};
     match observed {
         Observed::Absent | Observed::Unreadable(_) => Holding {

@@ -15,6 +15,28 @@ pub enum Role {
     Other(String),
 }
 
+/// Whose server it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Product {
+    /// Redis, or one that cannot be told from it.
+    Redis,
+    /// Valkey.
+    Valkey,
+    /// Another that speaks the protocol.
+    Other,
+}
+
+impl Product {
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Redis => "redis",
+            Self::Valkey => "valkey",
+            Self::Other => "compatible with redis",
+        }
+    }
+}
+
 /// What a server says of itself (INFO, TIME).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
@@ -22,6 +44,8 @@ pub struct Facts {
     pub run_id: String,
     /// The database that is meant without a choice.
     pub default_db: DbIndex,
+    /// Whose server it is.
+    pub product: Product,
     /// Its version, as it prints it.
     pub version: String,
     /// Whether it takes writes.
@@ -42,6 +66,22 @@ pub struct Facts {
     pub saving: bool,
     /// Keys per database.
     pub keys: BTreeMap<DbIndex, u64>,
+}
+
+impl Facts {
+    /// Major and minor version, as far as they can be read.
+    pub fn release(&self) -> Option<(u32, u32)> {
+        let mut numbers = self.version.split('.').map(|part| part.parse().ok());
+        Some((numbers.next()??, numbers.next().flatten().unwrap_or(0)))
+    }
+
+    /// Whether it is one of these products, of this version or later.
+    pub(crate) fn is_at_least(&self, releases: &[(Product, u32, u32)]) -> bool {
+        let release = self.release();
+        releases.iter().any(|&(product, major, minor)| {
+            self.product == product && release.is_some_and(|found| found >= (major, minor))
+        })
+    }
 }
 
 /// What talking to a replica has moved so far.
@@ -72,6 +112,48 @@ impl Usage {
             round_trips: self.round_trips - earlier.round_trips,
             bytes_read: self.bytes_read - earlier.bytes_read,
             bytes_written: self.bytes_written - earlier.bytes_written,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A server with which everything is well.
+    pub(crate) fn healthy() -> Facts {
+        Facts {
+            run_id: "r1".into(),
+            default_db: DbIndex(0),
+            product: Product::Redis,
+            version: "7.0.15".into(),
+            role: Role::Master,
+            read_only: false,
+            loading: false,
+            used_memory: 0,
+            max_memory: 0,
+            max_memory_policy: "noeviction".into(),
+            evicted_keys: 0,
+            saving: false,
+            keys: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn releases_are_read_as_far_as_they_go() {
+        let table = [
+            ("7.0.15", Some((7, 0))),
+            ("8", Some((8, 0))),
+            ("255.255.255", Some((255, 255))),
+            ("", None),
+            ("next", None),
+        ];
+        for (version, expected) in table {
+            let facts = Facts {
+                version: version.into(),
+                ..healthy()
+            };
+            assert_eq!(facts.release(), expected, "{version}");
         }
     }
 }

@@ -8,6 +8,7 @@
 //!
 //! Deliberately absent: any idea of other replicas, of merging, of retrying a superseded write.
 
+mod acl;
 mod apply;
 mod bulk;
 mod commands;
@@ -21,7 +22,9 @@ mod outcome;
 mod page;
 mod reading;
 mod redis;
+mod rehearsal;
 mod resp;
+mod sample;
 mod server_info;
 mod transaction;
 mod wire;
@@ -33,13 +36,16 @@ use crate::model::{
     DbIndex, DigestKey, EntryRef, Glob, Key, Kind, Millis, ReplicaName, State, Write,
 };
 
+pub use acl::{Access, acl_rule};
 pub use apply::{ApplyError, apply, is_live, live};
 pub use error::StoreError;
-pub use facts::{Facts, Role, Usage};
+pub use facts::{Facts, Product, Role, Usage};
 pub use large::{LargeState, Piece, PieceCursor, alone, only};
 pub use memory::{Client, Data, Fault, Faults, MemoryReplica, Portions, Step};
 pub use outcome::WriteOutcome;
 pub use redis::RedisReplica;
+pub use rehearsal::{Cause, Refusal};
+pub use sample::Sample;
 pub use wire::{Connecting, Endpoint};
 
 /// A whole value is held in memory up to this many elements; above, a key is large.

@@ -18,12 +18,14 @@ use super::elements::read_elements;
 use super::observe::{Description, describe, is_passing, observe};
 use super::page::{Item, Next, PageError, pack_page, pack_stream_end, read_page, read_stream_end};
 use super::reading::Reading;
+use super::rehearsal::rehearse;
 use super::resp::{Frame, Frames};
+use super::sample::sample;
 use super::transaction::Transaction;
 use super::wire::{Connecting, Meter, Wire, WireError};
 use super::{
-    EntrySink, Facts, LargeState, Observed, Pace, Piece, PieceCursor, Replica, ScanReport,
-    ScanRequest, StoreError, Usage, WriteOutcome, server_info,
+    Access, EntrySink, Facts, LargeState, Observed, Pace, Piece, PieceCursor, Refusal, Replica,
+    Sample, ScanReport, ScanRequest, StoreError, Usage, WriteOutcome, server_info,
 };
 
 /// Connections to one server at the same time, at the most.
@@ -113,17 +115,56 @@ impl RedisReplica {
         Ok(value)
     }
 
-    /// Tries a command without executing it: queued in MULTI, then discarded. The server's words if it refuses.
+    /// The ACL user that it is used as.
+    pub fn user(&self) -> &str {
+        self.connecting.username.as_deref().unwrap_or("default")
+    }
+
+    /// Tries the commands that an access needs, without writing: one round trip for reading, two for writing.
+    /// Answers what was refused.
     ///
     /// # Errors
     /// When the server cannot be reached.
-    pub async fn rehearse(&self, args: &[&[u8]]) -> Result<Option<String>, StoreError> {
+    pub async fn rehearse(
+        &self,
+        facts: &Facts,
+        access: Access,
+    ) -> Result<Vec<Refusal>, StoreError> {
         let mut lease = self.lease(None, "MULTI").await?;
-        let refusal = rehearse(&mut lease.wire, args)
+        let rehearsal = rehearse(&mut lease.wire, facts, access)
             .await
             .map_err(|error| self.failure("MULTI", error))?;
-        self.give_back(lease);
-        Ok(refusal)
+        if rehearsal.is_clean {
+            self.give_back(lease);
+        }
+        Ok(rehearsal.refusals)
+    }
+
+    /// Looks at so many keys, to tell what reading all would take.
+    ///
+    /// # Errors
+    /// When the server cannot be read.
+    pub async fn sample(&self, db: Option<DbIndex>, keys: usize) -> Result<Sample, StoreError> {
+        retrying!(self, db, "SCAN", |wire| sample(wire, keys, self.depth))
+    }
+
+    /// Removes keys that reknit itself wrote, in one bounded command. Answers how many were there.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses.
+    pub async fn remove_own(&self, db: Option<DbIndex>, keys: &[Key]) -> Result<u64, StoreError> {
+        debug_assert!(
+            keys.iter().all(Key::is_own),
+            "only reknit's keys are removed"
+        );
+        let mut command: Vec<&[u8]> = vec![b"UNLINK"];
+        command.extend(keys.iter().filter(|key| key.is_own()).map(Key::as_bytes));
+        if command.len() == 1 {
+            return Ok(0);
+        }
+        retrying!(self, db, "UNLINK", |wire| server_info::count_removed(
+            wire, &command
+        ))
     }
 
     async fn lease(&self, db: Option<DbIndex>, action: &str) -> Result<Lease<'_>, StoreError> {
@@ -294,20 +335,6 @@ fn advise(reason: &str) -> String {
         Some((_, advice)) => format!("{reason} ({advice})"),
         None => reason.to_owned(),
     }
-}
-
-async fn rehearse(wire: &mut Wire, args: &[&[u8]]) -> Result<Option<String>, WireError> {
-    wire.push(&[b"MULTI"]);
-    wire.push(args);
-    wire.push(&[b"DISCARD"]);
-    wire.flush().await?;
-    let mut refusal = None;
-    for _ in 0..3 {
-        if let Frame::Error(words) = Frames::new(wire.reply().await?).next()? {
-            refusal.get_or_insert_with(|| String::from_utf8_lossy(words).into_owned());
-        }
-    }
-    Ok(refusal)
 }
 
 #[async_trait]

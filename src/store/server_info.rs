@@ -7,7 +7,7 @@ use crate::model::{DbIndex, Key, Millis, OWN_PREFIX};
 use super::observe::is_passing;
 use super::resp::{Frame, Frames, unexpected};
 use super::wire::{Wire, WireError};
-use super::{Facts, Role};
+use super::{Facts, Product, Role};
 
 /// The identity of the server process.
 pub(crate) async fn run_id(wire: &mut Wire) -> Result<String, WireError> {
@@ -49,10 +49,12 @@ pub(crate) async fn facts(wire: &mut Wire, default_db: DbIndex) -> Result<Facts,
         "slave" => Role::ReplicaOf(format!("{}:{}", text("master_host"), text("master_port"))),
         other => Role::Other(other.into()),
     };
+    let (product, version) = product(&info);
     Ok(Facts {
         run_id: text("run_id"),
         default_db,
-        version: text("redis_version"),
+        product,
+        version,
         read_only: matches!(role, Role::ReplicaOf(_)) && text("slave_read_only") != "0",
         role,
         loading: yes("loading"),
@@ -63,6 +65,17 @@ pub(crate) async fn facts(wire: &mut Wire, default_db: DbIndex) -> Result<Facts,
         saving: yes("rdb_bgsave_in_progress") || yes("aof_rewrite_in_progress"),
         keys: keys_per_database(&info),
     })
+}
+
+/// Others than Redis give the version that they are compatible with as `redis_version`.
+fn product(info: &HashMap<String, String>) -> (Product, String) {
+    let version = |name: &str| info.get(name).cloned();
+    let redis = version("redis_version").unwrap_or_default();
+    match version("valkey_version") {
+        Some(valkey) => (Product::Valkey, valkey),
+        None if info.contains_key("dragonfly_version") => (Product::Other, redis),
+        None => (Product::Redis, redis),
+    }
 }
 
 /// Lines such as `db0:keys=5,expires=1,avg_ttl=0`.
@@ -124,6 +137,16 @@ pub(crate) async fn own_keys(wire: &mut Wire) -> Result<Vec<Key>, WireError> {
             keys.dedup();
             return Ok(keys);
         }
+    }
+}
+
+/// Sends an UNLINK: how many keys were there.
+pub(crate) async fn count_removed(wire: &mut Wire, command: &[&[u8]]) -> Result<u64, WireError> {
+    let reply = wire.ask(command).await?;
+    match Frames::new(&reply).next()? {
+        Frame::Int(removed) => Ok(u64::try_from(removed).unwrap_or(0)),
+        Frame::Error(words) => Err(refusal("UNLINK", words)),
+        other => Err(unexpected("a number of keys", &other).into()),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::{DbIndex, Key, Millis, ReplicaName};
-use crate::store::{Facts, Role, StoreError};
+use crate::store::{Facts, Product, Role, StoreError};
 
 use super::{Inner, Step};
 
@@ -12,6 +12,7 @@ pub(super) fn of(name: &ReplicaName) -> Facts {
     Facts {
         run_id: format!("memory-{name}"),
         default_db: DbIndex(0),
+        product: Product::Redis,
         version: "7.0.15".into(),
         role: Role::Master,
         read_only: false,

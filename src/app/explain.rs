@@ -1,0 +1,77 @@
+//! Finds the keyspace of a key and asks what is to be said of it.
+
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::model::{Key, Keyspace, Selection, escape};
+use crate::repair::{self, Explanation, Mode, RunError};
+
+use super::Exit;
+use super::fleet::{Fleet, Plan, Trouble, plan};
+use super::preflight::preflight;
+
+/// Why a key cannot be explained.
+#[derive(Debug, thiserror::Error)]
+pub enum Unexplained {
+    /// It is one of reknit's own.
+    #[error(
+        "key {0} is one of reknit's own: those are never compared, `reknit clean` removes them"
+    )]
+    Own(String),
+    /// No keyspace owns it.
+    #[error(
+        "key {0} is in no keyspace, so no run looks at it: add one that matches, or name a database with --db"
+    )]
+    NoKeyspace(String),
+    /// The replicas.
+    #[error(transparent)]
+    Trouble(#[from] Trouble),
+    /// The run.
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+/// Explains one key; writes nothing.
+///
+/// # Errors
+/// When no run would look at it, or fewer than two replicas can be read.
+pub async fn explain(
+    config: &Config,
+    fleet: &Fleet,
+    key: Key,
+    stop: CancellationToken,
+) -> Result<Explanation, Unexplained> {
+    let shown = || escape(key.as_bytes());
+    if key.is_own() {
+        return Err(Unexplained::Own(shown()));
+    }
+    let keyspace = owner(config, &key).ok_or_else(|| Unexplained::NoKeyspace(shown()))?;
+    preflight(fleet, Mode::Diff).await?;
+    let planned = Plan {
+        mode: Mode::Plan,
+        limit: None,
+        force_markers: false,
+    };
+    let run = plan(config, fleet, Selection::default(), planned, stop)?;
+    Ok(repair::explain(&run, keyspace, key).await?)
+}
+
+/// The keyspace that owns the key in the replicas' default database, else in the first other one.
+fn owner<'a>(config: &'a Config, key: &Key) -> Option<&'a Keyspace> {
+    let by_default = config.keyspaces.owner(None, key.as_bytes());
+    by_default.or_else(|| {
+        let mut others = config.keyspaces.iter();
+        others.find(|keyspace| keyspace.pattern.matches(key.as_bytes()))
+    })
+}
+
+/// How an explanation ends.
+pub fn exit_of_explanation(explanation: &Explanation) -> Exit {
+    if explanation.is_partial() {
+        Exit::Partial
+    } else if explanation.difference.is_some() {
+        Exit::Diverged
+    } else {
+        Exit::InSync
+    }
+}

@@ -1,0 +1,176 @@
+//! What was found, in the form in which it is printed.
+
+use crate::app::{CheckedServer, Checkup, CleanedServer, Estimate, Gravity, Note};
+use crate::crdt::Evidence;
+use crate::model::{Datacenter, Position, ReplicaName};
+use crate::repair::{Change, Element, Explanation, Holding, Stand};
+use crate::report::{
+    self, CheckReport, CheckedReplica, CleanReport, CleanedDatabase, CleanedReplica, ExplainReport,
+    ExplainedElement, ExplainedResult, ExplainedSibling, ExplainedWrite, KeyspaceKeys, Remark,
+    Severity, Standing,
+};
+use crate::store::{Access, Facts, Role, acl_rule};
+
+/// The report of `check`.
+pub(super) fn check(checkup: Checkup) -> CheckReport {
+    CheckReport {
+        replicas: checkup.servers.into_iter().map(replica).collect(),
+        remarks: checkup.notes.into_iter().map(remark).collect(),
+        estimate: checkup.estimate.map(estimate),
+    }
+}
+
+fn replica(server: CheckedServer) -> CheckedReplica {
+    let facts = server.facts.as_ref();
+    let rule = |access| facts.map(|facts| acl_rule(facts, access));
+    let keyspaces = server.size.iter().flat_map(|size| &size.keyspaces);
+    CheckedReplica {
+        version: facts.map(|facts| format!("{} {}", facts.product.name(), facts.version)),
+        role: facts.map(role),
+        memory_bytes: facts.map(|facts| facts.used_memory),
+        memory_limit_bytes: facts
+            .map(|facts| facts.max_memory)
+            .filter(|limit| *limit > 0),
+        keyspaces: keyspaces
+            .map(|((db, keyspace), keys)| KeyspaceKeys {
+                db: *db,
+                keyspace: keyspace.clone(),
+                keys: *keys,
+            })
+            .collect(),
+        clock_skew_ms: server.skew,
+        acl_rule: rule(Access::Write),
+        acl_rule_diff: rule(Access::Read),
+        name: server.name,
+        datacenter: server.datacenter,
+        endpoint: server.endpoint,
+        remarks: server.notes.into_iter().map(remark).collect(),
+    }
+}
+
+fn role(facts: &Facts) -> String {
+    match &facts.role {
+        Role::Master => "master".into(),
+        Role::ReplicaOf(master) => format!("replica of {master}"),
+        Role::Other(words) => words.clone(),
+    }
+}
+
+fn remark(note: Note) -> Remark {
+    Remark {
+        severity: match note.gravity {
+            Gravity::Fine => Severity::Ok,
+            Gravity::Warning => Severity::Warn,
+            Gravity::Fault => Severity::Error,
+        },
+        text: note.text,
+        advice: note.advice,
+    }
+}
+
+fn estimate(estimate: Estimate) -> report::Estimate {
+    report::Estimate {
+        keys: estimate.keys,
+        bytes: estimate.bytes,
+        duration_ms: u64::try_from(estimate.time.as_millis()).unwrap_or(u64::MAX),
+        memory_bytes: estimate.memory,
+    }
+}
+
+/// The report of `explain`.
+pub(super) fn explain(found: Explanation, columns: &[(ReplicaName, Datacenter)]) -> ExplainReport {
+    let position = Position::of(found.key.as_bytes());
+    let stands = columns.iter().zip(found.stands);
+    ExplainReport {
+        key: found.key,
+        db: found.db,
+        keyspace: found.keyspace,
+        slot: position.slot().number(),
+        position: format!("{:016x}", position.bits()),
+        equal: found.difference.is_none(),
+        difference: found.difference.map(|difference| difference.name()),
+        siblings: stands
+            .map(|(column, stand)| sibling(column, stand))
+            .collect(),
+        elements: found.elements.into_iter().map(element).collect(),
+        elements_left_out: found.elements_left_out,
+        rule: found.rule.unwrap_or("none").into(),
+        evidence: evidence(found.evidence).into(),
+        decided: found.decided,
+        result: found.result.map(result),
+        unresolved: found.unresolved,
+        writes: found.changes.into_iter().map(write).collect(),
+        notes: found.notes,
+    }
+}
+
+fn evidence(evidence: Evidence) -> &'static str {
+    match evidence {
+        Evidence::Agreed => "agreed",
+        Evidence::None => {
+            "neither recorded nor agreed: nothing is removed, collections are united, registers follow prefer"
+        }
+    }
+}
+
+fn sibling((replica, datacenter): &(ReplicaName, Datacenter), stand: Stand) -> ExplainedSibling {
+    let expiry = Explanation::expiry(&stand);
+    let (state, kind, length, problem) = match stand {
+        Stand::Holds(held) => (Standing::Held, held.kind, held.length, None),
+        Stand::Absent => (Standing::Absent, None, 0, None),
+        Stand::Unreadable(words) => (Standing::Unreadable, None, 0, Some(words)),
+        Stand::Unknown(why) => (Standing::Unknown, None, 0, Some(why)),
+    };
+    ExplainedSibling {
+        replica: replica.clone(),
+        datacenter: datacenter.clone(),
+        state,
+        kind,
+        length,
+        expiry,
+        problem,
+    }
+}
+
+fn element(element: Element) -> ExplainedElement {
+    ExplainedElement {
+        what: element.what.into(),
+        name: element.name,
+        values: element.values,
+        result: element.result,
+        differs: element.differs,
+    }
+}
+
+fn result(held: Holding) -> ExplainedResult {
+    ExplainedResult {
+        kind: held.kind,
+        length: held.length,
+        expiry: held.expiry,
+    }
+}
+
+fn write(change: Change) -> ExplainedWrite {
+    ExplainedWrite {
+        replica: change.replica,
+        operations: change.ops,
+    }
+}
+
+/// The report of `clean`.
+pub(super) fn clean(servers: Vec<CleanedServer>, dry_run: bool) -> CleanReport {
+    let database = |one: &crate::app::CleanedDatabase| CleanedDatabase {
+        db: one.db,
+        found: one.found,
+        removed: one.removed,
+    };
+    let replicas = servers.into_iter().map(|server| CleanedReplica {
+        name: server.name,
+        databases: server.databases.iter().map(database).collect(),
+        lost: server.lost.map(|error| error.to_string()),
+    });
+    CleanReport {
+        dry_run,
+        replicas: replicas.collect(),
+    }
+}

@@ -1,0 +1,101 @@
+//! What a run costs: keys read, bytes and round trips for 0, one, 1 % and all keys differing, as a snapshot.
+//!
+//! A change here is a change of cost: it must be meant. `MemoryReplica` counts as a pipelined connection would.
+
+#![allow(clippy::unwrap_used)] // a test that panics has failed, as it should
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use reknit::clock::ManualClock;
+use reknit::model::{
+    Datacenter, DbIndex, DigestKey, Key, Keyspaces, Millis, Selection, State, Value,
+};
+use reknit::repair::{Finding, Listener, Mode, Participant, Progress, Run, Scope, Settings, run};
+use reknit::store::{MemoryReplica, Replica};
+
+const KEYS: usize = 1000;
+const NOW: Millis = Millis(1_700_000_000_000);
+
+struct Nobody;
+
+impl Listener for Nobody {
+    fn finding(&mut self, _finding: &Finding) {}
+}
+
+/// Two replicas of [`KEYS`] keys, of which the first `differing` differ; what one repair of them costs.
+async fn cost(differing: usize) -> String {
+    let replicas: Vec<MemoryReplica> = ["us", "eu"]
+        .map(|name| MemoryReplica::new(name, 1))
+        .to_vec();
+    for (index, replica) in replicas.iter().enumerate() {
+        replica.set_now(NOW);
+        for number in 0..KEYS {
+            let side = if number < differing { index } else { 0 };
+            let value = format!("value {number:04} of {side}");
+            let state = State::lasting(Value::String(value.into()));
+            replica
+                .client()
+                .set_state(&Key::from(format!("key:{number:04}").as_str()), Some(state));
+        }
+    }
+    let participant = |replica: &MemoryReplica| Participant {
+        replica: Arc::new(replica.clone()),
+        datacenter: Datacenter(replica.name().0.clone()),
+        default_db: DbIndex(0),
+    };
+    let job = Run {
+        participants: replicas.iter().map(participant).collect(),
+        scope: Scope::new(Keyspaces::new(Vec::new()), Selection::default()),
+        settings: Settings {
+            mode: Mode::Repair,
+            keys_per_second: 0,
+            bytes_per_second: 0,
+            memory: 1 << 30,
+            settle: Duration::ZERO,
+            limit: None,
+            force_markers: false,
+        },
+        digest_key: DigestKey::new([7; 32]),
+        tag: 7,
+        clock: Arc::new(ManualClock::new(NOW)),
+        stop: CancellationToken::new(),
+        progress: Arc::new(Progress::default()),
+    };
+    let summary = run(&job, &mut Nobody).await.unwrap();
+    assert_eq!(summary.verdict("repaired"), differing as u64);
+    let line = |usage: reknit::store::Usage| {
+        format!(
+            "{} keys read, {} written, {} commands, {} round trips, {} bytes read",
+            usage.keys_read,
+            usage.keys_written,
+            usage.commands,
+            usage.round_trips,
+            usage.bytes_read
+        )
+    };
+    summary
+        .replicas
+        .iter()
+        .map(|replica| format!("{}: {}\n", replica.name, line(replica.usage)))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_repair_costs_what_differs_beyond_one_reading_of_everything() {
+    let mut found = String::new();
+    for differing in [0, 1, KEYS / 100, KEYS] {
+        found += &format!("{differing} of {KEYS} differ\n{}", cost(differing).await);
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/cost.txt");
+    if std::env::var_os("REKNIT_UPDATE").is_some() {
+        std::fs::write(path, &found).unwrap();
+    }
+    assert_eq!(
+        found,
+        std::fs::read_to_string(path).unwrap(),
+        "REKNIT_UPDATE=1 writes it anew"
+    );
+}
