@@ -22,7 +22,9 @@ impl Shape {
 
     /// A shape as wide as the terminal, or as a page.
     pub fn new(format: Format, colour: bool) -> Self {
-        let width = comfy_table::Table::new().width().unwrap_or(Self::PAGE);
+        // Some terminals do not know their width, and say zero.
+        let known = comfy_table::Table::new().width();
+        let width = known.filter(|width| *width > 0).unwrap_or(Self::PAGE);
         Self {
             format,
             colour,

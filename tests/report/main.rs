@@ -7,6 +7,7 @@
 mod cases;
 mod fields;
 mod inspections;
+mod samples;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
