@@ -175,6 +175,17 @@ fn every_diff_and_repair_says_how_it_ended_and_every_show_shows_something() {
 }
 
 #[test]
+fn what_is_seen_does_not_come_from_what_is_expected() {
+    for name in TOLD {
+        let source = source(name);
+        let bare = source.lines().filter(|line| !line.starts_with('>'));
+        let bare: String = bare.map(|line| format!("{line}\n")).collect();
+        let seen = told(&bare, &Memory { seed: 1 });
+        assert_eq!(seen.as_deref(), Ok(&*source), "{name}");
+    }
+}
+
+#[test]
 fn a_line_that_cannot_be_read_is_named() {
     let error = |source: &str| parse(source).expect_err("no story");
     assert_eq!(

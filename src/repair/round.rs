@@ -200,6 +200,9 @@ async fn act<'a>(
         }
         let resolution = resolve_one(shared, &one, digester);
         explain_into(shared, &resolution, &mut one.finding);
+        if let Some(earlier) = one.tracked.finding.take() {
+            keep_changes(shared, earlier.changes, &mut one.finding);
+        }
         match (mode, resolution.unresolved()) {
             (_, Some(reason)) if resolution.writes.is_empty() => {
                 report.findings.push(Finding {
@@ -491,6 +494,22 @@ fn explain_into(shared: &Shared<'_>, resolution: &Resolution, finding: &mut Find
             ops: write.ops.iter().map(describe_op).collect(),
         })
         .collect();
+}
+
+/// Keeps what earlier rounds wrote to replicas that this one does not write to, in datacenter order.
+fn keep_changes(shared: &Shared<'_>, earlier: Vec<Change>, finding: &mut Finding) {
+    for change in earlier {
+        let is_same = |other: &Change| other.replica == change.replica;
+        if !finding.changes.iter().any(is_same) {
+            finding.changes.push(change);
+        }
+    }
+    let participants = &shared.run.participants;
+    finding.changes.sort_by_key(|change| {
+        participants
+            .iter()
+            .position(|one| *one.replica.name() == change.replica)
+    });
 }
 
 fn describe(

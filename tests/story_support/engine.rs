@@ -23,7 +23,7 @@ const TROUBLE: u8 = 2;
 /// Runs without a memory, without limits and without a pause between the two reads.
 pub(crate) struct RealRun;
 
-#[async_trait]
+#[async_trait(?Send)]
 impl Engine for RealRun {
     async fn diff(&self, story: &Run) -> Report {
         report(story, Mode::Diff).await

@@ -60,8 +60,8 @@ pub(crate) struct Report {
     pub(crate) exit: u8,
 }
 
-/// Compares and repairs replicas without a memory.
-#[async_trait]
+/// Compares and repairs replicas without a memory. A run stays on one thread.
+#[async_trait(?Send)]
 pub(crate) trait Engine: Send + Sync {
     /// What differs.
     async fn diff(&self, run: &Run) -> Report;
