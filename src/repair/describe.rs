@@ -29,6 +29,22 @@ pub(super) fn explain_into(shared: &Shared<'_>, resolution: &Resolution, finding
         .collect();
 }
 
+/// Keeps what earlier rounds wrote to replicas that this one does not write to, in datacenter order.
+pub(super) fn keep_changes(shared: &Shared<'_>, earlier: Vec<Change>, finding: &mut Finding) {
+    for change in earlier {
+        let is_same = |other: &Change| other.replica == change.replica;
+        if !finding.changes.iter().any(is_same) {
+            finding.changes.push(change);
+        }
+    }
+    let participants = &shared.run.participants;
+    finding.changes.sort_by_key(|change| {
+        participants
+            .iter()
+            .position(|one| *one.replica.name() == change.replica)
+    });
+}
+
 pub(super) fn describe(
     shared: &Shared<'_>,
     candidate: &Candidate<'_>,

@@ -18,7 +18,7 @@ use futures::future::join_all;
 use crate::model::{Digester, Key, Keyspace, ReplicaIndex, State, Write};
 use crate::store::{BATCH_KEYS, Observed, StoreError, WriteOutcome};
 
-use super::describe::{describe, explain_into};
+use super::describe::{describe, explain_into, keep_changes};
 use super::finding::{Finding, Verdict};
 use super::large;
 use super::look::{Look, difference, is_expiring};
@@ -200,6 +200,9 @@ async fn act<'a>(
         }
         let resolution = resolve_one(shared, &one, digester);
         explain_into(shared, &resolution, &mut one.finding);
+        if let Some(earlier) = one.tracked.finding.take() {
+            keep_changes(shared, earlier.changes, &mut one.finding);
+        }
         match (mode, resolution.unresolved()) {
             (_, Some(reason)) if resolution.writes.is_empty() => {
                 report.findings.push(Finding {

@@ -6,6 +6,7 @@ us: SET missed x PXAT @30000
 us: SET later x PXAT @90000
 repair
 > "later": wrote eu
+> 2 about to expire
 > exit 0
 show
 > "later" all: string "x" until @90000

@@ -4,6 +4,7 @@ us: SET s x
 partition ap
 repair
 > "s": wrote eu
+> ap took no part
 > exit 3
 show
 > "s" us eu: string "x"
@@ -12,6 +13,7 @@ show
 # Fewer than two replicas are nothing to compare.
 partition eu
 repair
+> fewer than two replicas could be read, nothing was compared: replica eu: TIME: connection lost; replica ap: TIME: connection lost
 > exit 2
 
 heal eu ap

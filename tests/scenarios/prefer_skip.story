@@ -5,7 +5,7 @@ eu: SET s two
 us: SET missed x
 repair --prefer skip
 > "missed": wrote eu
-> "s": left: preference is to skip
+> "s": left: the preference says skip
 > exit 1
 show
 > "missed" all: string "x"

@@ -3,7 +3,7 @@ replicas us eu
 us: XADD log 1-0 f american
 eu: XADD log 1-0 f european
 repair
-> "log": left: entry 1-0 has different contents
+> "log": left: one stream ID has two contents
 > exit 1
 show
 > "log" us: stream [1-0 {"f": "american"}] last 1-0

@@ -7,7 +7,7 @@ all: XADD grouped 2-0 f v
 eu: XGROUP CREATE grouped readers 0
 repair
 > "free": wrote eu
-> "grouped": wrote us; left eu: the stream needs a rebuild, which would lose what its consumer groups have pending
+> "grouped": wrote us; left: the stream needs a rebuild, which would lose what its consumer groups have pending
 > exit 1
 show
 > "free" all: stream [1-0 {"f": "v"}, 2-0 {"f": "v"}] last 2-0

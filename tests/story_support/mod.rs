@@ -9,7 +9,9 @@
 //! tests/scenarios/README.md has the language.
 
 pub(crate) mod command;
+pub(crate) mod engine;
 pub(crate) mod memory;
+pub(crate) mod servers;
 pub(crate) mod show;
 pub(crate) mod step;
 pub(crate) mod story;

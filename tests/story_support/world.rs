@@ -42,7 +42,6 @@ pub(crate) trait Ground: Send + Sync {
 }
 
 /// What the engine is given.
-#[expect(dead_code, reason = "read by the engine, once one is plugged in")]
 pub(crate) struct Run {
     /// The replicas in datacenter order. A replica's datacenter has the replica's name.
     pub(crate) replicas: Vec<Arc<dyn Replica>>,
@@ -61,8 +60,8 @@ pub(crate) struct Report {
     pub(crate) exit: u8,
 }
 
-/// Compares and repairs replicas without a memory.
-#[async_trait]
+/// Compares and repairs replicas without a memory. A run stays on one thread.
+#[async_trait(?Send)]
 pub(crate) trait Engine: Send + Sync {
     /// What differs.
     async fn diff(&self, run: &Run) -> Report;
@@ -74,28 +73,24 @@ pub(crate) trait Engine: Send + Sync {
 /// Replicas in the middle of a story.
 pub(crate) struct World<'a> {
     ground: &'a dyn Ground,
-    engine: Option<&'a dyn Engine>,
+    engine: &'a dyn Engine,
     sites: Vec<(String, Box<dyn Site>)>,
     keyspaces: Vec<Keyspace>,
 }
 
-/// Tells a story; answers it with the lines that were seen in the place of those expected. Without an engine it is told
-/// up to the first step that needs one, and the rest stays as it is written.
+/// Tells a story; answers it with the lines that were seen in the place of those expected.
 ///
 /// # Errors
 /// The step that could not be done, by line.
 pub(crate) async fn tell(
     items: Vec<Item>,
     ground: &dyn Ground,
-    engine: Option<&dyn Engine>,
+    engine: &dyn Engine,
 ) -> Result<Vec<Item>, String> {
     let mut world = World::new(ground, engine);
     let mut told = Vec::with_capacity(items.len());
-    let mut silent = false;
     for item in items {
-        silent |= engine.is_none() && needs_engine(&item);
         told.push(match item {
-            rest if silent => rest,
             Item::Text(text) => Item::Text(text),
             Item::Step {
                 line, text, step, ..
@@ -114,19 +109,9 @@ pub(crate) async fn tell(
     Ok(told)
 }
 
-fn needs_engine(item: &Item) -> bool {
-    matches!(
-        item,
-        Item::Step {
-            step: Step::Diff(_) | Step::Repair(_),
-            ..
-        }
-    )
-}
-
 impl<'a> World<'a> {
     /// Nothing yet.
-    pub(crate) fn new(ground: &'a dyn Ground, engine: Option<&'a dyn Engine>) -> Self {
+    pub(crate) fn new(ground: &'a dyn Ground, engine: &'a dyn Engine) -> Self {
         Self {
             ground,
             engine,
@@ -161,8 +146,8 @@ impl<'a> World<'a> {
                 self.keyspaces.push((**keyspace).clone());
                 nothing
             }
-            Step::Diff(policy) => Ok(lines(self.engine()?.diff(&self.run(policy)).await)),
-            Step::Repair(policy) => Ok(lines(self.engine()?.repair(&self.run(policy)).await)),
+            Step::Diff(policy) => Ok(lines(self.engine.diff(&self.run(policy)).await)),
+            Step::Repair(policy) => Ok(lines(self.engine.repair(&self.run(policy)).await)),
             Step::Show => Ok(self.show().await),
         }
     }
@@ -208,10 +193,6 @@ impl<'a> World<'a> {
             replicas: self.sites.iter().map(|(_, site)| site.replica()).collect(),
             keyspaces: Keyspaces::new(self.keyspaces.iter().cloned().chain([rest]).collect()),
         }
-    }
-
-    fn engine(&self) -> Result<&dyn Engine, String> {
-        self.engine.ok_or_else(|| "there is no engine".into())
     }
 
     fn time(&self, millis: i64) -> Millis {
