@@ -1,5 +1,6 @@
 //! Puts the parts together from the configuration: replicas, scope, settings, and what must hold before a run.
 
+pub mod demo;
 mod exit;
 mod fleet;
 mod preflight;

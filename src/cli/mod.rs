@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 use crate::app::Exit;
 
 mod commands;
+mod demo;
 
 pub mod args;
 pub mod limits;
@@ -51,6 +52,7 @@ async fn execute(cli: &Cli, stop: CancellationToken) -> anyhow::Result<Exit> {
     match &cli.command {
         Command::Diff(args) => commands::diff(&cli.global, args, stop).await,
         Command::Repair(args) => commands::repair(&cli.global, args, stop).await,
+        Command::Demo(args) => demo::demo(&cli.global, args, stop).await,
         Command::Completions(args) => {
             let mut out = commands::stdout();
             let mut script = Vec::new();
@@ -59,7 +61,7 @@ async fn execute(cli: &Cli, stop: CancellationToken) -> anyhow::Result<Exit> {
             out.flush()?;
             Ok(Exit::InSync)
         }
-        Command::Check(_) | Command::Explain(_) | Command::Clean(_) | Command::Demo(_) => {
+        Command::Check(_) | Command::Explain(_) | Command::Clean(_) => {
             anyhow::bail!("not wired yet")
         }
     }
