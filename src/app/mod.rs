@@ -1,8 +1,12 @@
 //! Puts the parts together from the configuration: replicas, scope, settings, and what must hold before a run.
 
+<<<<<<< HEAD
 mod check;
 mod clean;
 mod estimate;
+=======
+pub mod demo;
+>>>>>>> demo2
 mod exit;
 mod explain;
 mod fitness;

@@ -11,8 +11,12 @@ use tracing_subscriber::EnvFilter;
 use crate::app::Exit;
 
 mod commands;
+<<<<<<< HEAD
 mod inspect;
 mod reports;
+=======
+mod demo;
+>>>>>>> demo2
 
 pub mod args;
 pub mod limits;
@@ -55,6 +59,7 @@ async fn execute(cli: &Cli, stop: CancellationToken) -> anyhow::Result<Exit> {
     match &cli.command {
         Command::Diff(args) => commands::diff(&cli.global, args, stop).await,
         Command::Repair(args) => commands::repair(&cli.global, args, stop).await,
+        Command::Demo(args) => demo::demo(&cli.global, args, stop).await,
         Command::Completions(args) => {
             let mut out = commands::stdout();
             let mut script = Vec::new();
@@ -63,10 +68,16 @@ async fn execute(cli: &Cli, stop: CancellationToken) -> anyhow::Result<Exit> {
             out.flush()?;
             Ok(Exit::InSync)
         }
+<<<<<<< HEAD
         Command::Check(args) => inspect::check(&cli.global, args, stop).await,
         Command::Explain(args) => inspect::explain(&cli.global, args, stop).await,
         Command::Clean(args) => inspect::clean(&cli.global, args, stop).await,
         Command::Demo(_) => anyhow::bail!("not wired yet"),
+=======
+        Command::Check(_) | Command::Explain(_) | Command::Clean(_) => {
+            anyhow::bail!("not wired yet")
+        }
+>>>>>>> demo2
     }
 }
 

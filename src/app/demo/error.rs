@@ -1,0 +1,53 @@
+//! Why the demo could not be played.
+
+use std::io;
+
+use crate::app::Trouble;
+use crate::config::ConfigError;
+use crate::repair::RunError;
+
+/// Why the demo could not be played.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// There is no server to start.
+    #[error(
+        "redis-server is not installed: the demo starts three of them, try `apt-get install redis-server`"
+    )]
+    NotInstalled,
+    /// A server does not come up.
+    #[error(
+        "redis-server for {name} does not start: {reason}; the demo needs version 7.0 or later"
+    )]
+    Start {
+        /// The replica.
+        name: &'static str,
+        /// The last line of its log.
+        reason: String,
+    },
+    /// A server refused a command or went away.
+    #[error("the demo's server {name}: {source}")]
+    Server {
+        /// The replica.
+        name: &'static str,
+        /// What it said.
+        #[source]
+        source: redis::RedisError,
+    },
+    /// The repair left something.
+    #[error(
+        "the diff after the repair must find nothing, and it did: this is a bug, please report it"
+    )]
+    Left,
+    /// The run could not be put together.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The run could not begin.
+    #[error(transparent)]
+    Trouble(#[from] Trouble),
+    /// The run came to nothing.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A file, a process or the output.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
