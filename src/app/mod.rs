@@ -1,12 +1,9 @@
 //! Puts the parts together from the configuration: replicas, scope, settings, and what must hold before a run.
 
-<<<<<<< HEAD
 mod check;
 mod clean;
-mod estimate;
-=======
 pub mod demo;
->>>>>>> demo2
+mod estimate;
 mod exit;
 mod explain;
 mod fitness;

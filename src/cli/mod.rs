@@ -11,12 +11,9 @@ use tracing_subscriber::EnvFilter;
 use crate::app::Exit;
 
 mod commands;
-<<<<<<< HEAD
+mod demo;
 mod inspect;
 mod reports;
-=======
-mod demo;
->>>>>>> demo2
 
 pub mod args;
 pub mod limits;
@@ -68,16 +65,9 @@ async fn execute(cli: &Cli, stop: CancellationToken) -> anyhow::Result<Exit> {
             out.flush()?;
             Ok(Exit::InSync)
         }
-<<<<<<< HEAD
         Command::Check(args) => inspect::check(&cli.global, args, stop).await,
         Command::Explain(args) => inspect::explain(&cli.global, args, stop).await,
         Command::Clean(args) => inspect::clean(&cli.global, args, stop).await,
-        Command::Demo(_) => anyhow::bail!("not wired yet"),
-=======
-        Command::Check(_) | Command::Explain(_) | Command::Clean(_) => {
-            anyhow::bail!("not wired yet")
-        }
->>>>>>> demo2
     }
 }
 
