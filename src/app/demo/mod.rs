@@ -56,8 +56,10 @@ pub async fn demo(demo: &Demo, stop: CancellationToken) -> Result<Exit, DemoErro
         () = stop.cancelled() => return stage.interrupted(),
     };
     let result = tokio::select! {
-        result = play(demo, &mut stage, &started, &stop) => result,
+        // First: a run that was told to stop may end in the same moment.
+        biased;
         () = stop.cancelled() => stage.interrupted(),
+        result = play(demo, &mut stage, &started, &stop) => result,
     };
     let played_to_its_end = matches!(result, Ok(Exit::InSync | Exit::Diverged));
     if demo.keep && played_to_its_end {
