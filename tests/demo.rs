@@ -17,7 +17,9 @@ fn ports(outcome: &Outcome) -> BTreeSet<u16> {
             .take_while(char::is_ascii_digit)
             .collect::<String>()
     };
-    after.map(|text| digits(text).parse().unwrap()).collect()
+    after
+        .map(|text| digits(text).parse().expect("a port"))
+        .collect()
 }
 
 fn assert_gone(outcome: &Outcome) {

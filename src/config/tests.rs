@@ -73,7 +73,15 @@ fn replicas_of_the_example_are_what_it_says() {
     );
     assert_eq!(
         config.without_effect,
-        ["state.dir", "agreement", "schedules", "http"]
+        [
+            "limits.intensity",
+            "guards.max_delete_ratio",
+            "guards.max_overwrite_ratio",
+            "state.dir",
+            "agreement",
+            "schedules",
+            "http"
+        ]
     );
 }
 
