@@ -96,11 +96,8 @@ async fn rehearse_writing(
             .is_none_or(|one| one.words.contains("nested"));
         is_clean &= refused.is_none();
         let meant = |one: &Refusal| one.cause != Cause::Server || is_lasting(&one.words);
-        if let Some(refused) = refused.filter(meant)
-            && !refusals.iter().any(|known| known.command == command)
-        {
-            refusals.push(refused);
-        }
+        let is_known = refusals.iter().any(|known| known.command == command);
+        refusals.extend(refused.filter(|one| meant(one) && !is_known));
     }
     // SUBTLE: outside a transaction, the commands that follow would be executed.
     if !is_open {
@@ -142,6 +139,10 @@ async fn read_refusal(
 }
 
 fn cause(words: &str) -> Cause {
+    // A refused EXEC says so first.
+    let words = words
+        .strip_prefix("EXECABORT Transaction discarded because of: ")
+        .unwrap_or(words);
     match words.strip_prefix("NOPERM") {
         Some(rest) if rest.contains("to access") => Cause::Key,
         Some(_) => Cause::Command,
@@ -174,6 +175,10 @@ mod tests {
                 Cause::Key,
             ),
             ("NOPERM No permissions to access a key", Cause::Key),
+            (
+                "EXECABORT Transaction discarded because of: NOPERM this user has no permissions to run the 'exec' command",
+                Cause::Command,
+            ),
             (
                 "OOM command not allowed when used memory > 'maxmemory'.",
                 Cause::Server,
