@@ -1,0 +1,99 @@
+//! The command line, word by word.
+
+use clap::CommandFactory;
+
+use super::*;
+
+fn read(words: &[&str]) -> Result<Cli, Box<Refusal>> {
+    Cli::read(std::iter::once("reknit").chain(words.iter().copied()))
+}
+
+fn refused(words: &[&str]) -> String {
+    let refusal = read(words).unwrap_err();
+    assert_eq!(refusal.exit_code(), 2, "{words:?}");
+    refusal.text
+}
+
+#[test]
+fn the_command_line_is_well_formed() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn help_and_version_are_asked_for_and_exit_0() {
+    for words in [&["--help"][..], &["--version"], &["diff", "--help"]] {
+        assert_eq!(read(words).unwrap_err().exit_code(), 0, "{words:?}");
+    }
+    assert!(read(&["--help"]).unwrap_err().text.contains("Exit codes:"));
+    let diff = read(&["diff", "-h"]).unwrap_err().text;
+    assert!(diff.contains("redis://[user@]host"), "{diff}");
+}
+
+#[test]
+fn keys_are_unescaped() {
+    let Command::Explain(args) = read(&["explain", r"a\x00\xff"]).unwrap().command else {
+        panic!("explain was asked for");
+    };
+    assert_eq!(args.key.as_bytes(), b"a\x00\xff");
+    assert!(refused(&["explain", r"a\q"]).contains("unreadable escape at byte 1"));
+}
+
+#[test]
+fn a_file_and_ad_hoc_replicas_exclude_each_other() {
+    let text = refused(&["diff", "-c", "f", "--replica", "us=redis://u:hunter2@h"]);
+    assert!(text.contains("cannot be used with"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+    assert!(refused(&["diff", "--rule", "string=lww"]).contains("--replica"));
+}
+
+#[test]
+fn no_usage_error_repeats_a_password() {
+    for words in [
+        &["diff", "us=redis://u:hunter2@h"][..],
+        &["us=redis://u:hunter2@h"],
+        &["diff", "us=redis://u:hunter2 hunter2@h"],
+        &["diff", "--replica=us=redis://u:hunter2@h", "--bad"],
+        &["diff", "--slots", "redis://u:hunter2@h"],
+        &["diff", "--format", "redis://u:hunter2@h"],
+        &["explain", "k", "--replicas=us=redis://u:hunter2@h"],
+    ] {
+        let text = refused(words);
+        assert!(!text.contains("hunter2"), "{words:?}: {text}");
+    }
+    let cli = read(&["diff", "--replica", "us=redis://u:hunter2@h"]).unwrap();
+    assert!(!format!("{cli:?}").contains("hunter2"));
+}
+
+#[test]
+fn colours_follow_the_terminal_and_no_color() {
+    let set = Some(OsStr::new("1"));
+    let table = [
+        (ColorWhen::Auto, true, None, true),
+        (ColorWhen::Auto, true, Some(OsStr::new("")), true),
+        (ColorWhen::Auto, true, set, false),
+        (ColorWhen::Auto, false, None, false),
+        (ColorWhen::Always, false, set, true),
+        (ColorWhen::Never, true, None, false),
+    ];
+    for (when, terminal, no_color, expected) in table {
+        assert_eq!(when.enabled(terminal, no_color), expected, "{when:?}");
+    }
+}
+
+#[test]
+fn limits_out_of_range_are_refused() {
+    let table = [
+        (["--pipeline", "0"], "pipeline 0 is not between 1 and 10000"),
+        (["--memory", "0"], "nothing works in no memory"),
+        (
+            ["--settle", "5"],
+            "the duration `5` has no unit, write `5s` for seconds",
+        ),
+        (["--slots", "9-3"], "slot range `9-3` ends before it starts"),
+        (["--type", "blob"], "`blob` is not a type"),
+    ];
+    for (words, expected) in table {
+        let text = refused(&["diff", words[0], words[1]]);
+        assert!(text.contains(expected), "{words:?}: {text}");
+    }
+}
