@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::contest::{Account, AgreedValue, Voice};
-use super::counter::{Amount, Quantity};
-use super::memory::{Agreed, Base, Body, Memory, Seen, Standing, Version};
+use super::counter::Quantity;
+use super::memory::{Agreed, Base, Standing};
 use super::order::Whole;
 use super::outcome::Note;
 use super::{MergeInput, Merged};
 use crate::model::{
-    Datacenter, Digester, Expiry, Kind, Millis, Policy, ReplicaIndex, State, Value, ValueDigest,
+    Amount, Body, Datacenter, Digester, Expiry, Kind, Memory, Millis, Policy, ReplicaIndex, Seen,
+    State, Value, ValueDigest, Version,
 };
 
 /// The siblings of a key and all that is known of them.

@@ -11,16 +11,7 @@
 //! A total never waits for an absent replica: the memory holds the agreed number.
 
 use super::contest::{Account, AgreedValue, Contest, Voice};
-use crate::model::Score;
-
-/// What a counter counts in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Amount {
-    /// A string's or hash field's integer.
-    Integer(i64),
-    /// A sorted set's score.
-    Score(Score),
-}
+use crate::model::{Amount, Score};
 
 /// A number in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,11 +3,11 @@
 
 use super::case::{Case, note};
 use super::contest::{AgreedValue, Contest, Voice};
-use super::counter::{Amount, NoTotal, Quantity, total};
+use super::counter::{NoTotal, Quantity, total};
 use super::element::Collection;
 use super::outcome::{Note, Reason};
 use super::prefer::{Choice, choose};
-use crate::model::Expiry;
+use crate::model::{Amount, Expiry};
 
 /// One element that is to be decided.
 pub(super) struct Question<'c, 'a, C: Collection> {

@@ -13,13 +13,16 @@ use bytes::Bytes;
 
 use super::case::{AgreedView, BaseView, Case, Side};
 use super::contest::{Account, AgreedValue, Contest, Voice, contest};
-use super::counter::{Amount, Quantity};
+use super::counter::Quantity;
 use super::decide::{Question, Verdict};
-use super::memory::{ElementMemory, Memory, Standing, Version};
+use super::memory::Standing;
 use super::outcome::{Changes, Note, Outcome};
 use super::whole_key::{by_whole_key, whole_key};
 use super::{Merged, expiry, register};
-use crate::model::{Digester, Expiry, Kind, OnDeleteConflict, Value, ValueDigest};
+use crate::model::{
+    Amount, Digester, ElementMemory, Expiry, Kind, Memory, OnDeleteConflict, Value, ValueDigest,
+    Version,
+};
 
 /// What an element of a kind of collection is.
 pub(super) trait Collection {
@@ -248,7 +251,7 @@ fn note_change<I>(
 }
 
 /// What is remembered of a collection's elements.
-pub(super) fn remember<C: Collection>(
+pub(super) fn remember_elements<C: Collection>(
     value: &Value,
     changed: impl Fn(&Bytes) -> Version,
     digester: &mut Digester,

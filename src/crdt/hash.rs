@@ -10,11 +10,12 @@ use bytes::Bytes;
 
 use super::Merged;
 use super::case::Case;
-use super::counter::{Amount, integer};
+use super::counter::integer;
 use super::decide::{count, extreme, prefer};
 use super::element::{self, Collection, Decide, Element};
-use super::memory::ElementMemory;
-use crate::model::{Digester, Expiry, Field, HashRule, Kind, Sum, Value, ValueDigest};
+use crate::model::{
+    Amount, Digester, ElementMemory, Expiry, Field, HashRule, Kind, Sum, Value, ValueDigest,
+};
 
 /// The fields of a hash.
 #[derive(Debug)]

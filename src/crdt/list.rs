@@ -16,10 +16,9 @@ use bytes::Bytes;
 use super::Merged;
 use super::case::{Case, Side};
 use super::contest::{Account, Candidates, Contest, contest};
-use super::memory::{Body, Memory};
 use super::order::Whole;
 use super::register;
-use crate::model::{Digester, ListRule, Sum, Value, ValueDigest};
+use crate::model::{Body, Digester, ListRule, Memory, Sum, Value, ValueDigest};
 
 /// What the changed lists have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -55,8 +55,8 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-pub use counter::{Amount, integer};
-pub use memory::{Agreed, Base, Body, ElementMemory, Memory, Seen, Standing, Version};
+pub use counter::integer;
+pub use memory::{Agreed, Base, Standing, remember};
 pub use order::alike;
 pub use outcome::{Changes, Decided, Evidence, Merged, Note, Outcome, Reason, Target};
 

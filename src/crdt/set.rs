@@ -11,11 +11,11 @@ use bytes::Bytes;
 
 use super::Merged;
 use super::case::Case;
-use super::counter::Amount;
 use super::decide::prefer;
 use super::element::{self, Collection, Element};
-use super::memory::ElementMemory;
-use crate::model::{Digester, Expiry, Kind, SetRule, Sum, Value, ValueDigest};
+use crate::model::{
+    Amount, Digester, ElementMemory, Expiry, Kind, SetRule, Sum, Value, ValueDigest,
+};
 
 /// The members of a set.
 #[derive(Debug)]

@@ -16,14 +16,13 @@ use bytes::Bytes;
 use super::Merged;
 use super::case::{Case, note};
 use super::contest::{Contest, contest};
-use super::counter::Amount;
 use super::decide::{Question, Verdict, prefer};
 use super::element::{self, Collection, Element};
-use super::memory::{Body, ElementMemory};
 use super::outcome::{Note, Outcome, Reason};
 use super::register;
 use crate::model::{
-    Digester, Expiry, Kind, OnDeleteConflict, Stream, StreamId, StreamRule, Sum, Value, ValueDigest,
+    Amount, Body, Digester, ElementMemory, Expiry, Kind, OnDeleteConflict, Stream, StreamId,
+    StreamRule, Sum, Value, ValueDigest,
 };
 
 /// The entries of a stream.

@@ -18,11 +18,11 @@ use bytes::Bytes;
 use super::Merged;
 use super::case::Case;
 use super::contest::{AgreedValue, Candidates, Contest, contest};
-use super::counter::{Amount, NoTotal, integer, total};
+use super::counter::{NoTotal, integer, total};
 use super::order::Whole;
 use super::outcome::{Note, Reason};
 use super::register;
-use crate::model::{HllRule, Registers, StringRule, Value};
+use crate::model::{Amount, HllRule, Registers, StringRule, Value};
 
 type WholeContest<'a> = Contest<'a, Whole<'a>>;
 

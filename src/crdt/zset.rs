@@ -11,11 +11,11 @@ use bytes::Bytes;
 
 use super::Merged;
 use super::case::Case;
-use super::counter::Amount;
 use super::decide::{count, extreme, prefer};
 use super::element::{self, Collection, Decide, Element};
-use super::memory::ElementMemory;
-use crate::model::{Digester, Expiry, Kind, Score, Sum, Value, ValueDigest, ZsetRule};
+use crate::model::{
+    Amount, Digester, ElementMemory, Expiry, Kind, Score, Sum, Value, ValueDigest, ZsetRule,
+};
 
 /// The members of a sorted set.
 #[derive(Debug)]

@@ -4,6 +4,7 @@
 //! this room uses none of the others.
 
 mod address;
+mod agreement;
 #[cfg(test)]
 pub(crate) mod arbitrary;
 mod digest;
@@ -14,6 +15,7 @@ mod hyperloglog;
 mod key;
 mod keyspace;
 mod limits;
+mod memory;
 mod op;
 mod policy;
 mod position;
@@ -24,6 +26,10 @@ mod value;
 mod value_digest;
 
 pub use address::{Address, Credentials, Secret};
+pub use agreement::{
+    Agreement, Lag, LagBase, Lane, Marker, OwnerToken, ReplicaId, RunNumber, Sequence, StateId,
+    Voids,
+};
 pub use digest::{DIGEST_FORMAT, DigestKey, Sum, ValueDigest};
 pub use entry::{Entry, EntryRef};
 pub use expiry::{Expiry, Millis};
@@ -32,6 +38,7 @@ pub use hyperloglog::{REGISTER_COUNT, Registers};
 pub use key::{Key, escape, unescape};
 pub use keyspace::{DbIndex, Keyspace, KeyspaceName, Keyspaces};
 pub use limits::{AgreementBounds, Guards, Intensity, Limits, Ratio, StateDir};
+pub use memory::{Amount, Body, ElementMemory, Memory, Seen, Version};
 pub use op::{Expect, Op, Write};
 pub use policy::{
     ExpiryPolicy, ExpiryRule, HashRule, HllRule, ListRule, OnDeleteConflict, Policy, Preference,

@@ -4,11 +4,10 @@ use bytes::Bytes;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::{collection, option};
 
-use crate::crdt::Version;
 use crate::model::{
     Datacenter, Expiry, ExpiryRule, Field, HashRule, HllRule, ListRule, Millis, OnDeleteConflict,
     Opaque, Policy, Preference, Registers, Rules, Score, State, Stream, StreamId, StringRule,
-    Value, ZsetRule,
+    Value, Version, ZsetRule,
 };
 
 pub(super) type States = Vec<Option<State>>;

@@ -11,16 +11,15 @@ use super::arbitrary::{
 };
 use super::{datacenters, digester, plain};
 use crate::crdt::{
-    Agreed, Base, Memory, MergeInput, Merged, Outcome, Seen, Sibling, Standing, Target, Version,
-    alike, merge,
+    Agreed, Base, MergeInput, Merged, Outcome, Sibling, Standing, Target, alike, merge, remember,
 };
-use crate::model::{Kind, Millis, Policy, Preference, ReplicaIndex, State, Value};
+use crate::model::{Kind, Millis, Policy, Preference, ReplicaIndex, Seen, State, Value, Version};
 
 fn recalled(known: &Known, order: &[usize], policy: &Policy) -> Merged {
     let mut digester = digester();
     let mut memory = |state: &Option<State>| {
         let state = state.as_ref();
-        state.map(|state| Memory::of(state, known.limit, |_| AGREED, &mut digester))
+        state.map(|state| remember(state, known.limit, |_| AGREED, &mut digester))
     };
     let agreed = memory(&known.agreed);
     let pasts: Vec<_> = known

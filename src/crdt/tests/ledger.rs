@@ -5,10 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::{datacenters, digester, policy};
-use crate::crdt::{
-    Agreed, Base, Memory, MergeInput, Merged, Seen, Sibling, Standing, Target, Version, merge,
-};
-use crate::model::{Field, Millis, Policy, Preference, ReplicaIndex, State, Value};
+use crate::crdt::{Agreed, Base, MergeInput, Merged, Sibling, Standing, Target, merge, remember};
+use crate::model::{Field, Millis, Policy, Preference, ReplicaIndex, Seen, State, Value, Version};
 
 pub(super) const ELEMENTS: u8 = 4;
 pub(super) const ROUNDS: usize = 40;
@@ -66,7 +64,7 @@ impl Ledger {
             let changed = |name: &Bytes| self.changed.get(name).copied().unwrap_or_default();
             state
                 .as_ref()
-                .map(|state| Memory::of(state, 100, changed, &mut digester))
+                .map(|state| remember(state, 100, changed, &mut digester))
         };
         let memory = remember(&self.agreed);
         let pasts: Vec<_> = states

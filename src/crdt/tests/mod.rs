@@ -12,13 +12,10 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::{
-    Agreed, Base, Memory, MergeInput, Merged, Outcome, Seen, Sibling, Standing, Target, Version,
-    merge,
-};
+use super::{Agreed, Base, MergeInput, Merged, Outcome, Sibling, Standing, Target, merge};
 use crate::model::{
-    Datacenter, DigestKey, Digester, Expiry, Millis, Policy, Preference, ReplicaIndex, State,
-    Stream, StreamId, StringRule, Value,
+    Datacenter, DigestKey, Digester, Expiry, Millis, Policy, Preference, ReplicaIndex, Seen, State,
+    Stream, StreamId, StringRule, Value, Version,
 };
 
 fn digester() -> Digester {
@@ -76,7 +73,7 @@ fn remembered(agreed: &Option<State>, sides: &[(Option<State>, Past)], policy: &
     let mut memory = |state: &Option<State>| {
         state
             .as_ref()
-            .map(|state| Memory::of(state, LIMIT, |_| Version(5), &mut digester))
+            .map(|state| super::remember(state, LIMIT, |_| Version(5), &mut digester))
     };
     let agreed_memory = memory(agreed);
     let bases: Vec<_> = sides
