@@ -58,6 +58,9 @@ pub struct Lag {
     pub seen: Seen,
     /// The step whose marker proved the base.
     pub proved: Sequence,
+    /// The last step in which the key's agreement moved while the replica lagged: by it, what was in force at an
+    /// earlier step is found again.
+    pub since: Sequence,
     /// Whether the key was missing there because the replica evicts: its absence is no removal.
     pub evicted: bool,
 }

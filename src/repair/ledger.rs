@@ -1,0 +1,45 @@
+//! What a run learns of a key: the next agreement, and what is remembered of each replica. Pure.
+//!
+//! ```text
+//! past (agreement, lags) ── base ──▶ merge ──▶ target ── lesson ──▶ next agreement
+//!                                                              ├─▶ replicas alike, or written: at the version
+//!                                                              ├─▶ read, but not written: base = as read
+//!                                                              └─▶ absent: base and seen as they were
+//! ```
+//!
+//! Deliberately absent: the merge itself, and when a lesson may be believed: only once the markers of the replicas
+//! that took part are acknowledged after the read.
+
+mod base;
+mod lesson;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use crate::model::{Agreement, Lag, ReplicaId, Sequence, Voids};
+
+pub(crate) use base::{Archive, Known, base};
+pub(crate) use lesson::{Lesson, Part, Pupil, Subject, lesson};
+
+/// What is remembered of a key.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Past {
+    /// The latest version; nothing if there never was one.
+    pub(crate) agreement: Option<Agreement>,
+    /// The replicas that are not, or not provably, at the latest version.
+    pub(crate) lags: BTreeMap<ReplicaId, Lag>,
+}
+
+/// How far a replica's memory reaches in one database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Trust {
+    /// The replica.
+    pub(crate) id: ReplicaId,
+    /// What it forgot.
+    pub(crate) voids: Voids,
+    /// The step at which it was last read so completely that a key nobody remembers was absent there.
+    pub(crate) covered: Option<Sequence>,
+    /// Whether it evicts keys, so that what it lacks is no evidence.
+    pub(crate) evicts: bool,
+}
