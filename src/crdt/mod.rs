@@ -14,8 +14,8 @@
 //! Deliberately absent: stamps (recorded evidence), writing, and keeping memories.
 //!
 //! # Laws
-//! Held by properties in `tests/laws.rs` over all permutations of siblings, and by comparison with dotted CRDTs over random
-//! histories in `tests/dots.rs`:
+//! Held by properties in `tests/laws.rs` over all permutations of siblings, and, together with what runs remember, by
+//! comparison with dotted CRDTs over random histories in `repair/ledger/tests`:
 //! * commutative: the order of the siblings does not matter, ties are broken by the order of replicas or of values;
 //! * idempotent: where all siblings hold the target, the target is what they hold;
 //! * associative, but for `majority`, datacenter order and appended lists;

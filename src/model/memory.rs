@@ -82,6 +82,15 @@ impl Memory {
             Body::Whole | Body::Counter(_) | Body::List { .. } => None,
         }
     }
+
+    /// The elements, to be changed, where they are remembered one by one.
+    pub fn elements_mut(&mut self) -> Option<&mut BTreeMap<Bytes, ElementMemory>> {
+        match &mut self.body {
+            Body::Elements(elements) => Some(elements),
+            Body::Stream { entries, .. } => entries.as_mut(),
+            Body::Whole | Body::Counter(_) | Body::List { .. } => None,
+        }
+    }
 }
 
 /// The versions that a replica has seen of a key.

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use crate::model::{Agreement, Lag, ReplicaId, Sequence, Voids};
 
 pub(crate) use base::{Archive, Known, base};
-pub(crate) use lesson::{Lesson, Part, Pupil, Subject, lesson};
+pub(crate) use lesson::{Absent, Fate, Lesson, Part, Pupil, Subject, lesson};
 
 /// What is remembered of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

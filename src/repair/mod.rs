@@ -9,6 +9,7 @@ mod details;
 mod explain;
 mod finding;
 mod large;
+mod ledger;
 mod look;
 pub mod ops;
 mod pacing;

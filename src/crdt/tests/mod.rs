@@ -1,12 +1,9 @@
-//! The merge under test: single cases by name, laws as properties, and random histories against dotted CRDTs.
+//! The merge under test: single cases by name, and laws as properties.
 
 mod arbitrary;
 mod cases;
 mod cases_remembered;
-mod dots;
 mod laws;
-mod ledger;
-mod totals;
 
 use std::collections::BTreeMap;
 

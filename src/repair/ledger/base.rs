@@ -20,11 +20,11 @@ pub(crate) struct Known<'a> {
     pub(crate) standing: Standing,
 }
 
-/// What was known before, asked for only where a replica forgot something.
+/// What was ever known of a key, as far as it is kept; asked for only where a replica forgot something.
 pub(crate) trait Archive {
-    /// Superseded agreements on the key, newest first.
+    /// Agreements on the key, the latest one included.
     fn agreements(&self) -> Vec<Agreement>;
-    /// Ended lags of the replica, newest first.
+    /// Lags of the replica, the present one included.
     fn lags(&self) -> Vec<Lag>;
 }
 
@@ -55,24 +55,20 @@ fn rolled_back<'a>(
     archive: &dyn Archive,
 ) -> Option<Known<'a>> {
     let (agreements, lags) = (archive.agreements(), archive.lags());
-    let replayed = held.and_then(|held| replay(&known, kept, held, &agreements, &lags));
+    let replayed = replay(&known, kept, held, &agreements, &lags);
     let mut base = in_force(kept, agreements, lags)?;
     if trust.voids.covering(base.proved).is_some() {
         return None;
     }
     base.standing = Standing::RolledBack;
     if let Some(replayed) = replayed {
-        base.memory = Some(Cow::Owned(replayed));
+        base.memory = replayed.map(Cow::Owned);
     }
     Some(base)
 }
 
 /// What stood at a replica at a step: its lag, if it had one then, else the agreement.
-fn in_force<'a>(
-    kept: Sequence,
-    agreements: Vec<Agreement>,
-    lags: Vec<Lag>,
-) -> Option<Known<'a>> {
+fn in_force<'a>(kept: Sequence, agreements: Vec<Agreement>, lags: Vec<Lag>) -> Option<Known<'a>> {
     let agreement = agreements
         .into_iter()
         .filter(|agreement| agreement.proved <= kept)
@@ -91,28 +87,28 @@ fn in_force<'a>(
     }
 }
 
-/// The memory of a state that the replica held after the step `kept` and holds again.
+/// The memory of a state, or absence, that the replica had after the step `kept` and has again.
 fn replay(
     known: &Known<'_>,
     kept: Sequence,
-    held: &ValueDigest,
+    held: Option<&ValueDigest>,
     agreements: &[Agreement],
     lags: &[Lag],
-) -> Option<Memory> {
+) -> Option<Option<Memory>> {
     let later = agreements
         .iter()
         .filter(|agreement| agreement.proved > kept)
-        .filter_map(|agreement| agreement.memory.as_ref());
+        .map(|agreement| agreement.memory.as_ref());
     let lagged = lags.iter().filter(|lag| lag.since > kept);
     let lagged = lagged.filter_map(|lag| match &lag.base {
-        LagBase::Held(memory) => memory.as_ref(),
+        LagBase::Held(memory) => Some(memory.as_ref()),
         LagBase::Agreed | LagBase::Unknown => None,
     });
     later
         .chain(lagged)
-        .chain(known.memory.as_deref())
-        .find(|memory| memory.digest == *held)
-        .cloned()
+        .chain([known.memory.as_deref()])
+        .find(|memory| memory.map(|memory| &memory.digest) == held)
+        .map(Option::<&Memory>::cloned)
 }
 
 impl Known<'_> {

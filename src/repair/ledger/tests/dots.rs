@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use super::ledger::{
-    ELEMENTS, Ledger, ROUNDS, Random, entries, greatest, name, rebuilt, seeds, text,
-};
+use super::book::{Book, ELEMENTS, ROUNDS, Random, entries, greatest, name, rebuilt, seeds, text};
 use crate::crdt::{Merged, Outcome, Target};
 use crate::model::{Policy, State, Value};
 
@@ -62,7 +60,7 @@ struct History {
     /// A replica's clients change an element once between two runs: more would be invisible.
     fresh: Vec<BTreeSet<u8>>,
     dots: u64,
-    ledger: Ledger,
+    book: Book,
 }
 
 impl History {
@@ -78,7 +76,7 @@ impl History {
             oracle: vec![vec![Dotted::default(); usize::from(elements)]; replicas + 1],
             fresh: vec![(0..elements).collect(); replicas],
             dots: 0,
-            ledger: Ledger::default(),
+            book: Book::default(),
         }
     }
 
@@ -134,7 +132,7 @@ impl History {
             .iter()
             .map(|r| (*r, self.states[*r].clone()))
             .collect();
-        let merged = self.ledger.merge(&read, policy);
+        let merged = self.book.merge(&read, policy);
         let Outcome::Target(target) = &merged.outcome else {
             return Err(format!("{:?}", merged.outcome));
         };
@@ -160,11 +158,17 @@ impl History {
             self.oracle[self.replicas][column] = joined;
         }
         let target = target.clone();
-        self.write(&merged, &target, read);
+        self.write(&merged, &target, read, policy);
         Ok(target.untouched.len())
     }
 
-    fn write(&mut self, merged: &Merged, target: &Target, read: Vec<(usize, Option<State>)>) {
+    fn write(
+        &mut self,
+        merged: &Merged,
+        target: &Target,
+        read: Vec<(usize, Option<State>)>,
+        policy: &Policy,
+    ) {
         let mut took_part = BTreeMap::new();
         for (replica, state) in read {
             let wanted = target.at(state.as_ref());
@@ -188,7 +192,8 @@ impl History {
             }
             took_part.insert(replica, (held, written));
         }
-        self.ledger.learn(self.replicas, merged, target, &took_part);
+        self.book
+            .learn(self.replicas, merged, target, &took_part, policy);
     }
 
     /// A write that was applied to some elements only.

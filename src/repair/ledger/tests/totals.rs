@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use super::ledger::{Ledger, ROUNDS, Random, entries, greatest, seeds, text};
+use super::book::{Book, ROUNDS, Random, entries, greatest, seeds, text};
 use crate::crdt::{Outcome, integer};
 use crate::model::{State, StringRule, Value};
 
@@ -12,7 +12,7 @@ use crate::model::{State, StringRule, Value};
 fn register_history(seed: u64, replicas: usize) -> Result<(), String> {
     type Dot = (Option<Bytes>, u64, BTreeSet<u64>);
     let (mut random, policy) = (Random(seed), greatest());
-    let mut ledger = Ledger::default();
+    let mut book = Book::default();
     let mut states: Vec<Option<State>> = vec![None; replicas];
     let mut oracle: Vec<Dot> = vec![(None, 0, BTreeSet::from([0])); replicas + 1];
     let (mut dots, mut fresh) = (0, vec![true; replicas]);
@@ -33,7 +33,7 @@ fn register_history(seed: u64, replicas: usize) -> Result<(), String> {
             continue;
         }
         let read: Vec<_> = present.iter().map(|r| (*r, states[*r].clone())).collect();
-        let merged = ledger.merge(&read, &policy);
+        let merged = book.merge(&read, &policy);
         let Outcome::Target(target) = &merged.outcome else {
             continue;
         };
@@ -71,7 +71,7 @@ fn register_history(seed: u64, replicas: usize) -> Result<(), String> {
             fresh[replica] = true;
             took_part.insert(replica, (states[replica].clone(), written));
         }
-        ledger.learn(replicas, &merged, target, &took_part);
+        book.learn(replicas, &merged, target, &took_part, &policy);
     }
     Ok(())
 }
@@ -91,7 +91,7 @@ fn counter_history(seed: u64, replicas: usize) {
     let mut policy = greatest();
     policy.rules.string = StringRule::Counter;
     let mut random = Random(seed);
-    let mut ledger = Ledger::default();
+    let mut book = Book::default();
     let mut states: Vec<Option<State>> = vec![None; replicas];
     let mut total = 0;
     for round in 0..=ROUNDS {
@@ -109,7 +109,7 @@ fn counter_history(seed: u64, replicas: usize) {
             random.some_of(replicas)
         };
         let read: Vec<_> = present.iter().map(|r| (*r, states[*r].clone())).collect();
-        let merged = ledger.merge(&read, &policy);
+        let merged = book.merge(&read, &policy);
         let Outcome::Target(target) = &merged.outcome else {
             panic!("a counter never waits")
         };
@@ -122,7 +122,7 @@ fn counter_history(seed: u64, replicas: usize) {
             }
             took_part.insert(replica, (states[replica].clone(), written));
         }
-        ledger.learn(replicas, &merged, target, &took_part);
+        book.learn(replicas, &merged, target, &took_part, &policy);
     }
     for state in &states {
         assert_eq!(
