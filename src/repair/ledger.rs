@@ -11,6 +11,7 @@
 //! that took part are acknowledged after the read.
 
 mod base;
+mod lane;
 mod lesson;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use std::collections::BTreeMap;
 use crate::model::{Agreement, Lag, ReplicaId, Sequence, Voids};
 
 pub(crate) use base::{Archive, Known, base};
+pub(crate) use lane::{Knowledge, Memorable, WrongState, compare};
 pub(crate) use lesson::{Absent, Fate, Lesson, Part, Pupil, Subject, lesson};
 
 /// What is remembered of a key.
