@@ -106,12 +106,7 @@ impl Large<'_> {
     }
 
     /// Builds the bitwise or of all holders' strings aside and puts it in the key's place.
-    pub(super) async fn unite(
-        &self,
-        to: usize,
-        expiry: Expiry,
-        digester: &mut Digester,
-    ) -> Result<(), Stopped> {
+    pub(super) async fn unite(&self, to: usize, expiry: Expiry) -> Result<(), Stopped> {
         let expect = self.expect(to)?;
         let aside = self.shared.next_aside();
         let built = self.build_union(to, &aside).await;
@@ -123,7 +118,6 @@ impl Large<'_> {
             }
         };
         self.drop_aside(to, &aside).await;
-        let _ = digester;
         placed
     }
 

@@ -22,7 +22,7 @@ impl Large<'_> {
         let holders = self.holders();
         let mut stand_ins = Vec::with_capacity(holders.len());
         for &replica in &holders {
-            stand_ins.push(self.stand_in(replica, digester).await?);
+            stand_ins.push(self.stand_in(replica).await?);
         }
         let mut policy = self.policy().clone();
         let united = policy.rules.string == StringRule::BitmapOr
@@ -92,7 +92,7 @@ impl Large<'_> {
         if united {
             note_change(self, finding, replica, "put the union of the bits");
             return if self.writes() {
-                self.unite(replica, wanted.expiry, digester).await
+                self.unite(replica, wanted.expiry).await
             } else {
                 Ok(())
             };
@@ -124,11 +124,7 @@ impl Large<'_> {
     }
 
     /// A small value that compares like the large one: its beginning, and its digest.
-    pub(super) async fn stand_in(
-        &self,
-        replica: usize,
-        digester: &mut Digester,
-    ) -> Result<State, Stopped> {
+    pub(super) async fn stand_in(&self, replica: usize) -> Result<State, Stopped> {
         let (kind, digest, expiry) = match self.candidate.looks[replica] {
             Some(Look::Present {
                 kind,
@@ -137,7 +133,6 @@ impl Large<'_> {
             }) => (kind, digest, expiry),
             _ => return Err(Stopped::Again),
         };
-        let _ = digester;
         let mark = Bytes::copy_from_slice(digest.as_bytes());
         let value = match self.observed[replica].as_ref() {
             Some(Observed::Whole(state)) if kind == Kind::Module => state.value.clone(),
