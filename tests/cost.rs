@@ -37,7 +37,9 @@ async fn cost(differing: usize) -> String {
         .iter()
         .cloned()
         .map(|one| Arc::new(one) as Arc<dyn Replica>);
-    let job = run_over(shared, Mode::Repair, NOW);
+    let mut job = run_over(shared, Mode::Repair, NOW);
+    // All keys of a replica are overwritten: that is meant here.
+    job.settings.breaker.force_overwrites = KEYS as u64;
     let summary = run(&job, &mut Nobody).await.unwrap();
     assert_eq!(summary.verdict("repaired"), differing as u64);
     let line = |usage: reknit::store::Usage| {

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use reknit::app::exit_of;
 use reknit::model::{Key, Millis, Selection};
-use reknit::repair::{Finding, Listener, Mode, Run as Repair, Scope, Summary, Verdict, run};
+use reknit::repair::{
+    Change, Fate, Finding, Listener, Mode, Run as Repair, Scope, Summary, Verdict, run,
+};
 
 use crate::support::run::run_over;
 
@@ -85,7 +87,9 @@ impl Listener for Words {
 }
 
 fn words(finding: &Finding) -> String {
-    let written = finding.changes.iter().map(|change| &*change.replica.0);
+    let applied = |change: &&Change| change.fate == Fate::Applied;
+    let written = finding.changes.iter().filter(applied);
+    let written = written.map(|change| &*change.replica.0);
     let written: Vec<&str> = written.collect();
     let written = match written[..] {
         [] => None,

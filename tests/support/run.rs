@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use reknit::clock::ManualClock;
 use reknit::model::{Datacenter, DbIndex, DigestKey, Keyspaces, Millis, Selection};
-use reknit::repair::{Finding, Listener, Mode, Participant, Progress, Run, Scope, Settings};
+use reknit::repair::{
+    Breaker, Finding, Listener, Mode, Participant, Progress, Run, Scope, Settings,
+};
 use reknit::store::Replica;
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +43,7 @@ fn settings(mode: Mode) -> Settings {
         settle: Duration::ZERO,
         limit: None,
         force_markers: false,
+        breaker: Breaker::default(),
     }
 }
 
