@@ -5,22 +5,18 @@
 
 #![allow(clippy::unwrap_used)] // a test that panics has failed, as it should
 
+mod support;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio_util::sync::CancellationToken;
+use reknit::model::{DbIndex, Expiry, Key, Millis, Op, Score, State, StreamId, Value};
+use reknit::repair::{Mode, RunError, Summary, run};
+use reknit::store::{Data, Fault, MemoryReplica, Portions, Replica, Step};
 
-use reknit::clock::ManualClock;
-use reknit::model::{
-    Datacenter, DbIndex, DigestKey, Expiry, Key, Keyspaces, Millis, Op, Score, Selection, State,
-    StreamId, Value,
-};
-use reknit::repair::{
-    Finding, Listener, Mode, Participant, Progress, Run, RunError, Scope, Settings, Summary, run,
-};
-use reknit::store::{Data, Fault, MemoryReplica, Portions, Step};
+use support::run::{Nobody, run_over};
 
 const DEFAULT_SEEDS: u64 = 1000;
 const NOW: Millis = Millis(1_700_000_000_000);
@@ -186,12 +182,6 @@ impl World {
     }
 }
 
-struct Nobody;
-
-impl Listener for Nobody {
-    fn finding(&mut self, _finding: &Finding) {}
-}
-
 struct Simulation {
     replicas: Vec<MemoryReplica>,
     world: Arc<Mutex<World>>,
@@ -236,30 +226,9 @@ impl Simulation {
     }
 
     async fn run(&self, mode: Mode) -> Result<Summary, RunError> {
-        let participant = |replica: &MemoryReplica| Participant {
-            replica: Arc::new(replica.clone()),
-            datacenter: Datacenter(reknit::store::Replica::name(replica).0.clone()),
-            default_db: DB,
-        };
-        let run_of = Run {
-            participants: self.replicas.iter().map(participant).collect(),
-            scope: Scope::new(Keyspaces::new(Vec::new()), Selection::default()),
-            settings: Settings {
-                mode,
-                keys_per_second: 0,
-                bytes_per_second: 0,
-                memory: 1 << 30,
-                settle: Duration::ZERO,
-                limit: None,
-                force_markers: false,
-            },
-            digest_key: DigestKey::new([7; 32]),
-            tag: 7,
-            clock: Arc::new(ManualClock::new(NOW)),
-            stop: CancellationToken::new(),
-            progress: Arc::new(Progress::default()),
-        };
-        run(&run_of, &mut Nobody).await
+        let shared = self.replicas.iter().cloned();
+        let shared = shared.map(|one| Arc::new(one) as Arc<dyn Replica>);
+        run(&run_over(shared, mode, NOW), &mut Nobody).await
     }
 
     /// Every key of every replica, reknit's own left out.

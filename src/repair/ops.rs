@@ -5,7 +5,8 @@
 
 use bytes::Bytes;
 
-use crate::model::{Expiry, Field, Op, Registers, State, Stream, StreamId, Value};
+use crate::crdt::alike;
+use crate::model::{Expiry, Field, Op, State, Stream, StreamId, Value};
 use std::collections::BTreeMap;
 
 /// A stream of up to this many entries is rebuilt when older entries are missing; longer ones are reported.
@@ -95,21 +96,6 @@ pub fn weight(ops: &[Op]) -> OpsWeight {
         })
 }
 
-/// Whether two values are equal as far as repair is concerned: HyperLogLogs by their registers, modules' values
-/// without their footer, streams without the positions of their groups.
-pub fn same_value(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::String(a), Value::String(b)) => {
-            a == b || Registers::parse(a).is_some_and(|left| Some(left) == Registers::parse(b))
-        }
-        (Value::Module(a), Value::Module(b)) => a.type_name == b.type_name && a.body() == b.body(),
-        (Value::Stream(a), Value::Stream(b)) => {
-            a.entries == b.entries && a.last_id == b.last_id && a.groups.keys().eq(b.groups.keys())
-        }
-        _ => a == b,
-    }
-}
-
 fn with_expiry(mut ops: Vec<Op>, left: Expiry, wanted: Expiry) -> Vec<Op> {
     if left != wanted {
         ops.push(Op::Expire(wanted));
@@ -118,7 +104,7 @@ fn with_expiry(mut ops: Vec<Op>, left: Expiry, wanted: Expiry) -> Vec<Op> {
 }
 
 fn value_ops(now: &Value, target: &Value) -> Result<Vec<Op>, Unreachable> {
-    if same_value(now, target) {
+    if alike(now, target) {
         return Ok(Vec::new());
     }
     Ok(match (now, target) {

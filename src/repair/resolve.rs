@@ -6,6 +6,7 @@ use crate::model::{
 };
 
 use super::look::Look;
+use super::loss::{Losses, loss};
 use super::ops::ops_to_reach;
 
 /// A sibling that was read twice and found alike both times.
@@ -21,6 +22,8 @@ pub(crate) struct Resolution {
     pub(crate) merged: Merged,
     /// One write per replica that does not hold the merged state.
     pub(crate) writes: Vec<(ReplicaIndex, Write)>,
+    /// What these writes take from what the replicas hold.
+    pub(crate) losses: Losses,
     /// Replicas that cannot be brought to it by commands, and why.
     pub(crate) stuck: Vec<(ReplicaIndex, String)>,
 }
@@ -56,6 +59,7 @@ pub(crate) fn resolve(
         .collect();
     let merged = merge(&MergeInput::without_memory(&unknown, policy, now), digester);
     let (mut writes, mut stuck) = (Vec::new(), Vec::new());
+    let mut losses = Losses::new();
     if let Outcome::Target(target) = &merged.outcome {
         for sibling in siblings {
             let wanted = target.at(sibling.state);
@@ -66,22 +70,24 @@ pub(crate) fn resolve(
                 Ok(ops) if ends_before(&ops, now) => {
                     stuck.push((sibling.replica, "it is about to expire".into()));
                 }
-                Ok(ops) => writes.extend(sibling.look.expect().map(|expect| {
-                    (
-                        sibling.replica,
-                        Write {
-                            key: key.clone(),
-                            expect,
-                            ops,
-                        },
-                    )
-                })),
+                Ok(ops) => {
+                    let lost = loss(sibling.state, &ops);
+                    losses.extend(lost.map(|loss| (sibling.replica.0, loss)));
+                    let write = |expect| Write {
+                        key: key.clone(),
+                        expect,
+                        ops,
+                    };
+                    let write = sibling.look.expect().map(write);
+                    writes.extend(write.map(|write| (sibling.replica, write)));
+                }
             }
         }
     }
     Resolution {
         merged,
         writes,
+        losses,
         stuck,
     }
 }

@@ -6,6 +6,7 @@
 //! judge     are two servers equal? asked of the servers, never of reknit
 //! damage    makes one copy of some data differ from another
 //! generate  a million mixed keys, and differences among them
+//! run       a run over replicas of any kind, made without configuration
 //! resp      commands and answers as bytes, for loading and for the floor of the benchmark
 //! ```
 //!
@@ -21,4 +22,5 @@ pub(crate) mod generate;
 pub(crate) mod judge;
 pub(crate) mod reknit;
 pub(crate) mod resp;
+pub(crate) mod run;
 pub(crate) mod server;
