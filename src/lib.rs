@@ -12,4 +12,5 @@ pub mod merkle;
 pub mod model;
 pub mod repair;
 pub mod report;
+pub mod state;
 pub mod store;

@@ -1,0 +1,80 @@
+//! The journal: what was overwritten or removed, and what was written instead, so that it can be undone.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::model::{
+    Agreement, DbIndex, Expiry, Key, Kind, Lag, ReplicaId, RunNumber, Sequence, State as KeyState,
+    ValueDigest,
+};
+
+/// One write at one replica: the audit log and the pre-image in one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalEntry {
+    /// The step.
+    pub sequence: Sequence,
+    /// Its run.
+    pub run: RunNumber,
+    /// The replica that was written.
+    pub replica: ReplicaId,
+    /// The key's database.
+    pub db: DbIndex,
+    /// The key.
+    pub key: Key,
+    /// What it held before.
+    pub before: PreImage,
+    /// What it holds after.
+    pub wrote: Post,
+    /// The merge rule.
+    pub rule: String,
+    /// The evidence.
+    pub evidence: String,
+    /// What was agreed before.
+    pub agreement_before: Option<Agreement>,
+    /// Who lagged before.
+    pub lags_before: BTreeMap<ReplicaId, Lag>,
+    /// Whether the write happened; nothing while that is unknown.
+    pub outcome: Option<bool>,
+}
+
+/// What a key held before a write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PreImage {
+    /// Nothing.
+    Absent,
+    /// This.
+    Whole(KeyState),
+    /// Of a collection, these elements of those that were touched.
+    Elements {
+        /// The collection's type.
+        kind: Kind,
+        /// A state that holds the touched elements alone; nothing if none of them was there.
+        held: Option<KeyState>,
+        /// The names of all touched elements.
+        names: Vec<Bytes>,
+    },
+    /// A value that is not looked into, as DUMP answered it.
+    Dump(Bytes, Expiry),
+}
+
+/// What a key holds after a write: what an undo compares with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Post {
+    /// Nothing.
+    Absent,
+    /// A whole value.
+    Whole {
+        /// Its digest.
+        digest: ValueDigest,
+        /// When it ends.
+        expiry: Expiry,
+    },
+    /// Of a collection, the touched elements.
+    Elements {
+        /// The digest of a collection that holds the touched elements alone; nothing if none of them is there.
+        digest: Option<ValueDigest>,
+        /// When the key ends.
+        expiry: Expiry,
+    },
+}
