@@ -179,6 +179,16 @@ impl Marker {
         )
     }
 
+    /// Whether the write at this place of a step is known to have happened. Only the last step's places are told: an
+    /// earlier step's outcome was on disk before the next one was taken.
+    pub fn proves(&self, step: Sequence, place: u8) -> bool {
+        match self.sequence.cmp(&step) {
+            std::cmp::Ordering::Less => false,
+            std::cmp::Ordering::Equal => self.written >> place & 1 == 1,
+            std::cmp::Ordering::Greater => true,
+        }
+    }
+
     /// Reads a marker; nothing for what is none, or of another format.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(bytes).ok()?;

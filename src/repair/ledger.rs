@@ -42,6 +42,4 @@ pub(crate) struct Trust {
     pub(crate) voids: Voids,
     /// The step at which it was last read so completely that a key nobody remembers was absent there.
     pub(crate) covered: Option<Sequence>,
-    /// Whether it evicts keys, so that what it lacks is no evidence.
-    pub(crate) evicts: bool,
 }

@@ -112,7 +112,8 @@ fn replay(
 }
 
 impl Known<'_> {
-    fn into_owned<'b>(self) -> Known<'b> {
+    /// The same, holding on to nothing.
+    pub(crate) fn into_owned<'b>(self) -> Known<'b> {
         Known {
             memory: self.memory.map(|memory| Cow::Owned(memory.into_owned())),
             seen: self.seen,

@@ -76,7 +76,6 @@ pub(super) fn trust(replica: usize) -> Trust {
         id: id(replica),
         voids: Voids::default(),
         covered: Some(Sequence(0)),
-        evicts: false,
     }
 }
 

@@ -1,0 +1,184 @@
+//! The notary of one database: what a run remembers of its keys, and the markers by which replicas prove it.
+//!
+//! ```text
+//! opening   markers compared with what is remembered, lanes fenced, open intents settled, what was forgotten voided
+//! past      what is remembered of a key, and each replica's base
+//! step      markers still ours? ─ intent synced ─ sealed writes ─ outcome synced
+//! ```
+//!
+//! One step at a time: sequences rise in the order in which markers are set. A state that was read becomes a base only
+//! in a step whose marker was acknowledged after the read.
+
+mod archive;
+mod opening;
+mod settle;
+mod step;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use crate::crdt::{Agreed, Base};
+use crate::model::{
+    DbIndex, Key, Keyspace, KeyspaceName, MARKER_PREFIX, Marker, OwnerToken, ReplicaId, RunNumber,
+    Sequence, StateId, ValueDigest, Voids,
+};
+use crate::state::{State as StateDir, StateError};
+
+use super::ledger::{Known, Past, Trust, base};
+use archive::Shelf;
+
+pub use opening::{Forgetful, MemoryTrouble};
+pub(crate) use step::{Case, Pupil};
+
+/// The memory that a run has.
+pub struct RunMemory {
+    /// Where it is kept.
+    pub state: StateDir,
+    /// The run's number; of a run that only compares, that of the last one that did not.
+    pub run: RunNumber,
+    /// Tells this process from others that write through the same lanes.
+    pub owner: OwnerToken,
+    /// The participants' identities, in their order.
+    pub ids: Vec<ReplicaId>,
+    /// Replicas that are known and do not take part in this run.
+    pub others: Vec<ReplicaId>,
+    /// Collections with more elements are remembered by whole key.
+    pub elements: usize,
+    /// Keys that were undone are taken up again: the operator named them.
+    pub release_held: bool,
+}
+
+/// The lane by which the runs of this state directory write to a replica: one, so far.
+pub fn lane_name(replica: ReplicaId) -> Key {
+    Key::new([MARKER_PREFIX, replica.to_string().as_bytes(), b":0"].concat())
+}
+
+/// What is remembered for the keys of one database.
+pub(crate) struct Notary<'a> {
+    pub(crate) memory: &'a RunMemory,
+    /// The database as runs name it.
+    db: Option<DbIndex>,
+    /// The database under which it is remembered.
+    index: DbIndex,
+    /// Each participant's; nothing for those that take no part.
+    trusts: Vec<Option<Vouched>>,
+    /// The markers as they stand, by participant.
+    lanes: Mutex<Vec<Option<Marker>>>,
+    /// One step at a time.
+    gate: tokio::sync::Mutex<()>,
+}
+
+/// How far a participant is trusted, but for what differs by keyspace.
+struct Vouched {
+    id: ReplicaId,
+    voids: Voids,
+    covered: BTreeMap<KeyspaceName, Sequence>,
+    evicts: bool,
+}
+
+/// What is remembered of one key, ready for its merge.
+pub(crate) struct Recollection {
+    pub(crate) past: Past,
+    /// By participant; nothing for newcomers and those that take no part.
+    bases: Vec<Option<Known<'static>>>,
+}
+
+impl Recollection {
+    /// What is agreed, as a merge is told of it.
+    pub(crate) fn agreed(&self) -> Option<Agreed<'_>> {
+        let agreement = self.past.agreement.as_ref()?;
+        Some(Agreed {
+            version: agreement.version,
+            memory: agreement.memory.as_ref(),
+            removed: &agreement.removed,
+        })
+    }
+
+    /// A participant's base, as a merge is told of it.
+    pub(crate) fn base(&self, replica: usize) -> Option<Base<'_>> {
+        let known = self.bases.get(replica)?.as_ref()?;
+        Some(Base {
+            memory: known.memory.as_deref(),
+            seen: known.seen.clone(),
+            standing: known.standing,
+        })
+    }
+
+    fn known(&self, replica: usize) -> Option<&Known<'static>> {
+        self.bases.get(replica)?.as_ref()
+    }
+}
+
+impl<'a> Notary<'a> {
+    /// What is remembered of a key. `held` is the digest of what each participant holds now; nothing for those that do
+    /// not take part in this key, and `Some(None)` where it is absent.
+    pub(crate) fn recall(
+        &self,
+        key: &Key,
+        keyspace: &Keyspace,
+        held: &[Option<Option<ValueDigest>>],
+    ) -> Result<Recollection, StateError> {
+        let past = self.past(key)?;
+        let bases = held
+            .iter()
+            .enumerate()
+            .map(|(replica, held)| {
+                let Some(held) = held else { return Ok(None) };
+                let Some(trust) = self.trust(replica, keyspace) else {
+                    return Ok(None);
+                };
+                let shelf = Shelf::new(&self.memory.state, self.index, key, &past, trust.id);
+                let known = base(&past, &trust, held.as_ref(), &shelf).map(Known::into_owned);
+                shelf.trouble().map_or(Ok(known), Err)
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Recollection { past, bases })
+    }
+
+    /// What is remembered of a key.
+    pub(crate) fn past(&self, key: &Key) -> Result<Past, StateError> {
+        Ok(Past {
+            agreement: self.memory.state.agreement(self.index, key)?,
+            lags: self.memory.state.lags(self.index, key)?,
+        })
+    }
+
+    /// Whether a key was undone and waits for the operator.
+    pub(crate) fn held(&self, key: &Key) -> Result<Option<RunNumber>, StateError> {
+        if self.memory.release_held {
+            return Ok(None);
+        }
+        self.memory.state.held(self.index, key)
+    }
+
+    /// Whether what a participant lacks is no evidence, because it evicts keys or did when it lost this one.
+    pub(crate) fn lacks_by_eviction(&self, replica: usize, past: &Past) -> bool {
+        let Some(Some(vouched)) = self.trusts.get(replica) else {
+            return false;
+        };
+        let known = past.agreement.as_ref().is_some_and(|one| one.memory.is_some());
+        let lag = past.lags.get(&vouched.id);
+        lag.is_some_and(|lag| lag.evicted) || vouched.evicts && known
+    }
+
+    fn trust(&self, replica: usize, keyspace: &Keyspace) -> Option<Trust> {
+        let vouched = self.trusts.get(replica)?.as_ref()?;
+        Some(Trust {
+            id: vouched.id,
+            voids: vouched.voids.clone(),
+            covered: vouched.covered.get(&keyspace.name).copied(),
+        })
+    }
+
+    fn identity(&self) -> StateId {
+        self.memory.state.id()
+    }
+
+    fn marker(&self, replica: usize) -> Option<Marker> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)[replica]
+    }
+
+    fn set_marker(&self, replica: usize, marker: Marker) {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)[replica] = Some(marker);
+    }
+}

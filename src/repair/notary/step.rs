@@ -1,0 +1,488 @@
+//! One step: what was read is proved, what was merged is written and remembered, together or not at all.
+//!
+//! ```text
+//! markers still ours? ─▶ intent, pre-images (synced) ─▶ sealed writes, all replicas at once ─▶ outcomes (synced)
+//!        │ no: the replica forgot what was read, its keys wait                 │ no answer: the fenced marker tells
+//! ```
+//!
+//! Where nothing is written there is no intent: the markers prove the read, and then it is remembered.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::future::join_all;
+
+use crate::crdt::{Merged, Target};
+use crate::model::{
+    Digester, Key, Keyspace, Lane, Marker, ReplicaId, Sequence, State, Write,
+};
+use crate::repair::finding::{Fate as WriteFate, Verdict};
+use crate::repair::ledger::{Absent, Fate, Lesson, Pupil as LedgerPupil, Subject, Trust, lesson};
+use crate::repair::run::Shared;
+use crate::repair::writing::Written;
+use crate::state::{Changes, Intent, StateError};
+use crate::store::{Seal, Sealing, StoreError, WriteOutcome};
+
+use super::settle::{intent_key, journal_entry, outcome_place, remember_only};
+use super::{Notary, Recollection, lane_name};
+
+/// How often a marker is set that a transaction left as it was.
+const SEALINGS: usize = 3;
+
+/// A key that was merged: to be remembered, and perhaps to be written.
+pub(crate) struct Case<'a> {
+    pub(crate) key: Key,
+    pub(crate) keyspace: &'a Keyspace,
+    pub(crate) recollection: Recollection,
+    pub(crate) merged: Merged,
+    pub(crate) target: Target,
+    pub(crate) pupils: Vec<Pupil>,
+    /// Participants that lack the key because they evict.
+    pub(crate) evicted: Vec<usize>,
+    /// One write per pupil that is [`Fate::Written`].
+    pub(crate) writes: Vec<(usize, Write)>,
+}
+
+/// A participant that took part in a key.
+pub(crate) struct Pupil {
+    pub(crate) replica: usize,
+    /// What it held when it was last read.
+    pub(crate) state: Option<State>,
+    pub(crate) fate: Fate,
+}
+
+/// What a participant said to its part of a step.
+pub(super) enum Answer {
+    /// The marker was set; the outcomes of its writes, by place.
+    Proved(Marker, Vec<WriteOutcome>),
+    /// It cannot be reached, and what was sent may have happened.
+    Unknown(StoreError),
+    /// Nothing of it happened.
+    Refused(StoreError),
+}
+
+impl Case<'_> {
+    fn involves(&self, replicas: &BTreeSet<usize>) -> bool {
+        self.pupils.iter().any(|pupil| replicas.contains(&pupil.replica))
+    }
+}
+
+/// A step that is under way.
+pub(super) struct Step<'s, 'a> {
+    pub(super) notary: &'s Notary<'a>,
+    pub(super) shared: &'s Shared<'s>,
+    pub(super) sequence: Sequence,
+    pub(super) cases: Vec<(usize, &'s Case<'s>)>,
+    pub(super) lessons: Vec<Lesson>,
+}
+
+impl<'a> Notary<'a> {
+    /// Takes a step with these keys: at most [`crate::store::BATCH_KEYS`] writes for a replica. Answers what became of
+    /// each write; keys are named by their place among the cases.
+    ///
+    /// # Errors
+    /// When the state directory takes no more: then nothing further may be written.
+    pub(crate) async fn step(
+        &self,
+        shared: &Shared<'_>,
+        cases: &[Case<'_>],
+    ) -> Result<Vec<Written>, StateError> {
+        let _one_at_a_time = self.gate.lock().await;
+        let forgot = self.forgot_meanwhile(shared, cases).await;
+        let mut written: Vec<Written> = Vec::new();
+        let mut left = Vec::new();
+        for (number, case) in cases.iter().enumerate() {
+            if case.involves(&forgot) {
+                written.extend(unfinished(number, case));
+            } else {
+                left.push((number, case));
+            }
+        }
+        let mut step = Step {
+            notary: self,
+            shared,
+            sequence: self.memory.state.next_sequence()?,
+            cases: left,
+            lessons: Vec::new(),
+        };
+        step.learn();
+        written.extend(step.take().await?);
+        Ok(written)
+    }
+
+    /// The participants whose markers are not what this run left there: what was read of them is worth nothing. They
+    /// take no further part.
+    async fn forgot_meanwhile(&self, shared: &Shared<'_>, cases: &[Case<'_>]) -> BTreeSet<usize> {
+        let pupils = cases.iter().flat_map(|case| &case.pupils);
+        let replicas: BTreeSet<usize> = pupils.map(|pupil| pupil.replica).collect();
+        let checks = replicas.into_iter().map(|replica| async move {
+            let edge = &shared.run.participants[replica].replica;
+            let lane = lane_name(self.memory.ids[replica]);
+            match edge.marker(self.db, &lane).await {
+                Ok(bytes) if bytes.as_deref().and_then(Marker::decode) == self.marker(replica) => None,
+                Ok(bytes) => Some((
+                    replica,
+                    StoreError::Fenced {
+                        replica: edge.name().clone(),
+                        lane,
+                        found: bytes.as_deref().and_then(Marker::decode),
+                    },
+                )),
+                Err(error) => Some((replica, error)),
+            }
+        });
+        let gone = join_all(checks).await.into_iter().flatten();
+        gone.map(|(replica, error)| {
+            shared.lose(replica, &error);
+            replica
+        })
+        .collect()
+    }
+
+    pub(super) fn id(&self, replica: usize) -> ReplicaId {
+        self.memory.ids[replica]
+    }
+}
+
+fn unfinished(number: usize, case: &Case<'_>) -> Vec<Written> {
+    let reason = "a replica forgot what was read of it, or was lost, before the key was written";
+    let unfinished = |replica: usize| Written {
+        replica,
+        key: number,
+        fate: WriteFate::Planned,
+        verdict: Some(Verdict::Unfinished(reason.into())),
+    };
+    case.writes
+        .iter()
+        .map(|(replica, _)| unfinished(*replica))
+        .collect()
+}
+
+impl<'s> Step<'s, '_> {
+    /// What each key teaches, if the step comes about.
+    fn learn(&mut self) {
+        let mut digester = Digester::new(self.shared.run.digest_key.clone());
+        let lessons = self
+            .cases
+            .iter()
+            .map(|(_, case)| self.lesson(case, &mut digester))
+            .collect();
+        self.lessons = lessons;
+    }
+
+    fn lesson(&self, case: &Case<'_>, digester: &mut Digester) -> Lesson {
+        let trusts: Vec<Option<Trust>> = case
+            .pupils
+            .iter()
+            .map(|pupil| self.notary.trust(pupil.replica, case.keyspace))
+            .collect();
+        let pupils: Vec<LedgerPupil<'_>> = case
+            .pupils
+            .iter()
+            .zip(&trusts)
+            .filter_map(|(pupil, trust)| {
+                Some(LedgerPupil {
+                    trust: trust.as_ref()?,
+                    state: pupil.state.as_ref(),
+                    base: case.recollection.known(pupil.replica),
+                    fate: pupil.fate,
+                })
+            })
+            .collect();
+        let subject = Subject {
+            past: &case.recollection.past,
+            target: &case.target,
+            changes: &case.merged.changes,
+            policy: &case.keyspace.policy,
+            elements: self.notary.memory.elements,
+            step: self.sequence,
+            now: self.shared.run.clock.now(),
+        };
+        lesson(&subject, &pupils, &self.absent(case), digester)
+    }
+
+    fn absent(&self, case: &Case<'_>) -> Vec<Absent> {
+        let memory = self.notary.memory;
+        let took_part: BTreeSet<usize> = case.pupils.iter().map(|pupil| pupil.replica).collect();
+        let participants = (0..memory.ids.len()).filter(|replica| !took_part.contains(replica));
+        let participants = participants.map(|replica| Absent {
+            id: memory.ids[replica],
+            covered: self
+                .notary
+                .trust(replica, case.keyspace)
+                .and_then(|trust| trust.covered),
+            evicted: case.evicted.contains(&replica),
+        });
+        let others = memory.others.iter().map(|id| Absent {
+            id: *id,
+            covered: None,
+            evicted: false,
+        });
+        participants.chain(others).collect()
+    }
+
+    async fn take(self) -> Result<Vec<Written>, StateError> {
+        if self.lessons.iter().all(Lesson::is_empty) {
+            return Ok(Vec::new());
+        }
+        let writes = self.writes();
+        let is_written = writes.values().any(|writes| !writes.is_empty());
+        let intent = self.intent(&writes);
+        if is_written {
+            self.open(&intent, &writes)?;
+        }
+        let answers = join_all(
+            writes
+                .iter()
+                .map(|(replica, writes)| self.ask(*replica, writes)),
+        );
+        let answers: BTreeMap<usize, Answer> = writes.keys().copied().zip(answers.await).collect();
+        for (replica, answer) in &answers {
+            match answer {
+                Answer::Proved(marker, _) => self.notary.set_marker(*replica, *marker),
+                Answer::Unknown(error) | Answer::Refused(error) => {
+                    self.shared.lose(*replica, error);
+                }
+            }
+        }
+        self.close(is_written.then_some(&intent), &writes, &answers)?;
+        Ok(outcomes(&writes, &answers))
+    }
+
+    /// What is written to each participant that took part in any key, by place: also where that is nothing, because a
+    /// marker proves what was read.
+    fn writes(&self) -> BTreeMap<usize, Vec<(usize, Write)>> {
+        let mut writes: BTreeMap<usize, Vec<(usize, Write)>> = BTreeMap::new();
+        for ((number, case), lesson) in self.cases.iter().zip(&self.lessons) {
+            if lesson.is_empty() {
+                continue;
+            }
+            for pupil in &case.pupils {
+                writes.entry(pupil.replica).or_default();
+            }
+            for (replica, write) in &case.writes {
+                let of_replica = writes.entry(*replica).or_default();
+                of_replica.push((*number, write.clone()));
+            }
+        }
+        writes
+    }
+
+    fn intent(&self, writes: &BTreeMap<usize, Vec<(usize, Write)>>) -> Intent {
+        let keys = self.cases.iter().zip(&self.lessons);
+        Intent {
+            sequence: self.sequence,
+            run: self.notary.memory.run,
+            db: self.notary.index,
+            replicas: writes.keys().map(|replica| self.notary.id(*replica)).collect(),
+            keys: keys
+                .filter(|(_, lesson)| !lesson.is_empty())
+                .map(|((number, case), lesson)| {
+                    intent_key(case, lesson, |id| outcome_place(self, writes, *number, id))
+                })
+                .collect(),
+            late: false,
+        }
+    }
+
+    /// Brings the intent and the pre-images to disk.
+    fn open(
+        &self,
+        intent: &Intent,
+        writes: &BTreeMap<usize, Vec<(usize, Write)>>,
+    ) -> Result<(), StateError> {
+        let mut changes = Changes::new(self.shared.run.clock.now());
+        changes.open_intent(intent.clone());
+        let mut digester = Digester::new(self.shared.run.digest_key.clone());
+        for (replica, writes) in writes {
+            for (number, write) in writes {
+                let case = self.cases.iter().find(|(one, _)| one == number);
+                let Some((_, case)) = case else { continue };
+                changes.journal(journal_entry(self, *replica, case, write, &mut digester));
+            }
+        }
+        self.notary.memory.state.commit(changes)
+    }
+
+    /// Writes to one participant, and finds out what became of it.
+    async fn ask(&self, replica: usize, writes: &[(usize, Write)]) -> Answer {
+        let edge = &self.shared.run.participants[replica].replica;
+        let batch: Vec<Write> = writes.iter().map(|(_, write)| write.clone()).collect();
+        let seal = self.seal(replica);
+        let digest_key = &self.shared.run.digest_key;
+        match edge.write(self.notary.db, &batch, digest_key, Some(&seal)).await {
+            Err(error) => Answer::Refused(error),
+            Ok(written) => match written.sealing {
+                Sealing::Set(marker) => Answer::Proved(marker, written.outcomes),
+                Sealing::Unset | Sealing::Unasked => self.prove(replica, written.outcomes).await,
+                Sealing::Unknown => self.find_out(replica, batch.len()).await,
+            },
+        }
+    }
+
+    fn seal(&self, replica: usize) -> Seal {
+        let memory = self.notary.memory;
+        Seal {
+            lane: lane_name(memory.ids[replica]),
+            expect: self.notary.marker(replica),
+            set: Marker {
+                state: self.notary.identity(),
+                owner: memory.owner,
+                run: memory.run,
+                sequence: self.sequence,
+                written: 0,
+            },
+            register: None,
+        }
+    }
+
+    /// Sets the marker alone, after a transaction that was aborted: what was read is proved all the same.
+    async fn prove(&self, replica: usize, outcomes: Vec<WriteOutcome>) -> Answer {
+        let edge = &self.shared.run.participants[replica].replica;
+        let seal = self.seal(replica);
+        let digest_key = &self.shared.run.digest_key;
+        for _ in 0..SEALINGS {
+            match edge.write(self.notary.db, &[], digest_key, Some(&seal)).await {
+                Err(error) => return Answer::Refused(error),
+                Ok(written) => match written.sealing {
+                    Sealing::Set(marker) => return Answer::Proved(marker, outcomes),
+                    Sealing::Unknown => return self.find_out(replica, outcomes.len()).await,
+                    Sealing::Unset | Sealing::Unasked => {}
+                },
+            }
+        }
+        Answer::Refused(StoreError::Fenced {
+            replica: edge.name().clone(),
+            lane: seal.lane,
+            found: None,
+        })
+    }
+
+    /// After a lost answer: fences the lane, so that nothing can arrive any more, and asks the marker.
+    async fn find_out(&self, replica: usize, writes: usize) -> Answer {
+        let edge = &self.shared.run.participants[replica].replica;
+        let memory = self.notary.memory;
+        let lane = lane_name(memory.ids[replica]);
+        let fenced = edge.fence(self.notary.db, &lane, memory.owner, memory.run).await;
+        match fenced {
+            Err(error) => Answer::Unknown(error),
+            Ok(None) => Answer::Refused(StoreError::Fenced {
+                replica: edge.name().clone(),
+                lane,
+                found: None,
+            }),
+            Ok(Some(found)) => {
+                let found = Marker {
+                    owner: memory.owner,
+                    run: memory.run,
+                    ..found
+                };
+                let told = |place: usize| {
+                    if found.proves(self.sequence, place as u8) {
+                        WriteOutcome::Applied
+                    } else {
+                        WriteOutcome::Superseded
+                    }
+                };
+                let outcomes = (0..writes).map(told).collect();
+                if found.sequence == self.sequence {
+                    return Answer::Proved(found, outcomes);
+                }
+                self.notary.set_marker(replica, found);
+                Box::pin(self.prove(replica, outcomes)).await
+            }
+        }
+    }
+
+    /// Brings to disk what happened.
+    fn close(
+        &self,
+        intent: Option<&Intent>,
+        writes: &BTreeMap<usize, Vec<(usize, Write)>>,
+        answers: &BTreeMap<usize, Answer>,
+    ) -> Result<(), StateError> {
+        let now = self.shared.run.clock.now();
+        let mut changes = match intent {
+            Some(intent) => self.settled(intent, answers),
+            None => remember_only(self, answers),
+        };
+        for (replica, answer) in answers {
+            let Answer::Proved(marker, outcomes) = answer else {
+                continue;
+            };
+            let id = self.notary.id(*replica);
+            let lane = self.notary.memory.state.lane(id, self.notary.index)?;
+            let lane = Lane {
+                first: lane.map_or(marker.sequence, |lane| lane.first),
+                acknowledged: marker.sequence,
+            };
+            changes.set_lane(id, self.notary.index, lane);
+            for ((number, write), outcome) in writes[replica].iter().zip(outcomes) {
+                let _ = number;
+                let applied = *outcome == WriteOutcome::Applied;
+                let place = super::settle::journal_place(self, *replica, &write.key);
+                changes.journal_outcome(place, applied);
+            }
+        }
+        let _ = now;
+        self.notary.memory.state.commit(changes)
+    }
+
+    fn settled(&self, intent: &Intent, answers: &BTreeMap<usize, Answer>) -> Changes {
+        let by_id: BTreeMap<ReplicaId, &Answer> = answers
+            .iter()
+            .map(|(replica, answer)| (self.notary.id(*replica), answer))
+            .collect();
+        intent.settle(self.shared.run.clock.now(), |id, place| {
+            match by_id.get(&id)? {
+                Answer::Proved(_, outcomes) => {
+                    let outcome = outcomes.get(usize::from(place))?;
+                    Some(*outcome == WriteOutcome::Applied)
+                }
+                Answer::Refused(_) => Some(false),
+                Answer::Unknown(_) => None,
+            }
+        })
+    }
+}
+
+fn outcomes(
+    writes: &BTreeMap<usize, Vec<(usize, Write)>>,
+    answers: &BTreeMap<usize, Answer>,
+) -> Vec<Written> {
+    let mut written = Vec::new();
+    for (replica, writes) in writes {
+        let Some(answer) = answers.get(replica) else {
+            continue;
+        };
+        for (place, (number, _)) in writes.iter().enumerate() {
+            let (fate, verdict) = match answer {
+                Answer::Proved(_, outcomes) => judge(outcomes.get(place)),
+                Answer::Unknown(error) => (WriteFate::Unknown, lost(error)),
+                Answer::Refused(error) => (WriteFate::Planned, lost(error)),
+            };
+            written.push(Written {
+                replica: *replica,
+                key: *number,
+                fate,
+                verdict,
+            });
+        }
+    }
+    written
+}
+
+fn lost(error: &StoreError) -> Option<Verdict> {
+    Some(Verdict::Unfinished(error.to_string()))
+}
+
+fn judge(outcome: Option<&WriteOutcome>) -> (WriteFate, Option<Verdict>) {
+    match outcome {
+        Some(WriteOutcome::Applied) => (WriteFate::Applied, None),
+        Some(WriteOutcome::Superseded | WriteOutcome::Contended) => (WriteFate::Superseded, None),
+        Some(WriteOutcome::Unknown) | None => (WriteFate::Unknown, None),
+        Some(WriteOutcome::Refused(words)) => (
+            WriteFate::Refused,
+            Some(Verdict::Unfinished(words.clone())),
+        ),
+    }
+}
