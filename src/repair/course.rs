@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::StreamExt;
+use futures::stream::FuturesOrdered;
 
 use crate::store::BATCH_KEYS;
 
@@ -54,14 +55,19 @@ impl<'a> Course<'a> {
     pub(super) async fn decide(
         &mut self,
         stage: Stage,
-        batches: impl Iterator<Item = Vec<Tracked<'a>>> + Send,
+        mut batches: impl Iterator<Item = Vec<Tracked<'a>>> + Send,
     ) {
         let shared = self.shared;
-        let deciding = futures::stream::iter(batches)
-            .map(|batch| decide(shared, stage, batch))
-            .buffered(BATCHES);
-        let mut deciding = std::pin::pin!(deciding);
+        // Not `buffered`: the closure that makes its futures keeps them from being sent to another thread.
+        let mut deciding = FuturesOrdered::new();
         loop {
+            let free = BATCHES - deciding.len();
+            deciding.extend(
+                batches
+                    .by_ref()
+                    .take(free)
+                    .map(|batch| decide(shared, stage, batch)),
+            );
             let report = tokio::select! {
                 report = deciding.next() => report,
                 () = grace(shared.run) => None,

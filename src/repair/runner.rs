@@ -228,3 +228,18 @@ impl Database<'_, '_> {
         self.course.summary.expiring += expiring.into_inner();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A daemon spawns runs: this compiles only where their future can go to another thread.
+    #[test]
+    fn a_run_can_be_spawned() {
+        fn assert_send<T: Send>(_: T) {}
+        fn spawns(job: &Run, listener: &mut dyn Listener) {
+            assert_send(run(job, listener));
+        }
+        let _: fn(&Run, &mut dyn Listener) = spawns;
+    }
+}
