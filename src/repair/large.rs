@@ -336,15 +336,17 @@ impl Large<'_> {
                 self.candidate.keyspace.db,
                 &[write],
                 &self.shared.run.digest_key,
+                None,
             )
             .await;
-        match self.reached(replica, written)?.pop() {
+        match self.reached(replica, written)?.outcomes.pop() {
             Some(WriteOutcome::Applied) => Ok(()),
             Some(WriteOutcome::Refused(words)) => Err(Stopped::Verdict(Verdict::Refused(
                 target.name().clone(),
                 words,
             ))),
-            Some(WriteOutcome::Superseded | WriteOutcome::Unknown) | None => Err(Stopped::Again),
+            Some(WriteOutcome::Superseded | WriteOutcome::Contended | WriteOutcome::Unknown)
+            | None => Err(Stopped::Again),
         }
     }
 

@@ -131,5 +131,6 @@ pub(crate) fn describe_op(op: &Op) -> String {
         Op::Expire(Expiry::Never) => "take the expiry away".into(),
         Op::Expire(expiry) => format!("expire at {expiry}"),
         Op::TakeAside(_) => "replace the key by a copy".into(),
+        Op::Restore(_) => "restore the key".into(),
     }
 }

@@ -322,11 +322,11 @@ async fn write_replica(
         let db = wrote[*first].candidate.keyspace.db;
         match participant
             .replica
-            .write(db, &batch, &shared.run.digest_key)
+            .write(db, &batch, &shared.run.digest_key, None)
             .await
         {
-            Ok(outcomes) => {
-                for (index, outcome) in indexes.into_iter().zip(outcomes) {
+            Ok(written) => {
+                for (index, outcome) in indexes.into_iter().zip(written.outcomes) {
                     if let WriteOutcome::Refused(words) = outcome {
                         let verdict = Verdict::Refused(participant.replica.name().clone(), words);
                         refused.push((index, verdict));
