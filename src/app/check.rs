@@ -142,6 +142,8 @@ async fn look(
             StoreError::Unreachable { .. } => Reach::Unreachable,
             StoreError::Refused { .. }
             | StoreError::Protocol { .. }
+            | StoreError::Fenced { .. }
+            | StoreError::Marker { .. }
             | StoreError::Changed { .. } => Reach::Refuses,
         };
         checked.notes.push(fault(of_error(&error), None));
@@ -156,7 +158,10 @@ fn of_error(error: &StoreError) -> String {
         StoreError::Refused {
             command, reason, ..
         } => format!("{command} refused: {reason}"),
-        StoreError::Protocol { .. } | StoreError::Changed { .. } => error.to_string(),
+        StoreError::Protocol { .. }
+        | StoreError::Fenced { .. }
+        | StoreError::Marker { .. }
+        | StoreError::Changed { .. } => error.to_string(),
     }
 }
 

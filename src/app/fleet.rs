@@ -159,6 +159,7 @@ pub fn plan(
         clock: Arc::new(SystemClock),
         stop,
         progress: Arc::new(Progress::default()),
+        memory: None,
     })
 }
 

@@ -151,6 +151,7 @@ pub(super) fn stdout() -> Box<dyn Write + Send> {
 pub(super) fn exit_of_error(error: &anyhow::Error) -> Exit {
     match error.downcast_ref::<RunError>() {
         Some(RunError::Markers) => Exit::Stopped,
+        Some(RunError::Memory(_)) => Exit::Trouble,
         Some(RunError::TooFew(_) | RunError::Spool(_)) | None => Exit::Trouble,
     }
 }

@@ -34,6 +34,11 @@ impl Key {
     pub fn is_own(&self) -> bool {
         self.0.starts_with(super::OWN_PREFIX)
     }
+
+    /// Whether reknit remembers by this key: a marker, or the list of state directories.
+    pub fn is_marker(&self) -> bool {
+        self.0.starts_with(super::MARKER_PREFIX) || self.0 == super::STATES_KEY
+    }
 }
 
 impl fmt::Display for Key {

@@ -62,3 +62,6 @@ pub const ASIDE_PREFIX: &[u8] = b"reknit:aside:";
 
 /// The prefix of markers, by which a replica shows that it forgot nothing.
 pub const MARKER_PREFIX: &[u8] = b"reknit:marker:";
+
+/// The hash that names the state directories that write to a database: by state id, the replica's id in it.
+pub const STATES_KEY: &[u8] = b"reknit:states";

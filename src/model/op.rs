@@ -43,6 +43,9 @@ pub enum Op {
     Expire(Expiry),
     /// Replaces the key by the value that was built aside under this name, without expiry.
     TakeAside(Key),
+    /// Puts what DUMP answered in the place of whatever the key holds, without expiry: the way back for streams with
+    /// groups and for modules' values.
+    Restore(Bytes),
 }
 
 /// What a key must hold when a write is executed.
@@ -66,6 +69,12 @@ pub enum Expect {
         names: Vec<Bytes>,
         /// Digest of a collection of those of them that are there.
         digest: ValueDigest,
+        /// When the key ends.
+        expiry: Expiry,
+    },
+    /// A canonical integer, whatever it is, that does not overflow by what is added. Its operations are one
+    /// [`Op::IncreaseBy`] and perhaps an [`Op::Expire`] behind it. What clients add meanwhile is kept.
+    Counter {
         /// When the key ends.
         expiry: Expiry,
     },

@@ -82,6 +82,7 @@ impl<'a> Course<'a> {
     fn take(&mut self, report: BatchReport<'_>) {
         self.summary.in_flight += report.in_flight;
         self.summary.expiring += report.expiring;
+        self.summary.learned += report.learned;
         let decided = &self.shared.run.progress.decided;
         decided.fetch_add(report.in_flight + report.expiring, Ordering::Relaxed);
         for losses in report.planned {

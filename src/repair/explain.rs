@@ -184,7 +184,14 @@ fn explain_whole(
         })
         .collect();
     let policy = &candidate.keyspace.policy;
-    let resolution = resolve(&candidate.key, &stable, policy, shared.now(), digester);
+    let resolution = resolve(
+        &candidate.key,
+        &stable,
+        None,
+        policy,
+        shared.now(),
+        digester,
+    );
     let result = match explanation.difference {
         // Expiries within the tolerance are alike: what is there is the result.
         None => Some(observed.iter().find_map(state).cloned()),

@@ -176,15 +176,15 @@ impl Large<'_> {
         };
         let db = self.candidate.keyspace.db;
         let written = target
-            .write(db, &[write], &self.shared.run.digest_key)
+            .write(db, &[write], &self.shared.run.digest_key, None)
             .await;
-        match self.reached(replica, written)?.pop() {
+        match self.reached(replica, written)?.outcomes.pop() {
             Some(WriteOutcome::Applied) => Ok(()),
             Some(WriteOutcome::Refused(words)) => Err(Stopped::Verdict(Verdict::Refused(
                 target.name().clone(),
                 words,
             ))),
-            Some(WriteOutcome::Superseded) | None => Err(Stopped::Again),
+            Some(WriteOutcome::Superseded | WriteOutcome::Contended) | None => Err(Stopped::Again),
             Some(WriteOutcome::Unknown) => Err(Stopped::Unclear),
         }
     }

@@ -21,7 +21,8 @@ use std::collections::BTreeMap;
 use crate::model::{Agreement, Lag, ReplicaId, Sequence, Voids};
 
 pub(crate) use base::{Archive, Known, base};
-pub(crate) use lane::{Knowledge, Memorable, WrongState, compare};
+pub use lane::WrongState;
+pub(crate) use lane::{Knowledge, Memorable, compare};
 pub(crate) use lesson::{Absent, Fate, Lesson, Part, Pupil, Subject, lesson};
 
 /// What is remembered of a key.

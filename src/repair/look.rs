@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::merkle::Listed;
-use crate::model::{Digester, Expect, Expiry, ExpiryPolicy, ExpiryRule, Kind, Millis, ValueDigest};
+use crate::model::{
+    Digester, Expect, Expiry, ExpiryPolicy, ExpiryRule, Kind, Memory, Millis, ValueDigest,
+};
 use crate::store::Observed;
 
 use super::finding::DifferenceKind;
@@ -50,6 +52,23 @@ impl Look {
                 digest: large.digest,
                 expiry: large.expiry,
             },
+        }
+    }
+
+    /// From what is remembered.
+    pub(crate) fn remembered(memory: Option<&Memory>) -> Self {
+        memory.map_or(Self::Absent, |memory| Self::Present {
+            kind: memory.kind,
+            digest: memory.digest,
+            expiry: memory.expiry,
+        })
+    }
+
+    /// The digest of the value; nothing where there is none.
+    pub(crate) fn digest(&self) -> Option<ValueDigest> {
+        match *self {
+            Self::Present { digest, .. } => Some(digest),
+            Self::Absent | Self::Unreadable => None,
         }
     }
 

@@ -31,7 +31,7 @@ fn loss_of(now: &State, op: &Op) -> Option<Loss> {
     let overwrites = match op {
         Op::Remove => return (!now.value.is_void()).then_some(Loss::Deleted),
         Op::Put(value) => !now.value.is_void() && !contains(value, &now.value),
-        Op::TakeAside(_) => !now.value.is_void(),
+        Op::TakeAside(_) | Op::Restore(_) => !now.value.is_void(),
         Op::SetFields(pairs) => pairs.iter().any(|pair| changes_field(&now.value, pair)),
         Op::ExpireField(name, expiry) => {
             field(&now.value, name).is_some_and(|held| *expiry < held.expiry)

@@ -19,14 +19,17 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::crdt::{Agreed, Base};
 use crate::model::{
-    DbIndex, Key, Keyspace, KeyspaceName, MARKER_PREFIX, Marker, OwnerToken, ReplicaId, RunNumber,
-    Sequence, StateId, ValueDigest, Voids,
+    DbIndex, Key, Keyspace, KeyspaceName, LagBase, MARKER_PREFIX, Marker, OwnerToken, ReplicaId,
+    RunNumber, Sequence, StateId, ValueDigest, Voids,
 };
 use crate::state::{State as StateDir, StateError};
 
 use super::ledger::{Known, Past, Trust, base};
+use super::look::{Look, difference};
+use super::round::Candidate;
 use archive::Shelf;
 
+pub(crate) use opening::open;
 pub use opening::{Forgetful, MemoryTrouble};
 pub(crate) use step::{Case, Pupil};
 
@@ -74,6 +77,12 @@ struct Vouched {
     voids: Voids,
     covered: BTreeMap<KeyspaceName, Sequence>,
     evicts: bool,
+}
+
+impl Vouched {
+    fn forgot(&self, proved: Sequence) -> bool {
+        self.voids.covering(proved).is_some()
+    }
 }
 
 /// What is remembered of one key, ready for its merge.
@@ -151,14 +160,72 @@ impl<'a> Notary<'a> {
         self.memory.state.held(self.index, key)
     }
 
-    /// Whether what a participant lacks is no evidence, because it evicts keys or did when it lost this one.
-    pub(crate) fn lacks_by_eviction(&self, replica: usize, past: &Past) -> bool {
-        let Some(Some(vouched)) = self.trusts.get(replica) else {
-            return false;
+    /// What is remembered of a key, given what its participants were last seen to hold.
+    pub(crate) fn recall_for(&self, candidate: &Candidate<'_>) -> Result<Recollection, StateError> {
+        let held = candidate
+            .looks
+            .iter()
+            .map(|look| look.map(|look| look.digest()));
+        let held: Vec<_> = held.collect();
+        self.recall(&candidate.key, candidate.keyspace, &held)
+    }
+
+    /// Whether participants that are alike hold something else than is remembered of them.
+    pub(crate) fn is_news(
+        &self,
+        candidate: &Candidate<'_>,
+        looks: &[Option<Look>],
+    ) -> Result<bool, StateError> {
+        let past = self.past(&candidate.key)?;
+        let mut present: Vec<Look> = looks.iter().flatten().copied().collect();
+        let agreed = past.agreement.as_ref();
+        let memory = agreed.and_then(|agreed| agreed.memory.as_ref());
+        present.push(Look::remembered(memory));
+        if difference(&present, &candidate.keyspace.policy.expiry).is_some() {
+            return Ok(true);
+        }
+        let took_part = looks.iter().enumerate().filter(|(_, look)| look.is_some());
+        let vouched = took_part.filter_map(|(replica, _)| self.trusts.get(replica)?.as_ref());
+        let unproved = |one: &Vouched| match (past.lags.get(&one.id), agreed) {
+            (Some(lag), _) => lag.evicted || lag.base != LagBase::Agreed || one.forgot(lag.proved),
+            (None, Some(agreed)) => one.forgot(agreed.proved),
+            (None, None) => false,
         };
-        let known = past.agreement.as_ref().is_some_and(|one| one.memory.is_some());
-        let lag = past.lags.get(&vouched.id);
-        lag.is_some_and(|lag| lag.evicted) || vouched.evicts && known
+        Ok(vouched.into_iter().any(unproved) || self.newly_evicted(&past, looks))
+    }
+
+    /// Whether a participant that was left out of the looks is not yet known to have evicted the key.
+    fn newly_evicted(&self, past: &Past, looks: &[Option<Look>]) -> bool {
+        let left_out = looks.iter().enumerate().filter(|(_, look)| look.is_none());
+        left_out
+            .filter_map(|(replica, _)| self.trusts.get(replica)?.as_ref())
+            .any(|one| one.evicts && !past.lags.get(&one.id).is_some_and(|lag| lag.evicted))
+    }
+
+    /// The participants that lack the key because they evict keys, or did when they lost this one: that is no evidence.
+    pub(crate) fn evicted(
+        &self,
+        key: &Key,
+        looks: &[Option<Look>],
+    ) -> Result<Vec<usize>, StateError> {
+        let lacking = looks.iter().enumerate();
+        let lacking = lacking.filter(|(_, look)| **look == Some(Look::Absent));
+        let lacking: Vec<usize> = lacking.map(|(replica, _)| replica).collect();
+        if lacking.is_empty() {
+            return Ok(lacking);
+        }
+        let past = self.past(key)?;
+        let known = past
+            .agreement
+            .as_ref()
+            .is_some_and(|one| one.memory.is_some());
+        let evicted = |replica: &usize| {
+            self.trusts[*replica].as_ref().is_some_and(|one| {
+                let lag = past.lags.get(&one.id);
+                lag.is_some_and(|lag| lag.evicted) || one.evicts && known
+            })
+        };
+        Ok(lacking.into_iter().filter(evicted).collect())
     }
 
     fn trust(&self, replica: usize, keyspace: &Keyspace) -> Option<Trust> {

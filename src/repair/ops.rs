@@ -242,6 +242,7 @@ fn weight_of(op: &Op) -> OpsWeight {
             of(1, 0)
         }
         Op::Put(value) => of(value.element_count(), value.payload_bytes()),
+        Op::Restore(payload) => of(1, payload.len()),
         Op::SetFields(pairs) => of(pairs.len(), pair_bytes(pairs)),
         Op::ExpireField(name, _) | Op::CreateGroup(name, _) => of(1, name.len()),
         Op::RemoveFields(list)

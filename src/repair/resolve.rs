@@ -1,12 +1,15 @@
 //! From the siblings of a key to the conditional writes that bring each replica to the merged state. Pure.
 
-use crate::crdt::{MergeInput, Merged, Outcome, Sibling, merge};
+use crate::crdt::{MergeInput, Merged, Outcome, Sibling, integer, merge};
 use crate::model::{
-    Datacenter, Digester, Expiry, Key, Millis, Op, Policy, ReplicaIndex, State, Write,
+    Datacenter, Digester, Expect, Expiry, Key, Millis, Op, Policy, ReplicaIndex, State, StringRule,
+    Value, Write,
 };
 
+use super::ledger::Fate;
 use super::look::Look;
 use super::loss::{Losses, loss};
+use super::notary::Recollection;
 use super::ops::ops_to_reach;
 
 /// A sibling that was read twice and found alike both times.
@@ -28,7 +31,39 @@ pub(crate) struct Resolution {
     pub(crate) stuck: Vec<(ReplicaIndex, String)>,
 }
 
+/// Counters beyond are overwritten instead of increased.
+const FAR_FROM_OVERFLOW: u64 = 1 << 62;
+
 impl Resolution {
+    fn stick(&mut self, sibling: &Stable<'_>, reason: String) {
+        self.stuck.push((sibling.replica, reason));
+    }
+
+    fn write(&mut self, key: &Key, sibling: &Stable<'_>, ops: Vec<Op>) {
+        let lost = loss(sibling.state, &ops);
+        self.losses
+            .extend(lost.map(|loss| (sibling.replica.0, loss)));
+        let write = |expect| Write {
+            key: key.clone(),
+            expect,
+            ops,
+        };
+        let write = sibling.look.expect().map(write);
+        self.writes
+            .extend(write.map(|write| (sibling.replica, write)));
+    }
+
+    /// How a replica that took part stands to the merged state.
+    pub(crate) fn fate(&self, replica: ReplicaIndex) -> Fate {
+        if self.writes.iter().any(|(one, _)| *one == replica) {
+            Fate::Written
+        } else if self.stuck.iter().any(|(one, _)| *one == replica) {
+            Fate::Left
+        } else {
+            Fate::Holds
+        }
+    }
+
     /// Why the key is left as it is, if it is.
     pub(crate) fn unresolved(&self) -> Option<String> {
         if let Outcome::Unresolved(reason) = &self.merged.outcome {
@@ -49,46 +84,96 @@ impl Resolution {
 pub(crate) fn resolve(
     key: &Key,
     siblings: &[Stable<'_>],
+    recollection: Option<&Recollection>,
     policy: &Policy,
     now: Millis,
     digester: &mut Digester,
 ) -> Resolution {
-    let unknown: Vec<Sibling<'_>> = siblings
-        .iter()
-        .map(|sibling| Sibling::unknown(sibling.replica, sibling.datacenter, sibling.state))
-        .collect();
-    let merged = merge(&MergeInput::without_memory(&unknown, policy, now), digester);
-    let (mut writes, mut stuck) = (Vec::new(), Vec::new());
-    let mut losses = Losses::new();
-    if let Outcome::Target(target) = &merged.outcome {
-        for sibling in siblings {
-            let wanted = target.at(sibling.state);
-            match ops_to_reach(sibling.state, wanted.as_ref(), false) {
-                Err(reason) => stuck.push((sibling.replica, reason.to_string())),
-                Ok(ops) if ops.is_empty() => {}
-                // A past expiry would not be set: the server would remove the key.
-                Ok(ops) if ends_before(&ops, now) => {
-                    stuck.push((sibling.replica, "it is about to expire".into()));
-                }
-                Ok(ops) => {
-                    let lost = loss(sibling.state, &ops);
-                    losses.extend(lost.map(|loss| (sibling.replica.0, loss)));
-                    let write = |expect| Write {
-                        key: key.clone(),
-                        expect,
-                        ops,
-                    };
-                    let write = sibling.look.expect().map(write);
-                    writes.extend(write.map(|write| (sibling.replica, write)));
-                }
+    let merged = merged(siblings, recollection, policy, now, digester);
+    let mut resolution = Resolution {
+        merged,
+        writes: Vec::new(),
+        losses: Losses::new(),
+        stuck: Vec::new(),
+    };
+    let Outcome::Target(target) = resolution.merged.outcome.clone() else {
+        return resolution;
+    };
+    for sibling in siblings {
+        let wanted = target.at(sibling.state);
+        if let Some(write) = increase(key, sibling, wanted.as_ref(), policy) {
+            resolution.writes.push((sibling.replica, write));
+            continue;
+        }
+        match ops_to_reach(sibling.state, wanted.as_ref(), false) {
+            Err(reason) => resolution.stick(sibling, reason.to_string()),
+            Ok(ops) if ops.is_empty() => {}
+            // A past expiry would not be set: the server would remove the key.
+            Ok(ops) if ends_before(&ops, now) => {
+                resolution.stick(sibling, "it is about to expire".into());
             }
+            Ok(ops) => resolution.write(key, sibling, ops),
         }
     }
-    Resolution {
-        merged,
-        writes,
-        losses,
-        stuck,
+    resolution
+}
+
+fn merged(
+    siblings: &[Stable<'_>],
+    recollection: Option<&Recollection>,
+    policy: &Policy,
+    now: Millis,
+    digester: &mut Digester,
+) -> Merged {
+    let siblings: Vec<Sibling<'_>> = siblings
+        .iter()
+        .map(|stable| Sibling {
+            base: recollection.and_then(|known| known.base(stable.replica.0)),
+            ..Sibling::unknown(stable.replica, stable.datacenter, stable.state)
+        })
+        .collect();
+    let agreed = recollection.and_then(Recollection::agreed);
+    let input = MergeInput {
+        agreed: agreed.as_ref(),
+        ..MergeInput::without_memory(&siblings, policy, now)
+    };
+    merge(&input, digester)
+}
+
+/// A counter is not overwritten but increased, so that what clients add meanwhile is kept. Only far from overflow:
+/// inside a transaction an increase can fail alone.
+fn increase(
+    key: &Key,
+    sibling: &Stable<'_>,
+    wanted: Option<&State>,
+    policy: &Policy,
+) -> Option<Write> {
+    if policy.rules.string != StringRule::Counter {
+        return None;
+    }
+    let (held, wanted) = (sibling.state?, wanted?);
+    let (from, to) = (number(&held.value)?, number(&wanted.value)?);
+    let far = |number: i64| number.unsigned_abs() < FAR_FROM_OVERFLOW;
+    if from == to || !far(from) || !far(to) || held.expiry > wanted.expiry {
+        return None;
+    }
+    let mut ops = vec![Op::IncreaseBy(to - from)];
+    if held.expiry != wanted.expiry {
+        ops.push(Op::Expire(wanted.expiry));
+    }
+    Some(Write {
+        key: key.clone(),
+        expect: Expect::Counter {
+            expiry: held.expiry,
+        },
+        ops,
+    })
+}
+
+fn number(value: &Value) -> Option<i64> {
+    match value {
+        Value::String(bytes) => integer(bytes),
+        _ => None,
     }
 }
 
@@ -137,5 +222,6 @@ pub(crate) fn describe_op(op: &Op) -> String {
         Op::Expire(Expiry::Never) => "take the expiry away".into(),
         Op::Expire(expiry) => format!("expire at {expiry}"),
         Op::TakeAside(_) => "replace the key by a copy".into(),
+        Op::Restore(_) => "restore the key".into(),
     }
 }

@@ -14,21 +14,28 @@
 //! Writes that overwrite or remove something are not made in the stage of additions: their keys are handed back, and
 //! come again when all additions are done.
 
-use crate::model::{Digester, Key, Keyspace, ReplicaIndex};
-use crate::store::Observed;
+use std::ops::Range;
+
+use crate::crdt::Outcome;
+use crate::model::{Digester, Expect, Key, Keyspace, ReplicaIndex, RunNumber, Write};
+use crate::store::{BATCH_KEYS, Observed};
 
 use super::describe::{describe, explain_into, keep_changes, settle_change};
 use super::finding::{Fate, Finding, Verdict};
 use super::large;
 use super::look::{Look, difference, is_expiring};
 use super::loss::Losses;
+use super::notary::{Case, Pupil, Recollection};
 use super::reading::{is_large, looks, moved, read, siblings, state, unreadable};
 use super::resolve::{Resolution, Stable, resolve};
 use super::run::{Mode, Shared};
-use super::writing::{Writes, Written, write_all};
+use super::writing::{Load, Writes, Written, write_all};
 
 /// How often a key is merged and written before it counts as superseded.
 const ROUNDS: usize = 4;
+
+/// Why a key is not finished whose past cannot be read.
+const FORGOTTEN: &str = "what is remembered of it cannot be read";
 
 /// Which writes are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +72,8 @@ pub(crate) struct BatchReport<'a> {
     pub(crate) deferred: Vec<Deferred<'a>>,
     /// What the keys that are only planned would take.
     pub(crate) planned: Vec<Losses>,
+    /// Keys that were alike, and of which something new was remembered.
+    pub(crate) learned: u64,
 }
 
 /// A candidate on its way.
@@ -72,6 +81,10 @@ pub(crate) struct Tracked<'a> {
     candidate: Candidate<'a>,
     written: bool,
     finding: Option<Finding>,
+    /// Participants that lack the key because they evict.
+    evicted: Vec<usize>,
+    /// Whether the last round increased it as a counter.
+    counts: bool,
 }
 
 /// A key that is stable and different, with what every replica holds.
@@ -79,12 +92,26 @@ struct Acting<'a> {
     tracked: Tracked<'a>,
     observed: Vec<Option<Observed>>,
     finding: Finding,
+    /// The replicas are alike, and the agreement is not, or somebody lags.
+    alike: bool,
+}
+
+/// What is to be written of a batch, and what is to be remembered.
+#[derive(Default)]
+struct Work<'a> {
+    /// Keys that are written, in the order in which they are numbered.
+    wrote: Vec<Tracked<'a>>,
+    writes: Writes,
+    /// With memory: what is remembered of these keys, each with its number in `wrote`; nothing where it is not written.
+    cases: Vec<(Option<usize>, Case<'a>)>,
 }
 
 /// A batch in one stage of a run.
 struct Round<'a> {
     shared: &'a Shared<'a>,
     stage: Stage,
+    /// How often the keys were looked at before.
+    round: usize,
     digester: Digester,
     report: BatchReport<'a>,
 }
@@ -96,6 +123,8 @@ impl<'a> Tracked<'a> {
             candidate,
             written: false,
             finding: None,
+            evicted: Vec::new(),
+            counts: false,
         }
     }
 
@@ -109,6 +138,8 @@ impl<'a> Tracked<'a> {
             candidate: deferred.candidate,
             written,
             finding: written.then_some(finding),
+            evicted: Vec::new(),
+            counts: false,
         }
     }
 }
@@ -122,6 +153,7 @@ pub(crate) async fn decide<'a>(
     let mut batch = Round {
         shared,
         stage,
+        round: 0,
         digester: Digester::new(shared.run.digest_key.clone()),
         report: BatchReport::default(),
     };
@@ -132,6 +164,7 @@ pub(crate) async fn decide<'a>(
         if round > 0 {
             shared.pause(shared.run.settings.settle).await;
         }
+        batch.round = round;
         let acting = batch.look_again(&mut tracked).await;
         let again = batch.act(acting).await;
         tracked.extend(again);
@@ -174,9 +207,10 @@ impl<'a> Round<'a> {
 
     fn look(&mut self, mut one: Tracked<'a>, observed: Vec<Option<Observed>>) -> Looked<'a> {
         let shared = self.shared;
-        let looks = looks(&observed, &mut self.digester);
+        let mut looks = looks(&observed, &mut self.digester);
+        one.evicted = self.leave_out_evicted(&one.candidate, &mut looks);
         let present: Vec<Look> = looks.iter().flatten().copied().collect();
-        if present.len() < 2 {
+        if present.len() + one.evicted.len() < 2 {
             let finding = one.finding.take();
             let describe = || describe(shared, &one.candidate, &observed, &looks);
             self.find(finding.unwrap_or_else(describe), too_few());
@@ -190,8 +224,13 @@ impl<'a> Round<'a> {
             keep_changes(shared, earlier, &mut finding);
             self.find(finding, verdict);
         } else if difference(&present, expiry).is_none() {
-            match one.finding {
+            let news = self.is_news(&one.candidate, &looks);
+            match one.finding.take() {
                 Some(finding) if one.written => self.find(finding, Verdict::Repaired),
+                _ if news && !moved(&before, &looks) => {
+                    return self.differs(one, observed, &looks, true);
+                }
+                // What is alike and remembered, or not remembered at all, was in flight.
                 _ => self.report.in_flight += 1,
             }
         } else if is_expiring(&present, shared.now(), expiry) {
@@ -205,41 +244,110 @@ impl<'a> Round<'a> {
             }
             self.report.in_flight += 1;
         } else {
-            let finding = describe(shared, &one.candidate, &observed, &looks);
-            return Looked::Differs(Box::new(Acting {
-                tracked: one,
-                observed,
-                finding,
-            }));
+            return self.differs(one, observed, &looks, false);
         }
         Looked::Decided
+    }
+
+    fn differs(
+        &self,
+        tracked: Tracked<'a>,
+        observed: Vec<Option<Observed>>,
+        looks: &[Option<Look>],
+        alike: bool,
+    ) -> Looked<'a> {
+        let finding = describe(self.shared, &tracked.candidate, &observed, looks);
+        Looked::Differs(Box::new(Acting {
+            tracked,
+            observed,
+            finding,
+            alike,
+        }))
+    }
+
+    /// Takes those out that lack the key because they evict. Answers which.
+    fn leave_out_evicted(
+        &self,
+        candidate: &Candidate<'_>,
+        looks: &mut [Option<Look>],
+    ) -> Vec<usize> {
+        let Some(notary) = self.shared.notary(candidate.keyspace.db) else {
+            return Vec::new();
+        };
+        match notary.evicted(&candidate.key, looks) {
+            Ok(evicted) => {
+                evicted.iter().for_each(|replica| looks[*replica] = None);
+                evicted
+            }
+            Err(error) => {
+                self.shared.break_off(error);
+                Vec::new()
+            }
+        }
+    }
+
+    /// Whether the replicas, which are alike, hold something else than is remembered of them.
+    fn is_news(&self, candidate: &Candidate<'_>, looks: &[Option<Look>]) -> bool {
+        let Some(notary) = self.shared.notary(candidate.keyspace.db) else {
+            return false;
+        };
+        match notary.is_news(candidate, looks) {
+            Ok(news) => news,
+            Err(error) => {
+                self.shared.break_off(error);
+                false
+            }
+        }
     }
 
     /// Merges, writes and verifies; answers what is to be looked at again.
     async fn act(&mut self, acting: Vec<Acting<'a>>) -> Vec<Tracked<'a>> {
         let mode = self.shared.run.settings.mode;
-        let mut wrote = Vec::new();
-        let mut writes = Writes::new();
+        let mut work = Work::default();
         for one in acting {
-            if !self.is_permitted(&one.tracked) {
+            if one.alike {
+                self.learn(one, &mut work);
+            } else if !self.is_permitted(&one.tracked) {
                 self.find(one.finding, Verdict::OverLimit);
             } else if is_large(&one.observed) {
-                wrote.extend(self.act_on_large(one).await);
+                work.wrote.extend(self.act_on_large(one).await);
             } else if mode == Mode::Diff {
                 self.find(one.finding, Verdict::Diverged);
-            } else if let Some((tracked, resolution)) = self.merge(one) {
-                for (ReplicaIndex(replica), write) in resolution.writes {
-                    let of_replica = writes.entry(replica).or_default();
-                    of_replica.push((wrote.len(), write));
-                }
-                wrote.push(tracked);
+            } else {
+                self.merge(one, &mut work);
             }
         }
-        let Some(db) = wrote.first().map(|first| first.candidate.keyspace.db) else {
-            return Vec::new();
+        let written = self.write(&mut work).await;
+        self.verify(work.wrote, written).await
+    }
+
+    /// Writes what is to be written; with memory, in steps that remember it.
+    async fn write(&mut self, work: &mut Work<'a>) -> Vec<Written> {
+        let db = match (work.wrote.first(), work.cases.first()) {
+            (Some(tracked), _) => tracked.candidate.keyspace.db,
+            (None, Some((_, case))) => case.keyspace.db,
+            (None, None) => return Vec::new(),
         };
-        let written = write_all(self.shared, db, writes).await;
-        self.verify(wrote, written).await
+        let Some(notary) = self.shared.notary(db) else {
+            return write_all(self.shared, db, std::mem::take(&mut work.writes)).await;
+        };
+        let (numbers, cases): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut work.cases).into_iter().unzip();
+        let mut written = Vec::new();
+        for range in steps(&cases, self.round) {
+            match notary.step(self.shared, &cases[range.clone()]).await {
+                Ok(done) => written.extend(done.into_iter().filter_map(|one| {
+                    let key = numbers[range.start + one.key]?;
+                    Some(Written { key, ..one })
+                })),
+                Err(error) => {
+                    self.shared.break_off(error);
+                    break;
+                }
+            }
+        }
+        self.report.learned += numbers.iter().filter(|number| number.is_none()).count() as u64;
+        written
     }
 
     /// Whether a key may be repaired: each takes one permit, when it is first found to differ.
@@ -272,13 +380,32 @@ impl<'a> Round<'a> {
     }
 
     /// What is to be written for a key, unless that is decided here or has to wait.
-    fn merge(&mut self, mut one: Acting<'a>) -> Option<(Tracked<'a>, Resolution)> {
-        let resolution = resolve_one(self.shared, &one, &mut self.digester);
+    fn merge(&mut self, one: Acting<'a>, work: &mut Work<'a>) {
+        if let Some(run) = self.held(&one.tracked.candidate) {
+            let reason = format!("run {run} was undone: it waits until it is named with --key");
+            self.find(one.finding, Verdict::Unresolved(reason));
+            return;
+        }
+        match self.resolve(&one) {
+            Some((resolution, recollection)) => self.conclude(one, resolution, recollection, work),
+            None => self.find(one.finding, Verdict::Unfinished(FORGOTTEN.into())),
+        }
+    }
+
+    fn conclude(
+        &mut self,
+        mut one: Acting<'a>,
+        resolution: Resolution,
+        recollection: Option<Recollection>,
+        work: &mut Work<'a>,
+    ) {
         explain_into(self.shared, &resolution, &mut one.finding);
         self.keep_earlier(&mut one);
         let is_plan = self.shared.run.settings.mode == Mode::Plan;
         match resolution.unresolved() {
             Some(reason) if resolution.writes.is_empty() => {
+                work.cases
+                    .extend(case(&one, resolution, recollection).map(|case| (None, case)));
                 self.find(one.finding, Verdict::Unresolved(reason));
             }
             _ if is_plan => {
@@ -288,9 +415,78 @@ impl<'a> Round<'a> {
             _ if self.stage == Stage::Additions && !resolution.losses.is_empty() => {
                 self.defer(one, resolution.losses);
             }
-            _ => return Some((one.written(), resolution)),
+            _ => {
+                let number = work.wrote.len();
+                let is_counted =
+                    |(_, write): &(_, Write)| matches!(write.expect, Expect::Counter { .. });
+                let counts =
+                    !resolution.writes.is_empty() && resolution.writes.iter().all(is_counted);
+                match recollection {
+                    Some(_) => {
+                        let case = case(&one, resolution, recollection);
+                        work.cases.extend(case.map(|case| (Some(number), case)));
+                    }
+                    None => {
+                        for (ReplicaIndex(replica), write) in resolution.writes {
+                            let of_replica = work.writes.entry(replica).or_default();
+                            of_replica.push((number, write));
+                        }
+                    }
+                }
+                one.tracked.counts = counts;
+                work.wrote.push(one.written());
+            }
         }
-        None
+    }
+
+    /// The replicas are alike: what they hold is remembered. Only counters may have to be written, where each replica
+    /// counted something of its own.
+    fn learn(&mut self, one: Acting<'a>, work: &mut Work<'a>) {
+        let mode = self.shared.run.settings.mode;
+        if is_large(&one.observed) || self.held(&one.tracked.candidate).is_some() {
+            return;
+        }
+        let Some((resolution, recollection)) = self.resolve(&one) else {
+            return;
+        };
+        if resolution.writes.is_empty() {
+            if mode == Mode::Repair {
+                work.cases
+                    .extend(case(&one, resolution, recollection).map(|case| (None, case)));
+            }
+        } else if mode == Mode::Diff {
+            self.find(one.finding, Verdict::Diverged);
+        } else if self.is_permitted(&one.tracked) {
+            self.conclude(one, resolution, recollection, work);
+        } else {
+            self.find(one.finding, Verdict::OverLimit);
+        }
+    }
+
+    /// The merge of a key, with what is remembered of it. Nothing where that cannot be read.
+    fn resolve(&mut self, one: &Acting<'_>) -> Option<(Resolution, Option<Recollection>)> {
+        let candidate = &one.tracked.candidate;
+        let recollection = match self.shared.notary(candidate.keyspace.db) {
+            None => None,
+            Some(notary) => match notary.recall_for(candidate) {
+                Ok(recollection) => Some(recollection),
+                Err(error) => {
+                    self.shared.break_off(error);
+                    return None;
+                }
+            },
+        };
+        let resolution = resolve_one(self.shared, one, recollection.as_ref(), &mut self.digester);
+        Some((resolution, recollection))
+    }
+
+    /// The run that undid this key, if it waits for the operator.
+    fn held(&self, candidate: &Candidate<'_>) -> Option<RunNumber> {
+        let notary = self.shared.notary(candidate.keyspace.db)?;
+        notary.held(&candidate.key).unwrap_or_else(|error| {
+            self.shared.break_off(error);
+            None
+        })
     }
 
     fn defer(&mut self, one: Acting<'a>, losses: Losses) {
@@ -318,18 +514,26 @@ impl<'a> Round<'a> {
         written: Vec<Written>,
     ) -> Vec<Tracked<'a>> {
         let participants = &self.shared.run.participants;
+        if wrote.is_empty() {
+            return Vec::new();
+        }
         let mut refused: Vec<Option<Verdict>> = wrote.iter().map(|_| None).collect();
+        let mut counted: Vec<bool> = wrote.iter().map(|one| one.counts).collect();
         for one in written {
             let name = participants[one.replica].replica.name();
             if let Some(finding) = &mut wrote[one.key].finding {
                 settle_change(finding, name, one.fate);
             }
+            counted[one.key] &= one.fate == Fate::Applied;
             refused[one.key] = one.verdict.or(refused[one.key].take());
         }
         let reading = read(self.shared, wrote.iter().map(|one| &one.candidate)).await;
         let mut again = Vec::new();
         for (index, (mut one, refused)) in wrote.into_iter().zip(refused).enumerate() {
-            let looks = looks(&siblings(&reading, index), &mut self.digester);
+            let mut looks = looks(&siblings(&reading, index), &mut self.digester);
+            self.leave_out_evicted(&one.candidate, &mut looks);
+            // A counter that was increased everywhere is done, also where clients go on counting.
+            let refused = refused.or(counted[index].then_some(Verdict::Repaired));
             match (
                 verified(&one.candidate, &looks, refused),
                 one.finding.take(),
@@ -384,7 +588,12 @@ fn too_few() -> Verdict {
     Verdict::Unfinished("fewer than two replicas are left".into())
 }
 
-fn resolve_one(shared: &Shared<'_>, one: &Acting<'_>, digester: &mut Digester) -> Resolution {
+fn resolve_one(
+    shared: &Shared<'_>,
+    one: &Acting<'_>,
+    recollection: Option<&Recollection>,
+    digester: &mut Digester,
+) -> Resolution {
     let candidate = &one.tracked.candidate;
     let stable: Vec<Stable<'_>> = candidate
         .looks
@@ -402,8 +611,65 @@ fn resolve_one(shared: &Shared<'_>, one: &Acting<'_>, digester: &mut Digester) -
     resolve(
         &candidate.key,
         &stable,
+        recollection,
         &candidate.keyspace.policy,
         shared.now(),
         digester,
     )
+}
+
+/// What is remembered of a key that was merged, whatever becomes of its writes. Nothing without memory, and where the
+/// merge is open.
+fn case<'a>(
+    one: &Acting<'a>,
+    resolution: Resolution,
+    recollection: Option<Recollection>,
+) -> Option<Case<'a>> {
+    let Outcome::Target(target) = resolution.merged.outcome.clone() else {
+        return None;
+    };
+    let candidate = &one.tracked.candidate;
+    let took_part = candidate.looks.iter().enumerate();
+    let took_part = took_part.filter_map(|(replica, look)| look.map(|_| replica));
+    let pupil = |replica: usize| Pupil {
+        replica,
+        state: state(&one.observed[replica]).cloned(),
+        fate: resolution.fate(ReplicaIndex(replica)),
+    };
+    Some(Case {
+        key: candidate.key.clone(),
+        keyspace: candidate.keyspace,
+        recollection: recollection?,
+        target,
+        pupils: took_part.map(pupil).collect(),
+        evicted: one.tracked.evicted.clone(),
+        writes: resolution
+            .writes
+            .iter()
+            .map(|(ReplicaIndex(replica), write)| (*replica, write.clone()))
+            .collect(),
+        merged: resolution.merged,
+    })
+}
+
+/// How many writes a step carries for a replica, by round: what clients keep writing is tried in ever smaller ones.
+const STEP_KEYS: [usize; ROUNDS] = [BATCH_KEYS, 8, 1, 1];
+
+/// Splits cases into steps that no replica is held by for long.
+fn steps(cases: &[Case<'_>], round: usize) -> Vec<Range<usize>> {
+    let most = STEP_KEYS[round.min(ROUNDS - 1)];
+    let mut steps: Vec<Range<usize>> = Vec::new();
+    let mut load = Load::default();
+    for (index, case) in cases.iter().enumerate() {
+        let fits = load.add(case, most);
+        match steps.last_mut() {
+            Some(step) if fits => step.end = index + 1,
+            _ => {
+                load = Load::default();
+                load.add(case, most);
+                steps.push(index..index + 1);
+            }
+        }
+    }
+    steps
 }

@@ -9,10 +9,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::model::{ASIDE_PREFIX, Datacenter, DbIndex, DigestKey, Key, Millis};
+use crate::state::StateError;
 use crate::store::{Replica, StoreError};
 
 use super::finding::Finding;
 use super::guard::Breaker;
+use super::notary::{Forgetful, MemoryTrouble, Notary, RunMemory, open};
 use super::pacing::Pacer;
 use super::scope::Scope;
 
@@ -77,6 +79,8 @@ pub struct Run {
     pub stop: CancellationToken,
     /// How far it has come.
     pub progress: Arc<Progress>,
+    /// What is remembered between runs; nothing for a run without memory.
+    pub memory: Option<RunMemory>,
 }
 
 /// Is told of each key as it is decided, in the order of positions within a pass.
@@ -97,6 +101,9 @@ pub enum RunError {
          bring deleted keys back; use that reknit's configuration, or --force-markers to write all the same"
     )]
     Markers,
+    /// What is remembered is not of these replicas, or cannot be kept.
+    #[error(transparent)]
+    Memory(#[from] MemoryTrouble),
     /// What had to wait could not be read back from disk.
     #[error(
         "the temporary file with the keys that were to be overwritten could not be read: {0}; see to the directory of \
@@ -172,6 +179,10 @@ pub(crate) struct Shared<'a> {
     tag: u128,
     /// How far the replicas' clocks are ahead of ours, in milliseconds: the one furthest ahead.
     ahead: i64,
+    /// What is remembered, by database.
+    notaries: BTreeMap<Option<DbIndex>, Notary<'a>>,
+    /// The state directory takes no more: nothing further may be written.
+    broken: Mutex<Option<StateError>>,
 }
 
 impl<'a> Shared<'a> {
@@ -194,9 +205,58 @@ impl<'a> Shared<'a> {
             asides: AtomicU64::new(0),
             tag: run.tag,
             ahead: 0,
+            notaries: BTreeMap::new(),
+            broken: Mutex::new(None),
         };
         let ahead = shared.measure_skew().await;
         Self { ahead, ..shared }
+    }
+
+    /// Opens what is remembered of the databases that the run works on. Answers which replicas forgot something.
+    ///
+    /// # Errors
+    /// When the memory is not that of these replicas; nothing was written then.
+    pub(crate) async fn open_memory(&mut self) -> Result<Vec<Forgetful>, MemoryTrouble> {
+        let Some(memory) = &self.run.memory else {
+            return Ok(Vec::new());
+        };
+        let mut forgetful = Vec::new();
+        for db in self.run.scope.databases() {
+            let (index, active) = (self.db_index(db), self.active());
+            let opening = open(self.run, memory, db, index, &active).await?;
+            for (replica, error) in &opening.lost {
+                self.lose(*replica, error);
+            }
+            forgetful.extend(opening.forgetful);
+            self.notaries.insert(db, opening.notary);
+        }
+        Ok(forgetful)
+    }
+
+    /// What is remembered of a database; nothing for a run without memory.
+    pub(crate) fn notary(&self, db: Option<DbIndex>) -> Option<&Notary<'a>> {
+        self.notaries.get(&db)
+    }
+
+    /// The state directory cannot be used any more: the run ends, and writes nothing further.
+    pub(crate) fn break_off(&self, error: StateError) {
+        let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
+        if broken.is_none() {
+            tracing::error!("{error}; the run ends here");
+            *broken = Some(error);
+        }
+    }
+
+    /// Whether the state directory cannot be used any more.
+    pub(crate) fn is_broken(&self) -> bool {
+        let broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
+        broken.is_some()
+    }
+
+    /// Why the run ended early, if it did.
+    pub(crate) fn take_trouble(&self) -> Option<StateError> {
+        let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
+        broken.take()
     }
 
     async fn measure_skew(&self) -> i64 {
@@ -249,7 +309,7 @@ impl<'a> Shared<'a> {
 
     /// Whether no more divergences may be repaired.
     pub(crate) fn is_exhausted(&self) -> bool {
-        self.permits.load(Ordering::Relaxed) == 0
+        self.is_broken() || self.permits.load(Ordering::Relaxed) == 0
     }
 
     /// A name for a value that is built aside; each is used once.

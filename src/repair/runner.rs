@@ -10,6 +10,7 @@ use crate::store::BATCH_KEYS;
 
 use super::candidates::{Account, Candidates};
 use super::course::Course;
+use super::notary::MemoryTrouble;
 use super::round::{Stage, Tracked};
 use super::run::{Listener, Mode, Phase, Run, RunError, Shared};
 use super::summary::Summary;
@@ -21,13 +22,16 @@ use super::sweep::{Budget, Gathered, Side, Sweep};
 /// When fewer than two replicas could be read, or the replicas must not be written by this run.
 pub async fn run(run: &Run, listener: &mut dyn Listener) -> Result<Summary, RunError> {
     let started = run.clock.now();
-    let shared = Shared::new(run).await;
+    let mut shared = Shared::new(run).await;
+    let forgetful = shared.open_memory().await?;
     let participants = &run.participants;
     let names = participants.iter().map(|one| one.replica.name().clone());
     let before: Vec<_> = participants.iter().map(|one| one.replica.usage()).collect();
-    let mut course = Course::new(&shared, Summary::new(started, names.collect()), listener);
+    let mut summary = Summary::new(started, names.collect());
+    summary.forgetful = forgetful;
+    let mut course = Course::new(&shared, summary, listener);
     for db in run.scope.databases() {
-        if !run.stop.is_cancelled() {
+        if !run.stop.is_cancelled() && !shared.is_broken() {
             let mut database = Database {
                 shared: &shared,
                 db,
@@ -38,6 +42,9 @@ pub async fn run(run: &Run, listener: &mut dyn Listener) -> Result<Summary, RunE
     }
     course.take_up().await?;
     let mut summary = course.summary;
+    if let Some(error) = shared.take_trouble() {
+        return Err(MemoryTrouble::State(error).into());
+    }
     summary.interrupted = run.stop.is_cancelled();
     summary.ended = run.clock.now();
     let lost = shared.lost();
@@ -120,7 +127,8 @@ impl Database<'_, '_> {
             return Err(RunError::TooFew(reasons.join("; ")));
         }
         self.course.summary.markers_seen |= sides.iter().any(|(_, side)| side.report.markers_seen);
-        let writes = run.settings.mode == Mode::Repair && !run.settings.force_markers;
+        let forgets = run.memory.is_none() && !run.settings.force_markers;
+        let writes = run.settings.mode == Mode::Repair && forgets;
         if self.course.summary.markers_seen && writes {
             return Err(RunError::Markers);
         }

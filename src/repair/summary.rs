@@ -7,6 +7,7 @@ use crate::store::Usage;
 
 use super::finding::{Change, DifferenceKind, Fate, Finding, Holding, Verdict};
 use super::guard::Tripped;
+use super::notary::Forgetful;
 
 /// Counts of one keyspace and type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -100,6 +101,10 @@ pub struct Summary {
     pub markers_seen: bool,
     /// The limits on overwriting and deleting that stopped the run, or would stop a repair.
     pub tripped: Vec<Tripped>,
+    /// Replicas that forgot something, or took part for the first time.
+    pub forgetful: Vec<Forgetful>,
+    /// Keys of which something new was remembered.
+    pub learned: u64,
 }
 
 impl Summary {
@@ -129,6 +134,8 @@ impl Summary {
             limit_reached: false,
             markers_seen: false,
             tripped: Vec::new(),
+            forgetful: Vec::new(),
+            learned: 0,
         }
     }
 

@@ -8,7 +8,8 @@ use crate::model::{DbIndex, ReplicaName, Write};
 use crate::store::{BATCH_KEYS, WriteOutcome};
 
 use super::finding::{Fate, Verdict};
-use super::ops::weight;
+use super::notary::Case;
+use super::ops::{OpsWeight, weight};
 use super::run::Shared;
 
 /// Bytes that one transaction carries at the most, beyond its first key.
@@ -54,16 +55,18 @@ async fn write_replica(
     let mut written = Vec::with_capacity(writes.len());
     for batch in transactions(writes) {
         let (keys, batch): (Vec<usize>, Vec<Write>) = batch.into_iter().unzip();
-        match target.write(db, &batch, &shared.run.digest_key).await {
-            Ok(outcomes) => written.extend(keys.into_iter().zip(outcomes).map(|(key, outcome)| {
-                let (fate, verdict) = judged(target.name(), outcome);
-                Written {
-                    replica,
-                    key,
-                    fate,
-                    verdict,
-                }
-            })),
+        match target.write(db, &batch, &shared.run.digest_key, None).await {
+            Ok(done) => {
+                written.extend(keys.into_iter().zip(done.outcomes).map(|(key, outcome)| {
+                    let (fate, verdict) = judged(target.name(), outcome);
+                    Written {
+                        replica,
+                        key,
+                        fate,
+                        verdict,
+                    }
+                }))
+            }
             Err(error) => {
                 shared.lose(replica, &error);
                 let reason = format!("{}: {error}", target.name());
@@ -79,15 +82,35 @@ async fn write_replica(
     written
 }
 
-fn judged(replica: &ReplicaName, outcome: WriteOutcome) -> (Fate, Option<Verdict>) {
+pub(super) fn judged(replica: &ReplicaName, outcome: WriteOutcome) -> (Fate, Option<Verdict>) {
     match outcome {
         WriteOutcome::Applied => (Fate::Applied, None),
-        WriteOutcome::Superseded => (Fate::Superseded, None),
+        WriteOutcome::Superseded | WriteOutcome::Contended => (Fate::Superseded, None),
         WriteOutcome::Unknown => (Fate::Unknown, None),
         WriteOutcome::Refused(words) => {
             let verdict = Verdict::Refused(replica.clone(), words);
             (Fate::Refused, Some(verdict))
         }
+    }
+}
+
+/// What the writes of a step mean for each replica.
+#[derive(Default)]
+pub(super) struct Load(BTreeMap<usize, (usize, OpsWeight)>);
+
+impl Load {
+    /// Adds a key's writes. Says whether all of it still fits into one transaction for each replica.
+    pub(super) fn add(&mut self, case: &Case<'_>, most: usize) -> bool {
+        let mut fits = true;
+        for (replica, write) in &case.writes {
+            let (keys, sum) = self.0.entry(*replica).or_default();
+            let own = weight(&write.ops);
+            *keys += 1;
+            sum.elements += own.elements;
+            sum.bytes += own.bytes;
+            fits &= *keys <= most && sum.elements <= BATCH_ELEMENTS && sum.bytes <= BATCH_BYTES;
+        }
+        fits
     }
 }
 

@@ -1,6 +1,8 @@
 //! Changes: what one commit writes, all or nothing.
 
-use crate::model::{Agreement, DbIndex, Key, Lag, Lane, Millis, ReplicaId, RunNumber, Sequence};
+use crate::model::{
+    Agreement, DbIndex, Key, KeyspaceName, Lag, Lane, Millis, ReplicaId, RunNumber, Sequence,
+};
 
 use super::intent::Intent;
 use super::journal::JournalEntry;
@@ -30,6 +32,8 @@ pub(super) enum Change {
     Outcome(JournalPlace, bool),
     Hold(DbIndex, Key, RunNumber),
     Unhold(DbIndex, Key),
+    Cover(ReplicaId, DbIndex, KeyspaceName, Sequence),
+    SetEvicted(ReplicaId, u64),
 }
 
 /// Where a journal entry stands.
@@ -136,6 +140,22 @@ impl Changes {
     /// Lets a held key go.
     pub fn unhold(&mut self, db: DbIndex, key: Key) -> &mut Self {
         self.push(Change::Unhold(db, key))
+    }
+
+    /// Notes that a keyspace was read completely at a replica: what nobody remembers was absent there.
+    pub fn cover(
+        &mut self,
+        replica: ReplicaId,
+        db: DbIndex,
+        keyspace: KeyspaceName,
+        proved: Sequence,
+    ) -> &mut Self {
+        self.push(Change::Cover(replica, db, keyspace, proved))
+    }
+
+    /// Notes how many keys a replica has evicted.
+    pub fn set_evicted(&mut self, replica: ReplicaId, keys: u64) -> &mut Self {
+        self.push(Change::SetEvicted(replica, keys))
     }
 
     pub(super) fn push(&mut self, change: Change) -> &mut Self {

@@ -22,8 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    Agreement, DbIndex, DigestKey, EntryRef, Key, Lag, Lane, Millis, PositionRange, ReplicaId,
-    ReplicaName, RunNumber, Sequence, StateId, Voids,
+    Agreement, DbIndex, DigestKey, EntryRef, Key, KeyspaceName, Lag, Lane, Millis, PositionRange,
+    ReplicaId, ReplicaName, RunNumber, Sequence, StateId, Voids,
 };
 
 pub use changes::{Changes, JournalPlace};
@@ -182,6 +182,22 @@ impl State {
     }
     /// The next step's number: never used before, and never again, whatever happens.
     pub fn next_sequence(&self) -> Result<Sequence> {
+        todo!()
+    }
+    /// The last number that [`State::next_sequence`] may have given.
+    pub fn last_sequence(&self) -> Sequence {
+        todo!()
+    }
+    /// The keyspaces that were read completely at a replica, by name, with the step that proved it.
+    pub fn coverage(
+        &self,
+        replica: ReplicaId,
+        db: DbIndex,
+    ) -> Result<BTreeMap<KeyspaceName, Sequence>> {
+        todo!()
+    }
+    /// The number of keys that a replica had evicted when it was last looked at.
+    pub fn evicted(&self, replica: ReplicaId) -> Result<Option<u64>> {
         todo!()
     }
     pub fn last_run(&self) -> RunNumber {

@@ -56,6 +56,7 @@ pub(crate) fn pack_op(out: &mut Vec<u8>, key: &[u8], op: &Op) -> usize {
         Op::CreateGroup(name, from) => pack_group(out, key, name, *from),
         Op::IncreaseBy(delta) => one(out, &[b"INCRBY", key, delta.to_string().as_bytes()]),
         Op::Expire(expiry) => pack_expiry(out, key, *expiry),
+        Op::Restore(payload) => pack_restore(out, key, payload),
         Op::TakeAside(aside) => {
             one(out, &[b"UNLINK", key])
                 + one(out, &[b"RENAME", aside.as_bytes(), key])
@@ -98,8 +99,7 @@ pub(crate) fn pack_expiry(out: &mut Vec<u8>, key: &[u8], expiry: Expiry) -> usiz
 /// The value takes the key's place. What stood there is unlinked first: overwriting a big collection blocks.
 fn pack_put(out: &mut Vec<u8>, key: &[u8], value: &Value) -> usize {
     if let Value::Module(opaque) = value {
-        // RESTORE REPLACE alone: behind an UNLINK, a payload that the server refuses would lose the key.
-        return one(out, &[b"RESTORE", key, b"0", &opaque.payload, b"REPLACE"]);
+        return pack_restore(out, key, &opaque.payload);
     }
     let removed = one(out, &[b"UNLINK", key]);
     removed
@@ -132,6 +132,11 @@ fn pack_put(out: &mut Vec<u8>, key: &[u8], value: &Value) -> usize {
             Value::Stream(stream) => pack_stream(out, key, stream),
             Value::Module(_) => 0,
         }
+}
+
+/// RESTORE REPLACE alone: behind an UNLINK, a payload that the server refuses would lose the key.
+fn pack_restore(out: &mut Vec<u8>, key: &[u8], payload: &[u8]) -> usize {
+    one(out, &[b"RESTORE", key, b"0", payload, b"REPLACE"])
 }
 
 fn pack_stream(out: &mut Vec<u8>, key: &[u8], stream: &Stream) -> usize {

@@ -1,6 +1,6 @@
 //! What can go wrong at a replica, by what the caller can do about it.
 
-use crate::model::{Key, ReplicaName};
+use crate::model::{Key, Marker, ReplicaName};
 
 /// A failure at one replica.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,27 @@ pub enum StoreError {
         /// What was odd.
         reason: String,
     },
+    /// The marker does not say what this process wrote: another run took the lane over, or the replica forgot. Nothing
+    /// was written.
+    #[error("replica {replica}: marker {lane} {}", says(.found))]
+    Fenced {
+        /// The replica.
+        replica: ReplicaName,
+        /// The marker.
+        lane: Key,
+        /// What it says; nothing where it is absent.
+        found: Option<Marker>,
+    },
+    /// A key that reknit remembers by holds something that it did not write. Nothing was written.
+    #[error("replica {replica}: {key} cannot be read: {reason}")]
+    Marker {
+        /// The replica.
+        replica: ReplicaName,
+        /// The key: a marker, or the list of state directories.
+        key: Key,
+        /// What is there instead, and what to try.
+        reason: String,
+    },
     /// The key is no longer what it was a moment ago.
     #[error("replica {replica}: key {key} changed while it was read")]
     Changed {
@@ -43,6 +64,24 @@ pub enum StoreError {
         /// The key.
         key: Key,
     },
+}
+
+fn says(found: &Option<Marker>) -> String {
+    match found {
+        Some(marker) => format!(
+            "was taken over by run {} of state {} at step {}",
+            marker.run, marker.state, marker.sequence.0
+        ),
+        None => "is gone".into(),
+    }
+}
+
+/// What to try where a key that reknit remembers by is none of its own.
+pub(super) fn advise_marker(reason: &str) -> String {
+    if reason.contains("NOPERM") {
+        return advise(reason);
+    }
+    format!("{reason} (`reknit clean --markers` removes it, and with it what the replica shows)")
 }
 
 /// Adds what to try to words that alone would not say it.

@@ -1,6 +1,7 @@
 //! What a server says of itself, and what talking to it cost.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::model::DbIndex;
 
@@ -64,6 +65,10 @@ pub struct Facts {
     pub evicted_keys: u64,
     /// Whether it is saving or rewriting in a child process.
     pub saving: bool,
+    /// The identity of its history: another one after a failover, and after most restarts.
+    pub replication_id: String,
+    /// For how long the process has been running.
+    pub uptime: Duration,
     /// Keys per database.
     pub keys: BTreeMap<DbIndex, u64>,
 }
@@ -135,6 +140,8 @@ pub(crate) mod tests {
             max_memory_policy: "noeviction".into(),
             evicted_keys: 0,
             saving: false,
+            replication_id: "h1".into(),
+            uptime: Duration::from_secs(60),
             keys: BTreeMap::new(),
         }
     }

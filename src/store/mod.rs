@@ -12,11 +12,16 @@ mod acl;
 mod apply;
 mod bulk;
 mod commands;
+mod compare;
+mod counter;
+mod dump;
 mod elements;
 mod error;
 mod facts;
 mod large;
+mod markers;
 mod memory;
+mod multi;
 mod observe;
 mod outcome;
 mod page;
@@ -26,6 +31,7 @@ mod redis;
 mod rehearsal;
 mod resp;
 mod sample;
+mod seal;
 mod server_info;
 mod transaction;
 mod wire;
@@ -34,7 +40,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::model::{
-    DbIndex, DigestKey, EntryRef, Glob, Key, Kind, Millis, ReplicaName, State, Write,
+    DbIndex, DigestKey, EntryRef, Expiry, Glob, Key, Kind, Marker, Millis, OwnerToken, ReplicaName,
+    RunNumber, State, Write,
 };
 
 pub use acl::{Access, acl_rule};
@@ -42,11 +49,12 @@ pub use apply::{ApplyError, apply, is_live, live};
 pub use error::StoreError;
 pub use facts::{Facts, Product, Role, Usage};
 pub use large::{LargeState, Piece, PieceCursor, alone, only};
-pub use memory::{Client, Data, Fault, Faults, MemoryReplica, Portions, Step};
-pub use outcome::WriteOutcome;
+pub use memory::{Client, Data, Fault, Faults, MemoryReplica, Portions, Snapshot, Step};
+pub use outcome::{Sealing, WriteOutcome, Written};
 pub use redis::RedisReplica;
 pub use rehearsal::{Cause, Refusal};
 pub use sample::Sample;
+pub use seal::Seal;
 pub use wire::{Connecting, Endpoint};
 
 /// A whole value is held in memory up to this many elements; above, a key is large.
@@ -221,18 +229,77 @@ pub trait Replica: Send + Sync {
     async fn drop_aside(&self, db: Option<DbIndex>, aside: &Key) -> Result<(), StoreError>;
 
     /// Compares and writes: each key is watched, read again, compared with what is expected, and only then written,
-    /// all its operations or none. One outcome per write, in the same order.
+    /// all its operations or none. One outcome per write, in the same order. A counter is compared and increased in
+    /// one step instead, and not watched.
     ///
     /// At most [`BATCH_KEYS`] writes; they may be executed in one transaction or several.
     ///
+    /// With a seal there is exactly one transaction, also of no writes: it happens only where the marker says what is
+    /// expected, and sets it. What is superseded is left out. Where EXEC was sent and its answer lost, everything is
+    /// unknown and nothing is tried again: the lane is to be fenced before anything else is written through it.
+    ///
     /// # Errors
-    /// When the replica could not be reached before anything was written.
+    /// When the replica could not be reached before anything was written. With a seal: [`StoreError::Fenced`] where
+    /// the marker says something else, [`StoreError::Marker`] where it cannot be read; nothing was written then.
     async fn write(
         &self,
         db: Option<DbIndex>,
         writes: &[Write],
         digest_key: &DigestKey,
-    ) -> Result<Vec<WriteOutcome>, StoreError>;
+        seal: Option<&Seal>,
+    ) -> Result<Written, StoreError>;
+
+    /// The named markers as they stand, one answer per name: those of this replica, and those that a tool may have
+    /// copied from another.
+    ///
+    /// # Errors
+    /// When the replica cannot be read; [`StoreError::Marker`] where one of the keys is no string.
+    async fn markers(
+        &self,
+        db: Option<DbIndex>,
+        names: &[Key],
+    ) -> Result<Vec<Option<Bytes>>, StoreError>;
+
+    /// One marker as it stands.
+    ///
+    /// # Errors
+    /// As [`Replica::markers`].
+    async fn marker(&self, db: Option<DbIndex>, lane: &Key) -> Result<Option<Bytes>, StoreError> {
+        let found = self.markers(db, std::slice::from_ref(lane)).await?;
+        Ok(found.into_iter().next().flatten())
+    }
+
+    /// The state directories that ever wrote to this database, with the id that each has given the replica.
+    ///
+    /// # Errors
+    /// When the replica cannot be read; [`StoreError::Marker`] where the list is none.
+    async fn states(&self, db: Option<DbIndex>) -> Result<Vec<(Bytes, Bytes)>, StoreError>;
+
+    /// Takes a lane over: its marker gets this owner and run, and keeps the rest. Every transaction that was sent under
+    /// the old marker and has not arrived yet will be aborted. Answers the marker that was found; where there is none,
+    /// nothing is written.
+    ///
+    /// # Errors
+    /// When the replica cannot be reached; the lane may have been taken over, and can be again.
+    /// [`StoreError::Fenced`] where somebody else keeps writing the marker.
+    async fn fence(
+        &self,
+        db: Option<DbIndex>,
+        lane: &Key,
+        owner: OwnerToken,
+        run: RunNumber,
+    ) -> Result<Option<Marker>, StoreError>;
+
+    /// Values as the server itself writes them, with their expiry, one answer per key: for [`crate::model::Op::Restore`].
+    /// Not for large ones.
+    ///
+    /// # Errors
+    /// When the replica cannot be read.
+    async fn dump(
+        &self,
+        db: Option<DbIndex>,
+        keys: &[Key],
+    ) -> Result<Vec<Option<(Bytes, Expiry)>>, StoreError>;
 
     /// Names of the keys that reknit itself left in the database.
     ///

@@ -8,22 +8,24 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::model::{
-    ASIDE_PREFIX, DbIndex, DigestKey, Digester, Key, Kind, Millis, OWN_PREFIX, ReplicaName, State,
-    Write,
+    ASIDE_PREFIX, DbIndex, DigestKey, Digester, Key, Kind, Marker, Millis, OWN_PREFIX, OwnerToken,
+    ReplicaName, RunNumber, State, Write,
 };
 
 use super::bulk::{Bulk, Names};
+use super::dump::{Dumped, dump};
 use super::elements::read_elements;
-use super::error::advise;
+use super::error::{advise, advise_marker};
+use super::markers::{fence, read_markers, read_states};
 use super::observe::observe;
 use super::pieces::{build_aside, list_elements, read_piece, unlink};
 use super::rehearsal::rehearse;
 use super::sample::sample;
-use super::transaction::Transaction;
+use super::seal::SealError;
 use super::wire::{Connecting, Meter, Wire, WireError};
 use super::{
     Access, EntrySink, Facts, LargeState, Observed, Pace, Piece, PieceCursor, Refusal, Replica,
-    Sample, ScanReport, ScanRequest, StoreError, Usage, WriteOutcome, server_info,
+    Sample, ScanReport, ScanRequest, Seal, StoreError, Usage, Written, server_info,
 };
 
 /// Connections to one server at the same time, at the most.
@@ -46,20 +48,22 @@ macro_rules! retrying {
         loop {
             let mut lease = $replica.lease($db, $action).await?;
             let $wire = &mut lease.wire;
-            match ($run.await, pauses.next()) {
+            match ($run.await.map_err(SealError::from), pauses.next()) {
                 (Ok(answer), _) => {
                     $replica.give_back(lease);
                     break Ok(answer);
                 }
-                (Err(WireError::Lost(_)), Some(pause)) => {
+                (Err(SealError::Wire(WireError::Lost(_))), Some(pause)) => {
                     drop(lease);
                     tokio::time::sleep(*pause).await;
                 }
-                (Err(error), _) => break Err($replica.failure($action, error)),
+                (Err(error), _) => break Err($replica.marker_failure($action, error)),
             }
         }
     }};
 }
+
+mod writing;
 
 /// A replica that is one Redis server.
 pub struct RedisReplica {
@@ -241,6 +245,23 @@ impl RedisReplica {
                 replica,
                 command: action.into(),
                 reason: malformed.to_string(),
+            },
+        }
+    }
+
+    fn marker_failure(&self, action: &str, error: SealError) -> StoreError {
+        let replica = self.name.clone();
+        match error {
+            SealError::Wire(error) => self.failure(action, error),
+            SealError::Fenced(lane, found) => StoreError::Fenced {
+                replica,
+                lane,
+                found,
+            },
+            SealError::Marker(key, reason) => StoreError::Marker {
+                replica,
+                key,
+                reason: advise_marker(&reason),
             },
         }
     }
@@ -435,40 +456,41 @@ impl Replica for RedisReplica {
         db: Option<DbIndex>,
         writes: &[Write],
         digest_key: &DigestKey,
-    ) -> Result<Vec<WriteOutcome>, StoreError> {
-        let mut digester = Digester::new(digest_key.clone());
-        let mut transaction = Transaction::new(writes, self.depth.max(2 * writes.len()));
-        let mut pauses = BACKOFF.iter();
-        loop {
-            let mut lease = match self.lease(db, "write").await {
-                Ok(lease) => lease,
-                Err(_) if transaction.has_begun() => return Ok(transaction.into_outcomes()),
-                Err(error) => return Err(error),
-            };
-            match transaction.run(&mut lease.wire, &mut digester).await {
-                Ok(()) => {
-                    self.give_back(lease);
-                    break;
-                }
-                Err(error) => {
-                    transaction.take_up();
-                    match (error, pauses.next()) {
-                        (WireError::Lost(_), Some(pause)) => tokio::time::sleep(*pause).await,
-                        (_, _) if transaction.has_begun() => break,
-                        (error, _) => return Err(self.failure("write", error)),
-                    }
-                }
-            }
-        }
-        let outcomes = transaction.into_outcomes();
-        let applied = outcomes
-            .iter()
-            .filter(|outcome| **outcome == WriteOutcome::Applied)
-            .count();
-        self.meter
-            .keys_written
-            .fetch_add(applied as u64, std::sync::atomic::Ordering::Relaxed);
-        Ok(outcomes)
+        seal: Option<&Seal>,
+    ) -> Result<Written, StoreError> {
+        let written = match seal {
+            Some(seal) => self.write_sealed(db, writes, digest_key, seal).await?,
+            None => Written::unsealed(self.write_unsealed(db, writes, digest_key).await?),
+        };
+        self.count_written(&written);
+        Ok(written)
+    }
+
+    async fn markers(
+        &self,
+        db: Option<DbIndex>,
+        names: &[Key],
+    ) -> Result<Vec<Option<Bytes>>, StoreError> {
+        retrying!(self, db, "GET", |wire| read_markers(wire, names))
+    }
+
+    async fn states(&self, db: Option<DbIndex>) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        retrying!(self, db, "HGETALL", |wire| read_states(wire))
+    }
+
+    async fn fence(
+        &self,
+        db: Option<DbIndex>,
+        lane: &Key,
+        owner: OwnerToken,
+        run: RunNumber,
+    ) -> Result<Option<Marker>, StoreError> {
+        // Taking over twice is as good as once, so a lost answer is no reason to stop.
+        retrying!(self, db, "fence", |wire| fence(wire, lane, owner, run))
+    }
+
+    async fn dump(&self, db: Option<DbIndex>, keys: &[Key]) -> Result<Vec<Dumped>, StoreError> {
+        retrying!(self, db, "DUMP", |wire| dump(wire, keys))
     }
 
     async fn own_keys(&self, db: Option<DbIndex>) -> Result<Vec<Key>, StoreError> {

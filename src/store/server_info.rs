@@ -1,6 +1,7 @@
 //! What a server says of itself: INFO, TIME, and the keys that reknit left there.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use crate::model::{DbIndex, Key, Millis, OWN_PREFIX};
 
@@ -63,6 +64,8 @@ pub(crate) async fn facts(wire: &mut Wire, default_db: DbIndex) -> Result<Facts,
         max_memory_policy: text("maxmemory_policy"),
         evicted_keys: number("evicted_keys"),
         saving: yes("rdb_bgsave_in_progress") || yes("aof_rewrite_in_progress"),
+        replication_id: text("master_replid"),
+        uptime: Duration::from_secs(number("uptime_in_seconds")),
         keys: keys_per_database(&info),
     })
 }
@@ -150,7 +153,8 @@ pub(crate) async fn count_removed(wire: &mut Wire, command: &[&[u8]]) -> Result<
     }
 }
 
-fn refusal(command: &str, words: &[u8]) -> WireError {
+/// What a refused command comes to.
+pub(crate) fn refusal(command: &str, words: &[u8]) -> WireError {
     let words = String::from_utf8_lossy(words).into_owned();
     if is_passing(&words) {
         WireError::Lost(words)

@@ -5,14 +5,14 @@
 
 use std::collections::VecDeque;
 
-use crate::model::{Digester, Expect, Key, Write};
+use crate::model::{Digester, Write};
 
-use super::commands::pack_op;
-use super::elements::watched_elements;
-use super::observe::{is_passing, observe};
-use super::resp::{Frame, Frames, unexpected};
+use super::WriteOutcome;
+use super::compare::{compare, watched};
+use super::multi::{Exec, Multi};
+use super::observe::is_passing;
+use super::resp::{Frame, Frames};
 use super::wire::{Wire, WireError};
-use super::{Observed, WriteOutcome};
 
 /// How often a single key's EXEC may be aborted before the key counts as superseded.
 const ATTEMPTS: usize = 3;
@@ -101,101 +101,40 @@ impl<'a> Transaction<'a> {
         members: &[usize],
         digester: &mut Digester,
     ) -> Result<Vec<usize>, WireError> {
-        let keys: Vec<Key> = members
-            .iter()
-            .map(|&index| self.writes[index].key.clone())
-            .collect();
         let mut watch: Vec<&[u8]> = vec![b"WATCH"];
-        watch.extend(keys.iter().map(Key::as_bytes));
-        let reply = wire.ask(&watch).await?;
-        if let Frame::Error(words) = Frames::new(&reply).next()? {
-            return self.refuse_all(members, words);
+        watch.extend(watched(self.writes, members));
+        if watch.len() > 1 {
+            let reply = wire.ask(&watch).await?;
+            if let Frame::Error(words) = Frames::new(&reply).next()? {
+                return self.refuse_all(members, words);
+            }
         }
-        let whole: Vec<usize> = members
-            .iter()
-            .copied()
-            .filter(|&index| !by_elements(&self.writes[index].expect))
-            .collect();
-        let keys: Vec<Key> = whole
-            .iter()
-            .map(|&index| self.writes[index].key.clone())
-            .collect();
-        let observed = observe(wire, &keys, self.depth, false, digester).await?;
-        let mut matching = Vec::with_capacity(members.len());
-        for (&index, observed) in whole.iter().zip(&observed) {
-            self.judge(
-                index,
-                is_as_expected(&self.writes[index].expect, observed),
-                &mut matching,
-            );
-        }
-        for &index in members
-            .iter()
-            .filter(|&&index| by_elements(&self.writes[index].expect))
-        {
-            let as_expected = watched_elements(wire, &self.writes[index], digester).await?;
-            self.judge(index, as_expected, &mut matching);
-        }
-        matching.sort_unstable();
-        Ok(matching)
-    }
-
-    fn judge(&mut self, index: usize, as_expected: bool, matching: &mut Vec<usize>) {
-        if as_expected {
-            matching.push(index);
-        } else {
+        let (matching, superseded) =
+            compare(wire, self.writes, members, self.depth, digester).await?;
+        for index in superseded {
             self.outcomes[index] = Some(WriteOutcome::Superseded);
         }
+        Ok(matching)
     }
 
     /// Sends MULTI, the operations and EXEC in one go. Answers whether the transaction was decided; if not, a client
     /// wrote to one of the keys.
     async fn execute(&mut self, wire: &mut Wire, members: &[usize]) -> Result<bool, WireError> {
-        wire.push(&[b"MULTI"]);
-        let mut commands = Vec::with_capacity(members.len());
-        for &index in members {
-            let write = &self.writes[index];
-            let mut count = 0;
-            for op in &write.ops {
-                wire.push_with(|out| count += pack_op(out, write.key.as_bytes(), op));
-            }
-            commands.push(count);
-        }
-        wire.push(&[b"EXEC"]);
+        let multi = Multi::pack(wire, self.writes, members, None);
         self.sent = members.to_vec();
         wire.flush().await?;
-        let refusal = read_queued(wire, commands.iter().sum()).await?;
-        let decided = self.read_exec(wire, members, &commands, refusal).await?;
+        let decided = match multi.answer(wire).await? {
+            Exec::Done(outcomes, _) => {
+                for (index, outcome) in outcomes {
+                    self.outcomes[index] = Some(outcome);
+                }
+                true
+            }
+            Exec::Aborted => false,
+            Exec::Refused { words, .. } => self.refuse_group(members, words)?,
+        };
         self.sent.clear();
         Ok(decided)
-    }
-
-    async fn read_exec(
-        &mut self,
-        wire: &mut Wire,
-        members: &[usize],
-        commands: &[usize],
-        refusal: Option<String>,
-    ) -> Result<bool, WireError> {
-        let reply = wire.reply().await?;
-        let mut frames = Frames::new(reply);
-        let answers = match frames.next()? {
-            Frame::Nil => return Ok(false),
-            Frame::Error(words) => {
-                let words = refusal.unwrap_or_else(|| String::from_utf8_lossy(words).into_owned());
-                return self.refuse_group(members, words);
-            }
-            Frame::Array(answers) => answers,
-            other => return Err(unexpected("the answer to EXEC", &other).into()),
-        };
-        // A server that is loading answers EXEC with an empty array, and nothing happened.
-        if answers != commands.iter().sum::<usize>() {
-            return Ok(false);
-        }
-        for (&index, &count) in members.iter().zip(commands) {
-            self.outcomes[index] = Some(read_answers(&mut frames, count)?);
-        }
-        Ok(true)
     }
 
     /// A refused transaction of several keys is split, to find the one that is refused.
@@ -245,44 +184,4 @@ impl<'a> Transaction<'a> {
             });
         }
     }
-}
-
-fn by_elements(expect: &Expect) -> bool {
-    matches!(expect, Expect::Elements { .. })
-}
-
-fn is_as_expected(expect: &Expect, observed: &Observed) -> bool {
-    match (expect, observed) {
-        (Expect::Absent, Observed::Absent) => true,
-        (Expect::Exactly { digest, expiry }, Observed::Large(found)) => {
-            *digest == found.digest && *expiry == found.expiry
-        }
-        _ => false,
-    }
-}
-
-/// Reads the answers to MULTI and to every queued command: the first refusal, if there was one.
-async fn read_queued(wire: &mut Wire, commands: usize) -> Result<Option<String>, WireError> {
-    let mut refusal = None;
-    for _ in 0..=commands {
-        if let Frame::Error(words) = Frames::new(wire.reply().await?).next()? {
-            refusal.get_or_insert_with(|| String::from_utf8_lossy(words).into_owned());
-        }
-    }
-    Ok(refusal)
-}
-
-/// Reads the answers to one write's commands inside EXEC. A group that exists already is as good as created.
-fn read_answers(frames: &mut Frames<'_>, count: usize) -> Result<WriteOutcome, WireError> {
-    let mut outcome = WriteOutcome::Applied;
-    for _ in 0..count {
-        let mut peek = *frames;
-        frames.skip()?;
-        if let Frame::Error(words) = peek.next()?
-            && !words.starts_with(b"BUSYGROUP")
-        {
-            outcome = WriteOutcome::Refused(String::from_utf8_lossy(words).into_owned());
-        }
-    }
-    Ok(outcome)
 }

@@ -8,9 +8,7 @@ use std::sync::Mutex;
 
 use futures::future::join_all;
 
-use crate::model::{
-    DbIndex, Key, Lane, Marker, ReplicaId, ReplicaName, Sequence, StateId, Voids,
-};
+use crate::model::{DbIndex, Key, Lane, Marker, ReplicaId, ReplicaName, Sequence, StateId, Voids};
 use crate::repair::ledger::{Knowledge, Memorable, WrongState, compare};
 use crate::repair::run::{Mode, Run};
 use crate::state::{Changes, StateError};
@@ -272,7 +270,9 @@ impl<'a> Door<'a> {
             carries.insert(replica, carried.collect());
         }
         for (&replica, carried) in &carries {
-            let back = carried.iter().find(|other| carries[other].contains(&replica));
+            let back = carried
+                .iter()
+                .find(|other| carries[other].contains(&replica));
             if let Some(other) = back {
                 return Err(MemoryTrouble::Swapped(
                     self.name(replica),

@@ -12,17 +12,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::future::join_all;
 
 use crate::crdt::{Merged, Target};
-use crate::model::{
-    Digester, Key, Keyspace, Lane, Marker, ReplicaId, Sequence, State, Write,
-};
+use crate::model::{Digester, Key, Keyspace, Lane, Marker, ReplicaId, Sequence, State, Write};
 use crate::repair::finding::{Fate as WriteFate, Verdict};
 use crate::repair::ledger::{Absent, Fate, Lesson, Pupil as LedgerPupil, Subject, Trust, lesson};
 use crate::repair::run::Shared;
-use crate::repair::writing::Written;
+use crate::repair::writing::{Written, judged};
 use crate::state::{Changes, Intent, StateError};
 use crate::store::{Seal, Sealing, StoreError, WriteOutcome};
 
-use super::settle::{intent_key, journal_entry, outcome_place, remember_only};
+use super::settle::{intent_key, journal_entry, journal_place, outcome_place, remember_only};
 use super::{Notary, Recollection, lane_name};
 
 /// How often a marker is set that a transaction left as it was.
@@ -62,7 +60,9 @@ pub(super) enum Answer {
 
 impl Case<'_> {
     fn involves(&self, replicas: &BTreeSet<usize>) -> bool {
-        self.pupils.iter().any(|pupil| replicas.contains(&pupil.replica))
+        self.pupils
+            .iter()
+            .any(|pupil| replicas.contains(&pupil.replica))
     }
 }
 
@@ -118,7 +118,9 @@ impl<'a> Notary<'a> {
             let edge = &shared.run.participants[replica].replica;
             let lane = lane_name(self.memory.ids[replica]);
             match edge.marker(self.db, &lane).await {
-                Ok(bytes) if bytes.as_deref().and_then(Marker::decode) == self.marker(replica) => None,
+                Ok(bytes) if bytes.as_deref().and_then(Marker::decode) == self.marker(replica) => {
+                    None
+                }
                 Ok(bytes) => Some((
                     replica,
                     StoreError::Fenced {
@@ -245,7 +247,7 @@ impl<'s> Step<'s, '_> {
             }
         }
         self.close(is_written.then_some(&intent), &writes, &answers)?;
-        Ok(outcomes(&writes, &answers))
+        Ok(outcomes(self.shared, &writes, &answers))
     }
 
     /// What is written to each participant that took part in any key, by place: also where that is nothing, because a
@@ -273,7 +275,10 @@ impl<'s> Step<'s, '_> {
             sequence: self.sequence,
             run: self.notary.memory.run,
             db: self.notary.index,
-            replicas: writes.keys().map(|replica| self.notary.id(*replica)).collect(),
+            replicas: writes
+                .keys()
+                .map(|replica| self.notary.id(*replica))
+                .collect(),
             keys: keys
                 .filter(|(_, lesson)| !lesson.is_empty())
                 .map(|((number, case), lesson)| {
@@ -309,7 +314,10 @@ impl<'s> Step<'s, '_> {
         let batch: Vec<Write> = writes.iter().map(|(_, write)| write.clone()).collect();
         let seal = self.seal(replica);
         let digest_key = &self.shared.run.digest_key;
-        match edge.write(self.notary.db, &batch, digest_key, Some(&seal)).await {
+        match edge
+            .write(self.notary.db, &batch, digest_key, Some(&seal))
+            .await
+        {
             Err(error) => Answer::Refused(error),
             Ok(written) => match written.sealing {
                 Sealing::Set(marker) => Answer::Proved(marker, written.outcomes),
@@ -341,7 +349,10 @@ impl<'s> Step<'s, '_> {
         let seal = self.seal(replica);
         let digest_key = &self.shared.run.digest_key;
         for _ in 0..SEALINGS {
-            match edge.write(self.notary.db, &[], digest_key, Some(&seal)).await {
+            match edge
+                .write(self.notary.db, &[], digest_key, Some(&seal))
+                .await
+            {
                 Err(error) => return Answer::Refused(error),
                 Ok(written) => match written.sealing {
                     Sealing::Set(marker) => return Answer::Proved(marker, outcomes),
@@ -362,7 +373,9 @@ impl<'s> Step<'s, '_> {
         let edge = &self.shared.run.participants[replica].replica;
         let memory = self.notary.memory;
         let lane = lane_name(memory.ids[replica]);
-        let fenced = edge.fence(self.notary.db, &lane, memory.owner, memory.run).await;
+        let fenced = edge
+            .fence(self.notary.db, &lane, memory.owner, memory.run)
+            .await;
         match fenced {
             Err(error) => Answer::Unknown(error),
             Ok(None) => Answer::Refused(StoreError::Fenced {
@@ -400,7 +413,6 @@ impl<'s> Step<'s, '_> {
         writes: &BTreeMap<usize, Vec<(usize, Write)>>,
         answers: &BTreeMap<usize, Answer>,
     ) -> Result<(), StateError> {
-        let now = self.shared.run.clock.now();
         let mut changes = match intent {
             Some(intent) => self.settled(intent, answers),
             None => remember_only(self, answers),
@@ -416,14 +428,12 @@ impl<'s> Step<'s, '_> {
                 acknowledged: marker.sequence,
             };
             changes.set_lane(id, self.notary.index, lane);
-            for ((number, write), outcome) in writes[replica].iter().zip(outcomes) {
-                let _ = number;
+            for ((_, write), outcome) in writes[replica].iter().zip(outcomes) {
                 let applied = *outcome == WriteOutcome::Applied;
-                let place = super::settle::journal_place(self, *replica, &write.key);
+                let place = journal_place(self, *replica, &write.key);
                 changes.journal_outcome(place, applied);
             }
         }
-        let _ = now;
         self.notary.memory.state.commit(changes)
     }
 
@@ -446,6 +456,7 @@ impl<'s> Step<'s, '_> {
 }
 
 fn outcomes(
+    shared: &Shared<'_>,
     writes: &BTreeMap<usize, Vec<(usize, Write)>>,
     answers: &BTreeMap<usize, Answer>,
 ) -> Vec<Written> {
@@ -454,9 +465,16 @@ fn outcomes(
         let Some(answer) = answers.get(replica) else {
             continue;
         };
+        let name = shared.run.participants[*replica].replica.name();
         for (place, (number, _)) in writes.iter().enumerate() {
             let (fate, verdict) = match answer {
-                Answer::Proved(_, outcomes) => judge(outcomes.get(place)),
+                Answer::Proved(_, outcomes) => judged(
+                    name,
+                    outcomes
+                        .get(place)
+                        .cloned()
+                        .unwrap_or(WriteOutcome::Unknown),
+                ),
                 Answer::Unknown(error) => (WriteFate::Unknown, lost(error)),
                 Answer::Refused(error) => (WriteFate::Planned, lost(error)),
             };
@@ -473,16 +491,4 @@ fn outcomes(
 
 fn lost(error: &StoreError) -> Option<Verdict> {
     Some(Verdict::Unfinished(error.to_string()))
-}
-
-fn judge(outcome: Option<&WriteOutcome>) -> (WriteFate, Option<Verdict>) {
-    match outcome {
-        Some(WriteOutcome::Applied) => (WriteFate::Applied, None),
-        Some(WriteOutcome::Superseded | WriteOutcome::Contended) => (WriteFate::Superseded, None),
-        Some(WriteOutcome::Unknown) | None => (WriteFate::Unknown, None),
-        Some(WriteOutcome::Refused(words)) => (
-            WriteFate::Refused,
-            Some(Verdict::Unfinished(words.clone())),
-        ),
-    }
 }

@@ -3,6 +3,7 @@
 //! Pure: the time comes in as an argument. Deliberately absent: comparing, watching, more than one key.
 
 mod elements;
+mod payload;
 mod stream;
 
 use std::borrow::Cow;
@@ -11,6 +12,7 @@ use bytes::Bytes;
 
 use crate::model::{Expiry, Millis, Op, State, Value};
 
+pub(crate) use payload::encode;
 use stream::{append_entries, create_group, raise_last_id, remove_entries};
 
 /// Why Redis refuses an operation. The key is as it was before.
@@ -37,6 +39,9 @@ pub enum ApplyError {
     /// The consumer group is there already.
     #[error("BUSYGROUP Consumer Group name already exists")]
     GroupExists,
+    /// No value can be made of these bytes.
+    #[error("ERR DUMP payload version or checksum are wrong")]
+    BadPayload,
     /// The key, or the value built aside, is not there.
     #[error("ERR no such key")]
     NoSuchKey,
@@ -54,6 +59,10 @@ pub fn apply(state: Option<State>, op: &Op, now: Millis) -> Result<Option<State>
     let next = match op {
         Op::Remove => None,
         Op::Put(value) => Some(State::lasting(value.clone())),
+        Op::Restore(payload) => {
+            let value = payload::decode(payload).ok_or(ApplyError::BadPayload)?;
+            Some(State::lasting(value))
+        }
         Op::SetFields(_)
         | Op::RemoveFields(_)
         | Op::ExpireField(..)

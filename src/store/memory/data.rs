@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use crate::model::{DbIndex, Key, Millis, OWN_PREFIX, Op, State};
 use crate::store::{ApplyError, apply, is_live, live};
 
+/// All keys of a replica at one moment, as an RDB file has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot(BTreeMap<DbIndex, BTreeMap<Key, State>>);
+
 /// Every key of a replica, its clock, and what WATCH needs to know.
 ///
 /// This is what a client sees: a fault script gets it to write in between reknit's steps.
@@ -15,6 +19,10 @@ pub struct Data {
     touched: BTreeMap<(DbIndex, Key), u64>,
     touches: u64,
     now: Millis,
+    restarts: u64,
+    /// Since the last restart.
+    evicted_keys: u64,
+    evicts: bool,
 }
 
 impl Data {
@@ -25,6 +33,9 @@ impl Data {
             touched: BTreeMap::new(),
             touches: 0,
             now,
+            restarts: 0,
+            evicted_keys: 0,
+            evicts: false,
         }
     }
 
@@ -95,6 +106,52 @@ impl Data {
         }
     }
 
+    /// Removes every key of one database, as FLUSHDB does.
+    pub fn flush_db(&mut self, db: DbIndex) {
+        let keys = self.databases.remove(&db).unwrap_or_default();
+        keys.keys().for_each(|key| self.touch(db, key));
+    }
+
+    /// Removes a key to make room. From then on the server says that it evicts.
+    pub fn evict(&mut self, db: DbIndex, key: &Key) {
+        self.evicts = true;
+        if self.get(db, key).is_some() {
+            self.evicted_keys += 1;
+            self.set_state(db, key, None);
+        }
+    }
+
+    /// What a background save writes.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot(self.databases.clone())
+    }
+
+    /// The server restarts with what a snapshot holds. Nothing that was watched is what it was.
+    pub fn restore(&mut self, snapshot: &Snapshot) {
+        self.flush();
+        self.databases = snapshot.0.clone();
+        for (db, keys) in &snapshot.0 {
+            keys.keys().for_each(|key| self.touch(*db, key));
+        }
+        self.restarts += 1;
+        self.evicted_keys = 0;
+    }
+
+    /// How often it was restarted.
+    pub(super) fn restarts(&self) -> u64 {
+        self.restarts
+    }
+
+    /// Keys evicted since it started.
+    pub(super) fn evicted_keys(&self) -> u64 {
+        self.evicted_keys
+    }
+
+    /// Whether it ever evicted.
+    pub(super) fn evicts(&self) -> bool {
+        self.evicts
+    }
+
     /// A number that rises whenever anything is touched.
     pub(super) fn touches(&self) -> u64 {
         self.touches
@@ -142,9 +199,12 @@ impl Data {
 /// on anything about an existing stream's consumer groups.
 fn is_seen_by_watch(op: &Op, before: Option<&State>, after: Option<&State>) -> bool {
     match op {
-        Op::Put(_) | Op::SetFields(_) | Op::Expire(_) | Op::IncreaseBy(_) | Op::TakeAside(_) => {
-            before.is_some() || after.is_some()
-        }
+        Op::Put(_)
+        | Op::Restore(_)
+        | Op::SetFields(_)
+        | Op::Expire(_)
+        | Op::IncreaseBy(_)
+        | Op::TakeAside(_) => before.is_some() || after.is_some(),
         Op::CreateGroup(..) => before.is_none(),
         Op::Remove
         | Op::RemoveFields(_)

@@ -25,15 +25,16 @@ pub enum Step<'a> {
     ReadPart(&'a Key),
     /// A value built aside is about to be added to or dropped.
     WriteAside(&'a Key),
-    /// Keys are about to be watched and compared.
+    /// Keys are about to be watched and compared; a fence names its marker.
     Compare(&'a [Key]),
     /// They were compared, and are about to be written.
     Execute(&'a [Key]),
-    /// This key, compared and not touched since, is about to be written.
+    /// This key, compared and not touched since, is about to be written. With a seal all are asked for before the
+    /// transaction, in which nobody gets a word in.
     ExecuteKey(&'a Key),
     /// All were written; the answer is on its way.
     Answer(&'a [Key]),
-    /// The server is about to be asked of itself, for its clock or for reknit's own keys.
+    /// The server is about to be asked of itself, for its clock or for reknit's own keys, markers among them.
     Ask,
 }
 
@@ -44,15 +45,19 @@ pub enum Fault {
     #[default]
     None,
     /// The connection is lost. From [`Step::Execute`] on, outcomes are unknown: nothing was written at that step, all
-    /// was at [`Step::Answer`], and the keys before it were at [`Step::ExecuteKey`].
+    /// was at [`Step::Answer`], and the keys before it were at [`Step::ExecuteKey`], with a seal none.
     Disconnect,
+    /// [`Step::Execute`] alone: the connection is lost, and EXEC arrives when the test delivers it
+    /// ([`super::MemoryReplica::deliver_late`]).
+    Late,
     /// [`Step::ReadKey`] alone: the key cannot be read, for this reason.
     Unreadable(String),
     /// [`Step::ScanName`] alone: the name is listed twice.
     ListTwice,
     /// [`Step::ScanName`] alone, and only heeded for a key that was written meanwhile: the name is left out.
     LeaveOut,
-    /// [`Step::ExecuteKey`] alone: the server refuses every operation on the key, with these words.
+    /// [`Step::ExecuteKey`]: the server refuses every operation on the key, with these words. With a seal also
+    /// [`Step::Execute`]: it refuses the whole transaction.
     Refuse(String),
 }
 

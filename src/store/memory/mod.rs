@@ -11,9 +11,11 @@ mod client;
 mod data;
 mod facts;
 mod faults;
+mod late;
 mod pieces;
 mod read;
 mod scan;
+mod seal;
 mod write;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,16 +23,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::model::{DbIndex, DigestKey, Key, Kind, Millis, ReplicaName, State, Write};
+use crate::model::{
+    DbIndex, DigestKey, Expiry, Key, Kind, Marker, Millis, OwnerToken, ReplicaName, RunNumber,
+    State, Write,
+};
 
 use super::{
     EntrySink, Facts, LargeState, Observed, Pace, Piece, PieceCursor, Replica, ScanReport,
-    ScanRequest, StoreError, Usage, WriteOutcome,
+    ScanRequest, Seal, StoreError, Usage, Written,
 };
 
 pub use client::Client;
-pub use data::Data;
+pub use data::{Data, Snapshot};
 pub use faults::{Fault, Faults, Step};
+
+use late::Pending;
 
 /// From when on a replica in memory treats values as large, and in which portions it reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +82,8 @@ struct Inner {
     usage: Usage,
     seed: u64,
     reachable: bool,
+    /// Transactions whose connection was lost and whose EXEC is still on its way, in the order they were sent.
+    late: Vec<Pending>,
 }
 
 impl MemoryReplica {
@@ -90,6 +99,7 @@ impl MemoryReplica {
             usage: Usage::default(),
             seed,
             reachable: true,
+            late: Vec::new(),
         };
         Self {
             name,
@@ -132,6 +142,32 @@ impl MemoryReplica {
         change(&mut self.lock().facts);
     }
 
+    /// All keys as they are now.
+    pub fn snapshot(&self) -> Snapshot {
+        self.lock().data.snapshot()
+    }
+
+    /// Restarts the replica with what a snapshot holds.
+    pub fn restore(&self, snapshot: &Snapshot) {
+        self.lock().data.restore(snapshot);
+    }
+
+    /// Removes every key of one database, as FLUSHDB does.
+    pub fn flush(&self, db: DbIndex) {
+        self.lock().data.flush_db(db);
+    }
+
+    /// Removes a key to make room; the facts say so.
+    pub fn evict(&self, db: DbIndex, key: &Key) {
+        self.lock().data.evict(db, key);
+    }
+
+    /// Delivers every EXEC that [`Fault::Late`] held up, in the order they were sent, each as the server takes it: it is
+    /// aborted where a key that it watched was touched since. Answers how many took effect.
+    pub fn deliver_late(&self) -> usize {
+        self.lock().deliver_late()
+    }
+
     /// A panic in a fault script must not hide behind a poisoned lock.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -163,6 +199,14 @@ impl Inner {
             replica: self.name.clone(),
             action: action.into(),
             reason: "connection lost".into(),
+        }
+    }
+
+    fn refused(&self, command: &str, reason: String) -> StoreError {
+        StoreError::Refused {
+            replica: self.name.clone(),
+            command: command.into(),
+            reason,
         }
     }
 
@@ -261,8 +305,39 @@ impl Replica for MemoryReplica {
         db: Option<DbIndex>,
         writes: &[Write],
         digest_key: &DigestKey,
-    ) -> Result<Vec<WriteOutcome>, StoreError> {
-        self.lock().write(db, writes, digest_key)
+        seal: Option<&Seal>,
+    ) -> Result<Written, StoreError> {
+        self.lock().write(db, writes, digest_key, seal)
+    }
+
+    async fn markers(
+        &self,
+        db: Option<DbIndex>,
+        names: &[Key],
+    ) -> Result<Vec<Option<Bytes>>, StoreError> {
+        self.lock().markers(db, names)
+    }
+
+    async fn states(&self, db: Option<DbIndex>) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        self.lock().states(db)
+    }
+
+    async fn fence(
+        &self,
+        db: Option<DbIndex>,
+        lane: &Key,
+        owner: OwnerToken,
+        run: RunNumber,
+    ) -> Result<Option<Marker>, StoreError> {
+        self.lock().fence(db, lane, owner, run)
+    }
+
+    async fn dump(
+        &self,
+        db: Option<DbIndex>,
+        keys: &[Key],
+    ) -> Result<Vec<Option<(Bytes, Expiry)>>, StoreError> {
+        self.lock().dump(db, keys)
     }
 
     async fn own_keys(&self, db: Option<DbIndex>) -> Result<Vec<Key>, StoreError> {

@@ -46,8 +46,8 @@ impl Inner {
         let db = self.write_aside(db, aside)?;
         self.usage.bytes_written += piece_bytes(&piece);
         let held = self.data.get(db, aside).map(|state| state.value);
-        let value =
-            extended(held, piece).map_err(|error| self.refused("building aside", &error))?;
+        let value = extended(held, piece)
+            .map_err(|error| self.refused("building aside", error.to_string()))?;
         self.data.set_state(db, aside, Some(State::lasting(value)));
         Ok(())
     }
@@ -72,14 +72,6 @@ impl Inner {
         self.connection(Step::WriteAside(aside), db, "building aside")?;
         self.count_round_trip(1);
         Ok(db)
-    }
-
-    fn refused(&self, command: &str, error: &ApplyError) -> StoreError {
-        StoreError::Refused {
-            replica: self.name.clone(),
-            command: command.into(),
-            reason: error.to_string(),
-        }
     }
 }
 

@@ -1,11 +1,23 @@
 //! Compare and write: watch, compare, and write only what nobody touched in between.
 //!
-//! Each key is a transaction of its own; the connection is shared, so that a loss befalls the rest of the batch.
+//! Without a seal each key is a transaction of its own; the connection is shared, so that a loss befalls the rest of
+//! the batch. With one (see [`super::seal`]) the batch is one transaction.
 
 use crate::model::{DbIndex, DigestKey, Digester, Expect, Key, Op, State, Write};
-use crate::store::{BATCH_KEYS, StoreError, WriteOutcome, only};
+use crate::store::counter::Counting;
+use crate::store::{BATCH_KEYS, Seal, StoreError, WriteOutcome, Written, apply, only};
 
+use super::late::Pending;
 use super::{Fault, Inner, Step};
+
+/// What the comparison of one write came to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Compared {
+    /// When the key was last touched.
+    pub(super) touched: u64,
+    /// Whether it holds what is expected. A counter is looked at when it is increased.
+    pub(super) matches: bool,
+}
 
 impl Inner {
     pub(super) fn write(
@@ -13,71 +25,89 @@ impl Inner {
         db: Option<DbIndex>,
         writes: &[Write],
         digest_key: &DigestKey,
-    ) -> Result<Vec<WriteOutcome>, StoreError> {
+        seal: Option<&Seal>,
+    ) -> Result<Written, StoreError> {
         assert!(
             writes.len() <= BATCH_KEYS,
             "{} writes in one batch",
             writes.len()
         );
         let db = self.db(db);
-        let keys: Vec<Key> = writes.iter().map(|write| write.key.clone()).collect();
-        self.connection(Step::Compare(&keys), db, "WATCH")?;
-        let watched = self.compare(db, writes, digest_key);
-        if self.fault(Step::Execute(&keys), db) == Fault::Disconnect {
-            return Ok(watched.into_iter().map(after_loss).collect());
+        match seal {
+            Some(seal) => self.write_sealed(db, writes, digest_key, seal),
+            None => Ok(Written::unsealed(
+                self.write_unsealed(db, writes, digest_key)?,
+            )),
         }
-        let outcomes = self.execute(db, writes, &watched);
-        if self.fault(Step::Answer(&keys), db) == Fault::Disconnect {
-            return Ok(watched.into_iter().map(after_loss).collect());
-        }
-        Ok(outcomes)
     }
 
-    /// Per key when it was last touched, or nothing where it does not hold what is expected.
-    fn compare(
+    fn write_unsealed(
         &mut self,
         db: DbIndex,
         writes: &[Write],
         digest_key: &DigestKey,
-    ) -> Vec<Option<u64>> {
+    ) -> Result<Vec<WriteOutcome>, StoreError> {
+        let keys: Vec<Key> = writes.iter().map(|write| write.key.clone()).collect();
+        self.connection(Step::Compare(&keys), db, "WATCH")?;
+        let compared = self.compare(db, writes, digest_key);
+        match self.fault(Step::Execute(&keys), db) {
+            Fault::Disconnect => return Ok(compared.into_iter().map(after_loss).collect()),
+            Fault::Late => {
+                self.delay(db, writes, &compared);
+                return Ok(compared.into_iter().map(after_loss).collect());
+            }
+            _ => {}
+        }
+        let outcomes = self.execute(db, writes, &compared);
+        if self.fault(Step::Answer(&keys), db) == Fault::Disconnect {
+            return Ok(compared.into_iter().map(after_loss).collect());
+        }
+        Ok(outcomes)
+    }
+
+    /// Watches and reads the keys of a batch.
+    pub(super) fn compare(
+        &mut self,
+        db: DbIndex,
+        writes: &[Write],
+        digest_key: &DigestKey,
+    ) -> Vec<Compared> {
         let mut digester = Digester::new(digest_key.clone());
         // WATCH and its typed reads go out together.
         self.count_round_trip(1 + 3 * writes.len() as u64);
-        let mut watched = Vec::with_capacity(writes.len());
-        for Write { key, expect, .. } in writes {
-            let touched = self.data.last_touch(db, key);
-            let state = self.data.get(db, key);
-            if let Some(state) = &state {
-                self.usage.keys_read += 1;
-                self.usage.bytes_read += state.value.payload_bytes() as u64;
-            }
-            watched.push(holds(state.as_ref(), expect, &mut digester).then_some(touched));
+        let mut compared = Vec::with_capacity(writes.len());
+        for write in writes {
+            let touched = self.data.last_touch(db, &write.key);
+            let matches =
+                is_counter(write) || self.holds(db, &write.key, &write.expect, &mut digester);
+            compared.push(Compared { touched, matches });
         }
-        watched
+        compared
+    }
+
+    fn holds(&mut self, db: DbIndex, key: &Key, expect: &Expect, digester: &mut Digester) -> bool {
+        let state = self.data.get(db, key);
+        if let Some(state) = &state {
+            self.usage.keys_read += 1;
+            self.usage.bytes_read += state.value.payload_bytes() as u64;
+        }
+        holds(state.as_ref(), expect, digester)
     }
 
     fn execute(
         &mut self,
         db: DbIndex,
         writes: &[Write],
-        watched: &[Option<u64>],
+        compared: &[Compared],
     ) -> Vec<WriteOutcome> {
-        self.count_round_trip(
-            2 + writes
-                .iter()
-                .map(|write| write.ops.len() as u64)
-                .sum::<u64>(),
-        );
+        self.count_commands(writes);
         let mut outcomes = Vec::with_capacity(writes.len());
         let mut lost = false;
-        for (write, watched) in writes.iter().zip(watched) {
-            let touched = match *watched {
-                Some(touched) if lost || self.data.last_touch(db, &write.key) == touched => touched,
-                Some(_) | None => {
-                    outcomes.push(WriteOutcome::Superseded);
-                    continue;
-                }
-            };
+        for (write, compared) in writes.iter().zip(compared) {
+            if !compared.matches || !(lost || self.is_untouched(db, write, *compared)) {
+                outcomes.push(WriteOutcome::Superseded);
+                continue;
+            }
             let fault = if lost {
                 Fault::Disconnect
             } else {
@@ -85,7 +115,7 @@ impl Inner {
             };
             lost = fault == Fault::Disconnect;
             // SUBTLE: looked at after the script ran, so that a client's write at any step before counts.
-            let untouched = self.data.last_touch(db, &write.key) == touched;
+            let untouched = self.is_untouched(db, write, *compared);
             outcomes.push(match fault {
                 Fault::Disconnect => WriteOutcome::Unknown,
                 _ if !untouched => WriteOutcome::Superseded,
@@ -96,8 +126,37 @@ impl Inner {
         outcomes
     }
 
+    /// Each key is a transaction of its own here too.
+    fn delay(&mut self, db: DbIndex, writes: &[Write], compared: &[Compared]) {
+        let matching = writes.iter().zip(compared).filter(|(_, one)| one.matches);
+        let pending = matching.map(|(write, compared)| Pending {
+            db,
+            watched: match is_counter(write) {
+                true => Vec::new(),
+                false => vec![(write.key.clone(), compared.touched)],
+            },
+            members: vec![(0, write.clone())],
+            refused: Vec::new(),
+            register: None,
+            marker: None,
+        });
+        self.late.extend(pending);
+    }
+
+    fn is_untouched(&mut self, db: DbIndex, write: &Write, compared: Compared) -> bool {
+        is_counter(write) || self.data.last_touch(db, &write.key) == compared.touched
+    }
+
+    pub(super) fn count_commands(&mut self, writes: &[Write]) {
+        let operations = writes.iter().map(|write| write.ops.len() as u64);
+        self.count_round_trip(2 + operations.sum::<u64>());
+    }
+
     /// Runs the operations of one key. As inside EXEC, an error does not stop those behind it.
-    fn run(&mut self, db: DbIndex, write: &Write) -> WriteOutcome {
+    pub(super) fn run(&mut self, db: DbIndex, write: &Write) -> WriteOutcome {
+        if Counting::of(write).is_some_and(|counting| !self.counts(db, &write.key, counting)) {
+            return WriteOutcome::Superseded;
+        }
         let mut refused = None;
         for op in &write.ops {
             if let Err(error) = self.data.apply(db, &write.key, op) {
@@ -108,13 +167,28 @@ impl Inner {
         self.usage.bytes_written += write.ops.iter().map(op_bytes).sum::<u64>();
         refused.map_or(WriteOutcome::Applied, WriteOutcome::Refused)
     }
+
+    /// Whether a key is a counter that ends when it should and can be increased.
+    fn counts(&mut self, db: DbIndex, key: &Key, counting: Counting) -> bool {
+        let state = self.data.get(db, key);
+        let now = self.data.now();
+        state.is_some_and(|state| {
+            state.expiry == counting.expiry
+                && apply(Some(state), &Op::IncreaseBy(counting.delta), now).is_ok()
+        })
+    }
+}
+
+pub(super) fn is_counter(write: &Write) -> bool {
+    Counting::of(write).is_some()
 }
 
 /// What is known of a key when the answer to its transaction is lost.
-fn after_loss(watched: Option<u64>) -> WriteOutcome {
-    match watched {
-        Some(_) => WriteOutcome::Unknown,
-        None => WriteOutcome::Superseded,
+fn after_loss(compared: Compared) -> WriteOutcome {
+    if compared.matches {
+        WriteOutcome::Unknown
+    } else {
+        WriteOutcome::Superseded
     }
 }
 
@@ -137,7 +211,8 @@ fn holds(state: Option<&State>, expect: &Expect, digester: &mut Digester) -> boo
                 && state.value.kind() == *kind
                 && only(&state.value, names).is_some_and(|part| digester.value(&part) == *digest)
         }
-        (Expect::Exactly { .. } | Expect::Elements { .. }, None) => false,
+        (Expect::Counter { .. }, Some(_)) => true,
+        (Expect::Exactly { .. } | Expect::Elements { .. } | Expect::Counter { .. }, None) => false,
     }
 }
 
@@ -145,6 +220,7 @@ fn holds(state: Option<&State>, expect: &Expect, digester: &mut Digester) -> boo
 fn op_bytes(op: &Op) -> u64 {
     let bytes = match op {
         Op::Put(value) => value.payload_bytes(),
+        Op::Restore(payload) => payload.len(),
         Op::SetFields(pairs) => pairs
             .iter()
             .map(|(name, value)| name.len() + value.len())

@@ -83,7 +83,9 @@ fn a_value_read_in_pieces_and_built_aside_takes_the_keys_place() {
             expect: Expect::Absent,
             ops: vec![Op::TakeAside(aside.clone())],
         };
-        let outcomes = run(replica.write(None, &[write], &secret())).unwrap();
+        let outcomes = run(replica.write(None, &[write], &secret(), None))
+            .unwrap()
+            .outcomes;
         assert_eq!(outcomes, [WriteOutcome::Applied], "{}", value.kind());
         assert_eq!(
             replica.client().get(&Key::from("copy")),
@@ -101,7 +103,9 @@ fn taking_an_absent_value_aside_is_refused_and_leaves_the_key() {
         expect: exactly(&string("x")),
         ops: vec![Op::TakeAside(Key::from("reknit:aside:1"))],
     };
-    let outcomes = run(replica.write(None, &[write], &secret())).unwrap();
+    let outcomes = run(replica.write(None, &[write], &secret(), None))
+        .unwrap()
+        .outcomes;
     assert_eq!(outcomes, [WriteOutcome::Refused("ERR no such key".into())]);
     assert_eq!(replica.client().get(&Key::from("a")), Some(string("x")));
 }

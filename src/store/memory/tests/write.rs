@@ -13,7 +13,9 @@ fn put(text: &str) -> Vec<Op> {
 }
 
 fn written(replica: &MemoryReplica, writes: &[Write]) -> Vec<WriteOutcome> {
-    run(replica.write(None, writes, &secret())).unwrap()
+    run(replica.write(None, writes, &secret(), None))
+        .unwrap()
+        .outcomes
 }
 
 fn value_of(replica: &MemoryReplica, key: &str) -> Option<State> {
@@ -160,9 +162,9 @@ fn a_connection_lost_before_the_comparison_is_an_error_and_later_an_unknown_outc
             }
         });
         let mine = |key| write(key, exactly(&string("x")), put("mine"));
-        let outcome = run(replica.write(None, &[mine("a"), mine("b")], &secret()));
+        let outcome = run(replica.write(None, &[mine("a"), mine("b")], &secret(), None));
         let applied = ["a", "b"].map(|key| value_of(&replica, key) == Some(string("mine")));
-        (outcome.ok(), applied)
+        (outcome.ok().map(|written| written.outcomes), applied)
     };
     let unknown = Some(vec![WriteOutcome::Unknown; 2]);
     let compare = lost_at(|step| matches!(step, Step::Compare(_)));

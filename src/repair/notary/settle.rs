@@ -1,0 +1,126 @@
+//! Steps as they are written down: intents, journal entries, and what is remembered where nothing is written.
+
+use std::collections::BTreeMap;
+
+use crate::crdt::Evidence;
+use crate::model::{Digester, Key, ReplicaId, State, Write};
+use crate::repair::ledger::Lesson;
+use crate::state::{Changes, IntentKey, IntentPart, JournalEntry, JournalPlace, Post, PreImage};
+
+use super::step::{Answer, Case, Step};
+
+/// A key of an intent; `place` tells at which place of a replica's writes it stands.
+pub(super) fn intent_key(
+    case: &Case<'_>,
+    lesson: &Lesson,
+    place: impl Fn(ReplicaId) -> Option<u8>,
+) -> IntentKey {
+    let parts = lesson.parts.iter().filter_map(|part| {
+        Some(IntentPart {
+            replica: part.replica,
+            place: place(part.replica)?,
+            applied: part.applied.clone(),
+            otherwise: part.otherwise.clone(),
+        })
+    });
+    IntentKey {
+        key: case.key.clone(),
+        agreement: lesson.agreement.clone(),
+        always: lesson.settled.clone(),
+        parts: parts.collect(),
+    }
+}
+
+/// The place of a key among the writes of a replica.
+pub(super) fn outcome_place(
+    step: &Step<'_, '_>,
+    writes: &BTreeMap<usize, Vec<(usize, Write)>>,
+    number: usize,
+    replica: ReplicaId,
+) -> Option<u8> {
+    let index = writes
+        .keys()
+        .find(|index| step.notary.id(**index) == replica)?;
+    let place = writes[index].iter().position(|(one, _)| *one == number)?;
+    u8::try_from(place).ok()
+}
+
+/// What a write is about to overwrite or remove, and what it writes.
+pub(super) fn journal_entry(
+    step: &Step<'_, '_>,
+    replica: usize,
+    case: &Case<'_>,
+    write: &Write,
+    digester: &mut Digester,
+) -> JournalEntry {
+    let held = case
+        .pupils
+        .iter()
+        .find(|pupil| pupil.replica == replica)
+        .and_then(|pupil| pupil.state.clone());
+    let wrote = post(case.target.at(held.as_ref()).as_ref(), digester);
+    JournalEntry {
+        sequence: step.sequence,
+        run: step.notary.memory.run,
+        replica: step.notary.id(replica),
+        db: step.notary.index,
+        key: write.key.clone(),
+        before: held.map_or(PreImage::Absent, PreImage::Whole),
+        wrote,
+        rule: case.merged.rule.to_owned(),
+        evidence: evidence(case.merged.evidence).to_owned(),
+        agreement_before: case.recollection.past.agreement.clone(),
+        lags_before: case.recollection.past.lags.clone(),
+        outcome: None,
+    }
+}
+
+fn evidence(evidence: Evidence) -> &'static str {
+    match evidence {
+        Evidence::Agreed => "agreed",
+        Evidence::None => "none",
+    }
+}
+
+fn post(target: Option<&State>, digester: &mut Digester) -> Post {
+    target.map_or(Post::Absent, |target| Post::Whole {
+        digest: digester.value(&target.value),
+        expiry: target.expiry,
+    })
+}
+
+/// Where the journal entry of a write stands.
+pub(super) fn journal_place(step: &Step<'_, '_>, replica: usize, key: &Key) -> JournalPlace {
+    JournalPlace {
+        run: step.notary.memory.run,
+        sequence: step.sequence,
+        replica: step.notary.id(replica),
+        db: step.notary.index,
+        key: key.clone(),
+    }
+}
+
+/// What is remembered of a step that writes nothing: only keys whose every participant's marker was set.
+pub(super) fn remember_only(step: &Step<'_, '_>, answers: &BTreeMap<usize, Answer>) -> Changes {
+    let mut changes = Changes::new(step.shared.run.clock.now());
+    let proved = |replica: usize| matches!(answers.get(&replica), Some(Answer::Proved(..)));
+    for ((_, case), lesson) in step.cases.iter().zip(&step.lessons) {
+        if case.pupils.iter().all(|pupil| proved(pupil.replica)) {
+            remember(&mut changes, step, case, lesson);
+        }
+    }
+    changes
+}
+
+fn remember(changes: &mut Changes, step: &Step<'_, '_>, case: &Case<'_>, lesson: &Lesson) {
+    let db = step.notary.index;
+    if let Some(agreement) = &lesson.agreement {
+        changes.put_agreement(db, case.key.clone(), agreement.clone());
+    }
+    for (replica, lag) in &lesson.settled {
+        match lag {
+            Some(lag) => changes.put_lag(db, case.key.clone(), *replica, lag.clone()),
+            None => changes.drop_lag(db, case.key.clone(), *replica),
+        };
+    }
+}

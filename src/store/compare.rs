@@ -1,0 +1,75 @@
+//! The comparison before a write: do the keys, watched by now, hold what is expected?
+//!
+//! Counters are left out: their comparison is the script's, at the moment of the write (see [`super::counter`]).
+
+use crate::model::{Digester, Expect, Key, Write};
+
+use super::Observed;
+use super::elements::watched_elements;
+use super::observe::observe;
+use super::wire::{Wire, WireError};
+
+/// The keys of the members that are to be watched.
+pub(crate) fn watched<'a>(writes: &'a [Write], members: &[usize]) -> Vec<&'a [u8]> {
+    let members = members.iter().map(|&index| &writes[index]);
+    members
+        .filter(|write| !is_counter(&write.expect))
+        .map(|write| write.key.as_bytes())
+        .collect()
+}
+
+/// Splits the members, by index: those that hold what is expected, counters among them, and those that do not.
+pub(crate) async fn compare(
+    wire: &mut Wire,
+    writes: &[Write],
+    members: &[usize],
+    depth: usize,
+    digester: &mut Digester,
+) -> Result<(Vec<usize>, Vec<usize>), WireError> {
+    let whole: Vec<usize> = members
+        .iter()
+        .copied()
+        .filter(|&index| is_whole(&writes[index].expect))
+        .collect();
+    let keys: Vec<Key> = whole
+        .iter()
+        .map(|&index| writes[index].key.clone())
+        .collect();
+    let observed = observe(wire, &keys, depth, false, digester).await?;
+    let mut observed = observed.iter();
+    let (mut matching, mut superseded) = (Vec::new(), Vec::new());
+    for &index in members {
+        let write = &writes[index];
+        let as_expected = match &write.expect {
+            Expect::Counter { .. } => true,
+            Expect::Elements { .. } => watched_elements(wire, write, digester).await?,
+            Expect::Absent | Expect::Exactly { .. } => observed
+                .next()
+                .is_some_and(|found| is_as_expected(&write.expect, found)),
+        };
+        if as_expected {
+            matching.push(index);
+        } else {
+            superseded.push(index);
+        }
+    }
+    Ok((matching, superseded))
+}
+
+fn is_counter(expect: &Expect) -> bool {
+    matches!(expect, Expect::Counter { .. })
+}
+
+fn is_whole(expect: &Expect) -> bool {
+    matches!(expect, Expect::Absent | Expect::Exactly { .. })
+}
+
+fn is_as_expected(expect: &Expect, observed: &Observed) -> bool {
+    match (expect, observed) {
+        (Expect::Absent, Observed::Absent) => true,
+        (Expect::Exactly { digest, expiry }, Observed::Large(found)) => {
+            *digest == found.digest && *expiry == found.expiry
+        }
+        _ => false,
+    }
+}
