@@ -133,6 +133,9 @@ pub struct Progress {
     pub candidates: AtomicU64,
     /// Differing keys decided so far.
     pub decided: AtomicU64,
+    /// The most memory that entries took at a time, in bytes; of keys that cannot be told apart by their positions it
+    /// can be more than the limit.
+    pub memory: AtomicU64,
     /// Keys that all replicas are expected to have together.
     pub expected: AtomicU64,
     pacers: Mutex<Vec<Arc<Pacer>>>,
@@ -157,6 +160,10 @@ impl Progress {
 
     pub(crate) fn found(&self, keys: usize) {
         self.candidates.fetch_add(keys as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn used(&self, bytes: u64) {
+        self.memory.fetch_max(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn enter(&self, phase: Phase) {

@@ -14,7 +14,7 @@ use super::notary::MemoryTrouble;
 use super::round::{Stage, Tracked};
 use super::run::{Listener, Mode, Phase, Run, RunError, Shared};
 use super::summary::Summary;
-use super::sweep::{Budget, Gathered, Side, Sweep};
+use super::sweep::{Budget, Gathered, Pass, Side, Sweep};
 
 /// Runs. The listener is told of each finding; the summary says the rest.
 ///
@@ -63,15 +63,10 @@ pub(super) struct Database<'a, 'c> {
     pub(super) course: &'c mut Course<'a>,
 }
 
-impl Database<'_, '_> {
+impl<'a> Database<'a, '_> {
     async fn compare(&mut self) -> Result<(), RunError> {
         let run = self.shared.run;
-        let sweep = Sweep {
-            scope: &run.scope,
-            db: self.db,
-            digest_key: &run.digest_key,
-            within: None,
-        };
+        let sweep = self.pass(Pass::First);
         let budget = Budget::new(run.settings.memory);
         let mut sides = self.sweep(&sweep, &budget).await?;
         if sides.is_empty() {
@@ -89,6 +84,20 @@ impl Database<'_, '_> {
             self.second_pass(sides).await
         } else {
             self.compare_entries(&sweep, sides).await
+        }
+    }
+
+    /// A pass over the keys of this database.
+    pub(super) fn pass<'p>(&self, pass: Pass<'p>) -> Sweep<'p>
+    where
+        'a: 'p,
+    {
+        let run = self.shared.run;
+        Sweep {
+            scope: &run.scope,
+            db: self.db,
+            digest_key: &run.digest_key,
+            pass,
         }
     }
 
@@ -115,6 +124,7 @@ impl Database<'_, '_> {
             results = join_all(reads) => results,
             () = run.stop.cancelled() => return Ok(Vec::new()),
         };
+        run.progress.used(budget.most());
         let mut sides = Vec::with_capacity(results.len());
         for (index, result) in results {
             match result {

@@ -1,0 +1,113 @@
+//! Beyond the memory limit: what is found is the same, and the limit is kept.
+
+#![allow(clippy::unwrap_used)] // a test that panics has failed, as it should
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use reknit::model::{DbIndex, Key, Millis, State, Value};
+use reknit::repair::{DifferenceKind, Finding, Listener, Mode, Summary, run};
+use reknit::store::{Data, Fault, MemoryReplica, Replica, Step};
+
+use support::run::run_over;
+
+const NOW: Millis = Millis(1_700_000_000_000);
+const LIMIT: u64 = 128 << 10;
+
+/// Keys by what was found of them.
+#[derive(Default)]
+struct Found(BTreeMap<Key, DifferenceKind>);
+
+impl Listener for Found {
+    fn finding(&mut self, finding: &Finding) {
+        let known = self.0.insert(finding.key.clone(), finding.difference);
+        assert!(known.is_none(), "{} was found twice", finding.key);
+    }
+}
+
+fn put(replica: &MemoryReplica, key: &str, value: &str) {
+    let state = State::lasting(Value::String(value.to_owned().into()));
+    replica.client().set_state(&Key::from(key), Some(state));
+}
+
+/// Two replicas of so many keys, most in one slot; every fifth differs or is missing.
+fn replicas(keys: usize) -> [MemoryReplica; 2] {
+    ["us", "eu"].map(|name| {
+        let replica = MemoryReplica::new(name, 1);
+        replica.set_now(NOW);
+        for number in 0..keys {
+            let tag = if number % 4 == 0 { "" } else { "{tag}" };
+            let key = format!("{tag}key:{number:05}");
+            match number % 10 {
+                0 => put(&replica, &key, name),
+                5 if name == "eu" => {}
+                _ => put(&replica, &key, "same"),
+            }
+        }
+        replica
+    })
+}
+
+async fn told(replicas: &[MemoryReplica], mode: Mode, memory: u64) -> (Summary, Found, u64) {
+    let shared = replicas.iter().cloned();
+    let shared = shared.map(|one| Arc::new(one) as Arc<dyn Replica>);
+    let mut job = run_over(shared, mode, NOW);
+    job.settings.memory = memory;
+    job.settings.breaker.force_overwrites = u64::MAX;
+    let mut found = Found::default();
+    let summary = run(&job, &mut found).await.unwrap();
+    (summary, found, job.progress.memory.load(Ordering::Relaxed))
+}
+
+#[tokio::test]
+async fn the_same_is_found_in_parts_and_the_limit_is_kept() {
+    let replicas = replicas(6_000);
+    let (whole, expected, used) = told(&replicas, Mode::Diff, 1 << 30).await;
+    assert_eq!((whole.passes, expected.0.len()), (1, 1_200));
+    assert!(used > 4 * LIMIT, "{used} bytes would fit");
+    let (summary, found, used) = told(&replicas, Mode::Diff, LIMIT).await;
+    assert_eq!(found.0, expected.0);
+    assert!(used <= LIMIT, "{used} of {LIMIT} bytes");
+    // The one slot is more than the limit: it was counted again, and then read in parts.
+    assert!(summary.passes > 4, "{} passes", summary.passes);
+    assert_eq!(summary.tallies, whole.tallies);
+    assert_eq!(summary.replicas[0].keys, whole.replicas[0].keys);
+}
+
+#[tokio::test]
+async fn what_is_beyond_the_limit_is_repaired_all_the_same() {
+    let replicas = replicas(6_000);
+    let (summary, _, used) = told(&replicas, Mode::Repair, LIMIT).await;
+    assert_eq!(summary.verdict("repaired"), 1_200);
+    assert!(used <= LIMIT, "{used} of {LIMIT} bytes");
+    let (summary, found, _) = told(&replicas, Mode::Diff, 1 << 30).await;
+    assert_eq!((summary.total().differing(), found.0.len()), (0, 0));
+}
+
+/// Clients add as many keys again as were counted, so that no part fits any more.
+#[tokio::test]
+async fn what_clients_add_between_the_passes_divides_the_parts_further() {
+    let replicas = replicas(3_000);
+    let (_, expected, _) = told(&replicas, Mode::Diff, 1 << 30).await;
+    let listed = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let others = replicas.clone();
+    let script = move |step: Step<'_>, _: DbIndex, _: &mut Data| {
+        let is_name = matches!(step, Step::ScanName { .. });
+        // The first pass, and the count of the one slot, are over.
+        if is_name && listed.fetch_add(1, Ordering::Relaxed) == 7_000 {
+            for number in 0..6_000 {
+                put(&others[1], &format!("{{tag}}new:{number:05}"), "new");
+            }
+        }
+        Fault::None
+    };
+    replicas[0].set_faults(Some(Box::new(script)));
+    let (_, found, used) = told(&replicas, Mode::Diff, LIMIT).await;
+    assert!(used <= LIMIT, "{used} of {LIMIT} bytes");
+    let old = |key: &Key| !key.as_bytes().starts_with(b"{tag}new");
+    let found: BTreeMap<_, _> = found.0.into_iter().filter(|(key, _)| old(key)).collect();
+    assert_eq!(found, expected.0);
+}
