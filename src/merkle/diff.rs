@@ -90,6 +90,11 @@ impl<'a> Diff<'a> {
         }
     }
 
+    /// How expiries count.
+    pub fn expiry(&self) -> ExpiryRule {
+        self.expiry
+    }
+
     /// What the diff has cost so far.
     pub fn cost(&self) -> DiffCost {
         self.cost

@@ -38,6 +38,18 @@ impl Selection {
         }
     }
 
+    /// Whether every key of the keyspaces is selected.
+    pub fn is_whole(&self) -> bool {
+        let parts = [
+            self.pattern.is_none(),
+            self.keys.is_none(),
+            self.from.is_none() && self.to.is_none(),
+            self.slots.is_none(),
+            self.kinds.is_none(),
+        ];
+        parts.into_iter().all(|absent| absent)
+    }
+
     /// Whether the keyspace is to be worked on.
     pub fn admits_keyspace(&self, name: &KeyspaceName) -> bool {
         self.keyspaces.contains(name)

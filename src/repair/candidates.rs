@@ -1,74 +1,245 @@
-//! From the differences of trees to keys that are worth a second read.
+//! From the differences of trees to keys that are worth a second read, in batches.
+//!
+//! ```text
+//! replicas differ ───────────────▶ keys to decide
+//! replicas alike, agreement not ─▶ keys to decide, or, where nothing was remembered, to learn by the thousand
+//! nothing differs ───────────────▶ but somebody lags, or forgot the proof: keys to decide
+//! ```
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use crate::merkle::{Diff, Difference, SealedEntries, Tree};
-use crate::model::{DbIndex, Key};
+use crate::merkle::{Diff, Difference, Listed, SealedEntries, Side as TreeSide, Tree};
+use crate::model::{DbIndex, Key, Position};
+use crate::store::BATCH_KEYS;
 
 use super::look::{Look, difference, is_expiring};
-use super::round::Candidate;
-use super::run::Shared;
+use super::round::{Candidate, Tracked};
+use super::run::{Mode, Shared};
 
-/// A replica's entries and tree, with its index.
+/// Keys that are learned together.
+const FRESH_KEYS: usize = 2048;
+
+/// The entries and the tree of a replica, with its index; behind the last replica's, those of the agreement.
 pub(super) struct Account {
     pub(super) replica: usize,
     pub(super) entries: SealedEntries,
     pub(super) tree: Tree,
 }
 
-/// Turns differences of trees into candidates.
-#[derive(Clone, Copy)]
-pub(super) struct Candidates<'a> {
-    pub(super) shared: &'a Shared<'a>,
-    pub(super) db: Option<DbIndex>,
+/// Keys that are worked on together.
+pub(super) enum Batch<'a> {
+    /// To be decided.
+    Keys(Vec<Tracked<'a>>),
+    /// Alike on all replicas, and nothing is remembered of them.
+    Fresh(Vec<Candidate<'a>>),
 }
 
-impl<'a> Candidates<'a> {
-    /// The next key that differs under its keyspace's policy.
-    pub(super) fn next(
-        &self,
-        diff: &mut Diff<'_>,
-        accounts: &[Account],
-        expiring: &AtomicU64,
-    ) -> Option<Candidate<'a>> {
+/// What a difference of trees comes to.
+enum Found<'a> {
+    Differs(Candidate<'a>),
+    Fresh(Candidate<'a>),
+}
+
+/// Turns what differs into batches.
+pub(super) struct Comparison<'a, 'c> {
+    shared: &'a Shared<'a>,
+    db: Option<DbIndex>,
+    accounts: &'c [Account],
+    diff: Diff<'c>,
+    /// Keys to look at although nothing differs; nothing before the diff is over.
+    overdue: Option<std::vec::IntoIter<Key>>,
+    /// The first key, found before the pause.
+    waiting: Option<Found<'a>>,
+    fresh: Vec<Candidate<'a>>,
+    /// Keys left alone because they end soon.
+    pub(super) expiring: u64,
+}
+
+impl<'a, 'c> Comparison<'a, 'c> {
+    /// Compares the accounts of one database and expiry rule.
+    pub(super) fn new(
+        shared: &'a Shared<'a>,
+        db: Option<DbIndex>,
+        accounts: &'c [Account],
+    ) -> Self {
+        let sides: Vec<TreeSide<'c>> = accounts
+            .iter()
+            .map(|account| TreeSide {
+                tree: &account.tree,
+                entries: &account.entries,
+            })
+            .collect();
+        Self {
+            shared,
+            db,
+            accounts,
+            diff: Diff::new(&sides, shared.run.scope.positions()),
+            overdue: None,
+            waiting: None,
+            fresh: Vec::new(),
+            expiring: 0,
+        }
+    }
+
+    /// Whether there is anything to work on.
+    pub(super) fn has_any(&mut self) -> bool {
+        self.waiting = self.waiting.take().or_else(|| self.next_found());
+        self.waiting.is_some()
+    }
+
+    fn next_found(&mut self) -> Option<Found<'a>> {
+        if let Some(waiting) = self.waiting.take() {
+            return Some(waiting);
+        }
+        while self.overdue.is_none() {
+            let Some(difference) = self.diff.next() else {
+                let overdue = self.find_overdue();
+                self.overdue = Some(overdue.into_iter());
+                break;
+            };
+            if let Some(found) = self.admit(&difference) {
+                return Some(found);
+            }
+        }
         loop {
-            let difference = diff.next()?;
-            if let Some(candidate) = self.admit(&difference, accounts, expiring) {
-                return Some(candidate);
+            let key = self.overdue.as_mut()?.next()?;
+            if let Some(candidate) = self.take_up(key) {
+                return Some(Found::Differs(candidate));
             }
         }
     }
 
-    fn admit(
-        &self,
-        found: &Difference<'_>,
-        accounts: &[Account],
-        expiring: &AtomicU64,
-    ) -> Option<Candidate<'a>> {
+    /// The index of the agreement's account.
+    fn agreement(&self) -> usize {
+        self.shared.run.participants.len()
+    }
+
+    fn admit(&mut self, found: &Difference<'_>) -> Option<Found<'a>> {
+        let looks = found.sides.iter();
+        let looks: Vec<Look> = looks.map(|side| Look::listed(side.as_ref())).collect();
+        self.sort(Key::copied(found.key), looks)
+    }
+
+    fn take_up(&mut self, key: Key) -> Option<Candidate<'a>> {
+        let notary = self.shared.notary(self.db)?;
+        match notary.is_overdue(&key, &self.shared.active()) {
+            Ok(true) => {}
+            Ok(false) => return None,
+            Err(error) => {
+                self.shared.break_off(error);
+                return None;
+            }
+        }
+        let position = Position::of(key.as_bytes());
+        let find = |account: &Account| {
+            let listed: Option<Listed<'_>> = account.entries.find(position, key.as_bytes());
+            Look::listed(listed.as_ref())
+        };
+        let looks: Vec<Look> = self.accounts.iter().map(find).collect();
+        let keyspace = self.shared.run.scope.owner(self.db, key.as_bytes())?;
+        let class = super::sweep::class_of(keyspace.policy.expiry.rule);
+        let here = super::sweep::EXPIRY_RULES[class] == self.diff.expiry();
+        here.then(|| self.candidate(key, looks)).flatten()
+    }
+
+    /// Whether a key is to be decided, or learned, or left alone.
+    fn sort(&mut self, key: Key, looks: Vec<Look>) -> Option<Found<'a>> {
         let run = self.shared.run;
-        let keyspace = run.scope.owner(self.db, found.key)?;
-        let looks: Vec<Look> = found
-            .sides
-            .iter()
-            .map(|side| Look::listed(side.as_ref()))
-            .collect();
-        let unreadable = looks.contains(&Look::Unreadable);
+        let keyspace = run.scope.owner(self.db, key.as_bytes())?;
+        let policy = &keyspace.policy.expiry;
+        difference(&looks, policy)?;
+        let held: Vec<Look> = self.held(&looks);
+        let unreadable = held.contains(&Look::Unreadable);
         if !unreadable && !run.scope.admits_kinds(looks.iter().filter_map(Look::kind)) {
             return None;
         }
-        difference(&looks, &keyspace.policy.expiry)?;
-        if is_expiring(&looks, self.shared.now(), &keyspace.policy.expiry) {
-            expiring.fetch_add(1, Ordering::Relaxed);
+        if is_expiring(&held, self.shared.now(), policy) {
+            let db = self.shared.db_index(self.db);
+            self.shared.unsettled(db, key);
+            self.expiring += 1;
             return None;
         }
+        let is_fresh = difference(&held, policy).is_none() && self.is_unknown(&looks);
+        let candidate = self.candidate(key, looks)?;
+        Some(if is_fresh && run.settings.mode == Mode::Repair {
+            Found::Fresh(candidate)
+        } else {
+            Found::Differs(candidate)
+        })
+    }
+
+    /// What the replicas hold, without what is agreed.
+    fn held(&self, looks: &[Look]) -> Vec<Look> {
+        let replicas = self.accounts.iter().zip(looks);
+        let replicas = replicas.filter(|(account, _)| account.replica != self.agreement());
+        replicas.map(|(_, look)| *look).collect()
+    }
+
+    /// Whether the agreement does not list the key.
+    fn is_unknown(&self, looks: &[Look]) -> bool {
+        let mut all = self.accounts.iter().zip(looks);
+        all.any(|(account, look)| account.replica == self.agreement() && *look == Look::Absent)
+    }
+
+    fn candidate(&self, key: Key, looks: Vec<Look>) -> Option<Candidate<'a>> {
+        let run = self.shared.run;
+        let keyspace = run.scope.owner(self.db, key.as_bytes())?;
         let mut all = vec![None; run.participants.len()];
-        for (account, look) in accounts.iter().zip(looks) {
-            all[account.replica] = Some(look);
+        for (account, look) in self.accounts.iter().zip(looks) {
+            if let Some(place) = all.get_mut(account.replica) {
+                *place = Some(look);
+            }
         }
         Some(Candidate {
-            key: Key::copied(found.key),
+            key,
             keyspace,
             looks: all,
         })
+    }
+
+    /// Keys to look at although no tree differs: somebody lags, or forgot what proves that it does not.
+    fn find_overdue(&self) -> Vec<Key> {
+        let (Some(notary), Mode::Repair) =
+            (self.shared.notary(self.db), self.shared.run.settings.mode)
+        else {
+            return Vec::new();
+        };
+        let agreed = self
+            .accounts
+            .iter()
+            .find(|account| account.replica == self.agreement());
+        let listed = agreed
+            .into_iter()
+            .flat_map(|account| account.entries.iter());
+        let listed = listed.map(|listed| Key::copied(listed.key()));
+        notary
+            .overdue(&self.shared.active(), listed)
+            .unwrap_or_else(|error| {
+                self.shared.break_off(error);
+                Vec::new()
+            })
+    }
+}
+
+impl<'a> Iterator for Comparison<'a, '_> {
+    type Item = Batch<'a>;
+
+    fn next(&mut self) -> Option<Batch<'a>> {
+        let run = self.shared.run;
+        let mut keys = Vec::with_capacity(BATCH_KEYS);
+        while keys.len() < BATCH_KEYS && self.fresh.len() < FRESH_KEYS {
+            if run.stop.is_cancelled() || self.shared.is_exhausted() {
+                break;
+            }
+            match self.next_found() {
+                Some(Found::Differs(candidate)) => keys.push(Tracked::new(candidate)),
+                Some(Found::Fresh(candidate)) => self.fresh.push(candidate),
+                None => break,
+            }
+        }
+        run.progress.found(keys.len());
+        if !keys.is_empty() {
+            return Some(Batch::Keys(keys));
+        }
+        let fresh = std::mem::take(&mut self.fresh);
+        (!fresh.is_empty() && !self.shared.is_broken()).then_some(Batch::Fresh(fresh))
     }
 }

@@ -14,6 +14,7 @@ use futures::stream::FuturesOrdered;
 
 use crate::store::BATCH_KEYS;
 
+use super::candidates::Batch;
 use super::finding::{Finding, Verdict};
 use super::guard::{Stake, Toll, tripped};
 use super::round::{BatchReport, Deferred, Stage, Tracked, decide};
@@ -55,7 +56,7 @@ impl<'a> Course<'a> {
     pub(super) async fn decide(
         &mut self,
         stage: Stage,
-        mut batches: impl Iterator<Item = Vec<Tracked<'a>>> + Send,
+        mut batches: impl Iterator<Item = Batch<'a>> + Send,
     ) {
         let shared = self.shared;
         // Not `buffered`: the closure that makes its futures keeps them from being sent to another thread.
@@ -66,7 +67,7 @@ impl<'a> Course<'a> {
                 batches
                     .by_ref()
                     .take(free)
-                    .map(|batch| decide(shared, stage, batch)),
+                    .map(|batch| work_on(shared, stage, batch)),
             );
             let report = tokio::select! {
                 report = deciding.next() => report,
@@ -107,6 +108,9 @@ impl<'a> Course<'a> {
     fn tell_as_it_is(&mut self, finding: &Finding) {
         let decided = &self.shared.run.progress.decided;
         decided.fetch_add(1, Ordering::Relaxed);
+        if finding.verdict != Verdict::Repaired {
+            self.shared.unsettled(finding.db, finding.key.clone());
+        }
         self.summary.count(finding);
         self.listener.finding(finding);
     }
@@ -175,6 +179,33 @@ impl<'a> Course<'a> {
     }
 }
 
+/// Brings a batch to its end.
+async fn work_on<'a>(shared: &'a Shared<'a>, stage: Stage, batch: Batch<'a>) -> BatchReport<'a> {
+    let fresh = match batch {
+        Batch::Keys(tracked) => return decide(shared, stage, tracked).await,
+        Batch::Fresh(fresh) => fresh,
+    };
+    let db = fresh.first().and_then(|first| first.keyspace.db);
+    let Some(notary) = shared.notary(db) else {
+        return BatchReport::default();
+    };
+    match notary.learn_fresh(shared, fresh).await {
+        Ok(learned) => {
+            let mut report = BatchReport::default();
+            for known in learned.known.chunks(BATCH_KEYS) {
+                let tracked = known.iter().cloned().map(Tracked::new).collect();
+                report.append(decide(shared, stage, tracked).await);
+            }
+            report.learned += learned.keys;
+            report
+        }
+        Err(error) => {
+            shared.break_off(error);
+            BatchReport::default()
+        }
+    }
+}
+
 /// Ends a while after the run was told to stop.
 async fn grace(run: &Run) {
     run.stop.cancelled().await;
@@ -207,7 +238,7 @@ impl<'a> Batches<'a, '_> {
 }
 
 impl<'a> Iterator for Batches<'a, '_> {
-    type Item = Vec<Tracked<'a>>;
+    type Item = Batch<'a>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let first = self.take()?;
@@ -224,6 +255,6 @@ impl<'a> Iterator for Batches<'a, '_> {
                 }
             }
         }
-        Some(batch)
+        Some(Batch::Keys(batch))
     }
 }

@@ -10,6 +10,8 @@
 //! in a step whose marker was acknowledged after the read.
 
 mod archive;
+mod coverage;
+mod fresh;
 mod opening;
 mod settle;
 mod step;
@@ -19,16 +21,19 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::crdt::{Agreed, Base};
 use crate::model::{
-    DbIndex, Key, Keyspace, KeyspaceName, LagBase, MARKER_PREFIX, Marker, OwnerToken, ReplicaId,
-    RunNumber, Sequence, StateId, ValueDigest, Voids,
+    DbIndex, EntryRef, Key, Keyspace, KeyspaceName, LagBase, MARKER_PREFIX, Marker, Millis,
+    OwnerToken, Position, PositionRange, ReplicaId, RunNumber, Sequence, StateId, ValueDigest,
+    Voids,
 };
 use crate::state::{State as StateDir, StateError};
 
 use super::ledger::{Known, Past, Trust, base};
 use super::look::{Look, difference};
 use super::round::Candidate;
+use super::scope::Scope;
 use archive::Shelf;
 
+pub(crate) use fresh::Learned;
 pub(crate) use opening::open;
 pub use opening::{Forgetful, MemoryTrouble};
 pub(crate) use step::{Case, Pupil};
@@ -59,6 +64,7 @@ pub fn lane_name(replica: ReplicaId) -> Key {
 /// What is remembered for the keys of one database.
 pub(crate) struct Notary<'a> {
     pub(crate) memory: &'a RunMemory,
+    scope: &'a Scope,
     /// The database as runs name it.
     db: Option<DbIndex>,
     /// The database under which it is remembered.
@@ -233,8 +239,49 @@ impl<'a> Notary<'a> {
         Some(Trust {
             id: vouched.id,
             voids: vouched.voids.clone(),
-            covered: vouched.covered.get(&keyspace.name).copied(),
+            covered: vouched.covered.get(&self.fingerprint(keyspace)).copied(),
         })
+    }
+
+    fn fingerprint(&self, keyspace: &Keyspace) -> KeyspaceName {
+        self.scope.fingerprint(keyspace)
+    }
+
+    /// Visits what is agreed to be there and has not expired, in the order of positions.
+    pub(crate) fn listed(
+        &self,
+        range: PositionRange,
+        now: Millis,
+        visit: &mut dyn FnMut(EntryRef<'_>),
+    ) -> Result<(), StateError> {
+        let mut living = |entry: EntryRef<'_>| {
+            if !entry.expiry.has_passed(now) {
+                visit(entry);
+            }
+        };
+        self.memory.state.listed(self.index, range, &mut living)?;
+        Ok(())
+    }
+
+    /// Visits what is agreed on one key, if it is there and has not expired.
+    pub(crate) fn entry(
+        &self,
+        key: &Key,
+        now: Millis,
+        visit: &mut dyn FnMut(EntryRef<'_>),
+    ) -> Result<(), StateError> {
+        let agreement = self.memory.state.agreement(self.index, key)?;
+        let memory = agreement.and_then(|agreement| agreement.memory);
+        if let Some(memory) = memory.filter(|memory| !memory.expiry.has_passed(now)) {
+            visit(EntryRef {
+                position: Position::of(key.as_bytes()),
+                key: key.as_bytes(),
+                kind: memory.kind,
+                digest: memory.digest,
+                expiry: memory.expiry,
+            });
+        }
+        Ok(())
     }
 
     fn identity(&self) -> StateId {

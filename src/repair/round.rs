@@ -76,6 +76,18 @@ pub(crate) struct BatchReport<'a> {
     pub(crate) learned: u64,
 }
 
+impl<'a> BatchReport<'a> {
+    /// Adds what another batch came to.
+    pub(crate) fn append(&mut self, other: BatchReport<'a>) {
+        self.findings.extend(other.findings);
+        self.in_flight += other.in_flight;
+        self.expiring += other.expiring;
+        self.deferred.extend(other.deferred);
+        self.planned.extend(other.planned);
+        self.learned += other.learned;
+    }
+}
+
 /// A candidate on its way.
 pub(crate) struct Tracked<'a> {
     candidate: Candidate<'a>,

@@ -190,6 +190,8 @@ pub(crate) struct Shared<'a> {
     notaries: BTreeMap<Option<DbIndex>, Notary<'a>>,
     /// The state directory takes no more: nothing further may be written.
     broken: Mutex<Option<StateError>>,
+    /// Keys that were found and are left open; only kept where there is memory.
+    unsettled: Mutex<BTreeMap<DbIndex, Vec<Key>>>,
 }
 
 impl<'a> Shared<'a> {
@@ -214,6 +216,7 @@ impl<'a> Shared<'a> {
             ahead: 0,
             notaries: BTreeMap::new(),
             broken: Mutex::new(None),
+            unsettled: Mutex::new(BTreeMap::new()),
         };
         let ahead = shared.measure_skew().await;
         Self { ahead, ..shared }
@@ -251,6 +254,36 @@ impl<'a> Shared<'a> {
         if broken.is_none() {
             tracing::error!("{error}; the run ends here");
             *broken = Some(error);
+        }
+    }
+
+    /// A key was found and is left open.
+    pub(crate) fn unsettled(&self, db: DbIndex, key: Key) {
+        if !self.notaries.is_empty() {
+            let mut all = self
+                .unsettled
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            all.entry(db).or_default().push(key);
+        }
+    }
+
+    /// Notes what a run that read everything proves.
+    pub(crate) async fn cover(&self) {
+        if !self.run.scope.is_whole() || self.run.settings.mode != Mode::Repair {
+            return;
+        }
+        for (db, notary) in &self.notaries {
+            let unsettled = {
+                let mut all = self
+                    .unsettled
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                all.remove(&self.db_index(*db)).unwrap_or_default()
+            };
+            if let Err(error) = notary.cover(self, unsettled).await {
+                self.break_off(error);
+            }
         }
     }
 

@@ -8,10 +8,10 @@ use crate::merkle::{Diff, Side as TreeSide, Tree};
 use crate::model::DbIndex;
 use crate::store::BATCH_KEYS;
 
-use super::candidates::{Account, Candidates};
+use super::candidates::{Account, Comparison};
 use super::course::Course;
 use super::notary::MemoryTrouble;
-use super::round::{Stage, Tracked};
+use super::round::Stage;
 use super::run::{Listener, Mode, Phase, Run, RunError, Shared};
 use super::summary::Summary;
 use super::sweep::{Budget, Gathered, Pass, Side, Sweep};
@@ -41,6 +41,10 @@ pub async fn run(run: &Run, listener: &mut dyn Listener) -> Result<Summary, RunE
         }
     }
     course.take_up().await?;
+    let is_whole = !run.stop.is_cancelled() && !course.summary.limit_reached;
+    if is_whole && !shared.is_broken() {
+        shared.cover().await;
+    }
     let mut summary = course.summary;
     if let Some(error) = shared.take_trouble() {
         return Err(MemoryTrouble::State(error).into());
@@ -142,12 +146,21 @@ impl<'a> Database<'a, '_> {
         if self.course.summary.markers_seen && writes {
             return Err(RunError::Markers);
         }
+        if let Some(notary) = self.shared.notary(self.db) {
+            let number = run.participants.len();
+            match sweep.recall(notary, number, budget, self.shared.now()) {
+                Ok(agreed) => sides.push((number, agreed)),
+                Err(error) => return Err(MemoryTrouble::State(error).into()),
+            }
+        }
         Ok(sides)
     }
 
     fn count_keys(&mut self, sides: &[(usize, Side)]) {
         let db = self.shared.db_index(self.db);
-        for (index, side) in sides {
+        let replicas = sides.iter();
+        let replicas = replicas.filter(|(index, _)| *index < self.shared.run.participants.len());
+        for (index, side) in replicas {
             for (keyspace, kinds) in &side.counts {
                 let tallies = self
                     .course
@@ -207,43 +220,17 @@ impl<'a> Database<'a, '_> {
 
     async fn decide_all(&mut self, accounts: &[Account]) {
         let (shared, run) = (self.shared, self.shared.run);
-        let sides: Vec<TreeSide<'_>> = accounts
-            .iter()
-            .map(|account| TreeSide {
-                tree: &account.tree,
-                entries: &account.entries,
-            })
-            .collect();
-        let mut diff = Diff::new(&sides, run.scope.positions());
-        let expiring = AtomicU64::new(0);
-        let candidates = Candidates {
-            shared,
-            db: self.db,
-        };
-        let mut waiting = candidates.next(&mut diff, accounts, &expiring);
-        if waiting.is_some() {
+        let mut comparison = Comparison::new(shared, self.db, accounts);
+        if comparison.has_any() {
             run.progress.enter(Phase::Settling);
             shared.pause(run.settings.settle).await;
             run.progress.enter(Phase::Deciding);
-            let batches = std::iter::from_fn(|| {
-                let mut batch = Vec::with_capacity(BATCH_KEYS);
-                batch.extend(waiting.take().map(Tracked::new));
-                while batch.len() < BATCH_KEYS && !run.stop.is_cancelled() && !shared.is_exhausted()
-                {
-                    match candidates.next(&mut diff, accounts, &expiring) {
-                        Some(candidate) => batch.push(Tracked::new(candidate)),
-                        None => break,
-                    }
-                }
-                run.progress.found(batch.len());
-                (!batch.is_empty()).then_some(batch)
-            });
+            let batches = std::iter::from_fn(|| comparison.next());
             self.course.decide(Stage::Additions, batches).await;
         }
-        let more =
-            shared.is_exhausted() && candidates.next(&mut diff, accounts, &expiring).is_some();
+        let more = shared.is_exhausted() && comparison.has_any();
         self.course.summary.limit_reached |= more;
-        self.course.summary.expiring += expiring.into_inner();
+        self.course.summary.expiring += comparison.expiring;
     }
 }
 

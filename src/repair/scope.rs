@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::model::{
-    DbIndex, Glob, Key, Keyspace, Keyspaces, Kind, OWN_PREFIX, Position, PositionRange, Selection,
-    SlotRange,
+    DbIndex, Glob, Key, Keyspace, KeyspaceName, Keyspaces, Kind, OWN_PREFIX, Position,
+    PositionRange, Selection, SlotRange,
 };
 
 /// The keyspaces and the selection of a run.
@@ -66,6 +66,30 @@ impl Scope {
             (Some(only), None) if !only.pattern.matches_all() => Some(only.pattern.clone()),
             _ => None,
         }
+    }
+
+    /// Whether everything in the keyspaces that are worked on is selected.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.selection.is_whole()
+    }
+
+    /// The keyspaces of a database that are worked on.
+    pub(crate) fn worked_on(&self, db: Option<DbIndex>) -> impl Iterator<Item = &Keyspace> {
+        let all = self.keyspaces.iter();
+        all.filter(move |keyspace| keyspace.db == db && self.works_on(keyspace))
+    }
+
+    /// Names a keyspace by the keys that it owns: its pattern, and those of the keyspaces before it.
+    pub(crate) fn fingerprint(&self, keyspace: &Keyspace) -> KeyspaceName {
+        let mut name = String::new();
+        for one in self.keyspaces.iter().filter(|one| one.db == keyspace.db) {
+            name.push_str(&crate::model::escape(one.pattern.as_bytes()));
+            if one.name == keyspace.name {
+                break;
+            }
+            name.push(' ');
+        }
+        KeyspaceName(name)
     }
 
     /// The positions that are selected.

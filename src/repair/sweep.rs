@@ -5,9 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::merkle::{BucketSet, Buckets, Entries, EntryDigester, Listed};
-use crate::model::{DbIndex, DigestKey, EntryRef, ExpiryRule, Key, KeyspaceName, Kind, Position};
+use crate::model::{
+    DbIndex, DigestKey, EntryRef, ExpiryRule, Key, KeyspaceName, Kind, Millis, Position,
+};
+use crate::state::StateError;
 use crate::store::{EntrySink, Replica, ScanReport, ScanRequest, StoreError};
 
+use super::notary::Notary;
 use super::pacing::Pacer;
 use super::scope::Scope;
 
@@ -151,6 +155,36 @@ impl Sweep<'_> {
             report,
             reasons: collector.reasons,
             counts: collector.counts,
+        })
+    }
+
+    /// What is agreed, as if it were read from a replica; it counts towards the budget as one.
+    pub(crate) fn recall(
+        &self,
+        notary: &Notary<'_>,
+        number: usize,
+        budget: &Budget,
+        now: Millis,
+    ) -> Result<Side, StateError> {
+        let mut collector = Collector::new(self, number, budget);
+        let mut take = |entry: EntryRef<'_>| {
+            if self.wants(entry.key) {
+                collector.entry(entry);
+            }
+        };
+        match self.scope.listed_keys() {
+            None => notary.listed(self.scope.positions(), now, &mut take)?,
+            Some(keys) => {
+                for key in keys {
+                    notary.entry(&key, now, &mut take)?;
+                }
+            }
+        }
+        Ok(Side {
+            gathered: collector.gathered,
+            report: ScanReport::default(),
+            reasons: collector.reasons,
+            counts: Counts::new(),
         })
     }
 

@@ -170,6 +170,7 @@ impl<'a> Door<'a> {
         let participants = self.run.participants.len();
         Notary {
             memory: self.memory,
+            scope: &self.run.scope,
             db: self.db,
             index: self.index,
             trusts: (0..participants).map(|_| None).collect(),

@@ -18,7 +18,7 @@ use crate::repair::ledger::{Absent, Fate, Lesson, Pupil as LedgerPupil, Subject,
 use crate::repair::run::Shared;
 use crate::repair::writing::{Written, judged};
 use crate::state::{Changes, Intent, StateError};
-use crate::store::{Seal, Sealing, StoreError, WriteOutcome};
+use crate::store::{Replica, Seal, Sealing, StoreError, WriteOutcome, Written as StoreWritten};
 
 use super::settle::{intent_key, journal_entry, journal_place, outcome_place, remember_only};
 use super::{Notary, Recollection, lane_name};
@@ -232,11 +232,9 @@ impl<'s> Step<'s, '_> {
         if is_written {
             self.open(&intent, &writes)?;
         }
-        let answers = join_all(
-            writes
-                .iter()
-                .map(|(replica, writes)| self.ask(*replica, writes)),
-        );
+        let answers = join_all(writes.iter().map(|(replica, writes)| {
+            ask(self.notary, self.shared, self.sequence, *replica, writes)
+        }));
         let answers: BTreeMap<usize, Answer> = writes.keys().copied().zip(answers.await).collect();
         for (replica, answer) in &answers {
             match answer {
@@ -308,104 +306,6 @@ impl<'s> Step<'s, '_> {
         self.notary.memory.state.commit(changes)
     }
 
-    /// Writes to one participant, and finds out what became of it.
-    async fn ask(&self, replica: usize, writes: &[(usize, Write)]) -> Answer {
-        let edge = &self.shared.run.participants[replica].replica;
-        let batch: Vec<Write> = writes.iter().map(|(_, write)| write.clone()).collect();
-        let seal = self.seal(replica);
-        let digest_key = &self.shared.run.digest_key;
-        match edge
-            .write(self.notary.db, &batch, digest_key, Some(&seal))
-            .await
-        {
-            Err(error) => Answer::Refused(error),
-            Ok(written) => match written.sealing {
-                Sealing::Set(marker) => Answer::Proved(marker, written.outcomes),
-                Sealing::Unset | Sealing::Unasked => self.prove(replica, written.outcomes).await,
-                Sealing::Unknown => self.find_out(replica, batch.len()).await,
-            },
-        }
-    }
-
-    fn seal(&self, replica: usize) -> Seal {
-        let memory = self.notary.memory;
-        Seal {
-            lane: lane_name(memory.ids[replica]),
-            expect: self.notary.marker(replica),
-            set: Marker {
-                state: self.notary.identity(),
-                owner: memory.owner,
-                run: memory.run,
-                sequence: self.sequence,
-                written: 0,
-            },
-            register: None,
-        }
-    }
-
-    /// Sets the marker alone, after a transaction that was aborted: what was read is proved all the same.
-    async fn prove(&self, replica: usize, outcomes: Vec<WriteOutcome>) -> Answer {
-        let edge = &self.shared.run.participants[replica].replica;
-        let seal = self.seal(replica);
-        let digest_key = &self.shared.run.digest_key;
-        for _ in 0..SEALINGS {
-            match edge
-                .write(self.notary.db, &[], digest_key, Some(&seal))
-                .await
-            {
-                Err(error) => return Answer::Refused(error),
-                Ok(written) => match written.sealing {
-                    Sealing::Set(marker) => return Answer::Proved(marker, outcomes),
-                    Sealing::Unknown => return self.find_out(replica, outcomes.len()).await,
-                    Sealing::Unset | Sealing::Unasked => {}
-                },
-            }
-        }
-        Answer::Refused(StoreError::Fenced {
-            replica: edge.name().clone(),
-            lane: seal.lane,
-            found: None,
-        })
-    }
-
-    /// After a lost answer: fences the lane, so that nothing can arrive any more, and asks the marker.
-    async fn find_out(&self, replica: usize, writes: usize) -> Answer {
-        let edge = &self.shared.run.participants[replica].replica;
-        let memory = self.notary.memory;
-        let lane = lane_name(memory.ids[replica]);
-        let fenced = edge
-            .fence(self.notary.db, &lane, memory.owner, memory.run)
-            .await;
-        match fenced {
-            Err(error) => Answer::Unknown(error),
-            Ok(None) => Answer::Refused(StoreError::Fenced {
-                replica: edge.name().clone(),
-                lane,
-                found: None,
-            }),
-            Ok(Some(found)) => {
-                let found = Marker {
-                    owner: memory.owner,
-                    run: memory.run,
-                    ..found
-                };
-                let told = |place: usize| {
-                    if found.proves(self.sequence, place as u8) {
-                        WriteOutcome::Applied
-                    } else {
-                        WriteOutcome::Superseded
-                    }
-                };
-                let outcomes = (0..writes).map(told).collect();
-                if found.sequence == self.sequence {
-                    return Answer::Proved(found, outcomes);
-                }
-                self.notary.set_marker(replica, found);
-                Box::pin(self.prove(replica, outcomes)).await
-            }
-        }
-    }
-
     /// Brings to disk what happened.
     fn close(
         &self,
@@ -452,6 +352,120 @@ impl<'s> Step<'s, '_> {
                 Answer::Unknown(_) => None,
             }
         })
+    }
+}
+
+/// One participant's part of a step.
+struct Asked<'s, 'a> {
+    notary: &'s Notary<'a>,
+    shared: &'s Shared<'s>,
+    sequence: Sequence,
+    replica: usize,
+}
+
+/// Writes to one participant, and finds out what became of it. Its marker is set, also where nothing is written.
+pub(super) async fn ask(
+    notary: &Notary<'_>,
+    shared: &Shared<'_>,
+    sequence: Sequence,
+    replica: usize,
+    writes: &[(usize, Write)],
+) -> Answer {
+    let asked = Asked {
+        notary,
+        shared,
+        sequence,
+        replica,
+    };
+    asked.write(writes).await
+}
+
+impl Asked<'_, '_> {
+    fn edge(&self) -> &dyn Replica {
+        self.shared.run.participants[self.replica].replica.as_ref()
+    }
+
+    async fn write(&self, writes: &[(usize, Write)]) -> Answer {
+        let batch: Vec<Write> = writes.iter().map(|(_, write)| write.clone()).collect();
+        match self.send(&batch).await {
+            Err(error) => Answer::Refused(error),
+            Ok(written) => match written.sealing {
+                Sealing::Set(marker) => Answer::Proved(marker, written.outcomes),
+                Sealing::Unset | Sealing::Unasked => self.prove(written.outcomes).await,
+                Sealing::Unknown => self.find_out(batch.len()).await,
+            },
+        }
+    }
+
+    async fn send(&self, batch: &[Write]) -> Result<StoreWritten, StoreError> {
+        let (memory, digest_key) = (self.notary.memory, &self.shared.run.digest_key);
+        let seal = Seal {
+            lane: lane_name(memory.ids[self.replica]),
+            expect: self.notary.marker(self.replica),
+            set: Marker {
+                state: self.notary.identity(),
+                owner: memory.owner,
+                run: memory.run,
+                sequence: self.sequence,
+                written: 0,
+            },
+            register: None,
+        };
+        let edge = self.edge();
+        edge.write(self.notary.db, batch, digest_key, Some(&seal))
+            .await
+    }
+
+    /// Sets the marker alone, after a transaction that was aborted: what was read is proved all the same.
+    async fn prove(&self, outcomes: Vec<WriteOutcome>) -> Answer {
+        for _ in 0..SEALINGS {
+            match self.send(&[]).await {
+                Err(error) => return Answer::Refused(error),
+                Ok(written) => match written.sealing {
+                    Sealing::Set(marker) => return Answer::Proved(marker, outcomes),
+                    Sealing::Unknown => return Box::pin(self.find_out(outcomes.len())).await,
+                    Sealing::Unset | Sealing::Unasked => {}
+                },
+            }
+        }
+        Answer::Refused(self.fenced())
+    }
+
+    /// After a lost answer: fences the lane, so that nothing can arrive any more, and asks the marker.
+    async fn find_out(&self, writes: usize) -> Answer {
+        let memory = self.notary.memory;
+        let lane = lane_name(memory.ids[self.replica]);
+        let edge = self.edge();
+        let fenced = edge
+            .fence(self.notary.db, &lane, memory.owner, memory.run)
+            .await;
+        let found = match fenced {
+            Err(error) => return Answer::Unknown(error),
+            Ok(None) => return Answer::Refused(self.fenced()),
+            Ok(Some(found)) => Marker {
+                owner: memory.owner,
+                run: memory.run,
+                ..found
+            },
+        };
+        let told = |place: usize| match found.proves(self.sequence, place as u8) {
+            true => WriteOutcome::Applied,
+            false => WriteOutcome::Superseded,
+        };
+        let outcomes = (0..writes).map(told).collect();
+        if found.sequence == self.sequence {
+            return Answer::Proved(found, outcomes);
+        }
+        self.notary.set_marker(self.replica, found);
+        Box::pin(self.prove(outcomes)).await
+    }
+
+    fn fenced(&self) -> StoreError {
+        StoreError::Fenced {
+            replica: self.edge().name().clone(),
+            lane: lane_name(self.notary.memory.ids[self.replica]),
+            found: None,
+        }
     }
 }
 

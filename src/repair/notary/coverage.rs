@@ -1,0 +1,101 @@
+//! What a complete run knows of keys that nobody remembers: they were absent, wherever everything was read.
+//!
+//! So a counter that appears on two replicas between two runs is the sum of both, and a key that one replica has and
+//! another lacks was added, not removed. Keys that a run has seen and could not settle are exceptions, noted one by
+//! one.
+
+use std::collections::BTreeSet;
+
+use crate::model::{Key, Lag, LagBase, ReplicaId, Seen, Sequence};
+use crate::repair::run::Shared;
+use crate::state::{Changes, StateError};
+
+use super::Notary;
+
+impl Notary<'_> {
+    /// Keys to look at although no tree differs: a participant lags, or forgot the proof that it does not.
+    pub(crate) fn overdue(
+        &self,
+        active: &[usize],
+        listed: impl Iterator<Item = Key>,
+    ) -> Result<Vec<Key>, StateError> {
+        let ids: BTreeSet<ReplicaId> = active.iter().map(|replica| self.id(*replica)).collect();
+        let mut keys = BTreeSet::new();
+        self.memory.state.lagging(self.index, &mut |key, replica| {
+            if ids.contains(&replica) {
+                keys.insert(key.clone());
+            }
+        })?;
+        let forgetful = self.trusts.iter().flatten();
+        if forgetful.into_iter().any(|one| !one.voids.0.is_empty()) {
+            for key in listed {
+                if self.is_overdue(&key, active)? {
+                    keys.insert(key);
+                }
+            }
+        }
+        Ok(keys.into_iter().collect())
+    }
+
+    /// Whether one of these participants lags behind a key, or forgot the proof that it does not.
+    pub(crate) fn is_overdue(&self, key: &Key, active: &[usize]) -> Result<bool, StateError> {
+        let past = self.past(key)?;
+        let agreed = past.agreement.as_ref();
+        let vouched = active
+            .iter()
+            .filter_map(|replica| self.trusts.get(*replica)?.as_ref());
+        Ok(vouched.into_iter().any(|one| match past.lags.get(&one.id) {
+            Some(lag) => lag.base != LagBase::Agreed || one.forgot(lag.proved),
+            None => agreed.is_some_and(|agreed| one.forgot(agreed.proved)),
+        }))
+    }
+
+    /// Notes at the end of a run that read everything what that proves; `unsettled` are the keys that it left open.
+    ///
+    /// # Errors
+    /// When the state directory takes no more.
+    pub(crate) async fn cover(
+        &self,
+        shared: &Shared<'_>,
+        unsettled: Vec<Key>,
+    ) -> Result<(), StateError> {
+        let active: BTreeSet<usize> = shared.active().into_iter().collect();
+        let _one_at_a_time = self.gate.lock().await;
+        let step = self.memory.state.next_sequence()?;
+        if !self.prove_all(shared, &active, step).await? {
+            return Ok(());
+        }
+        let mut changes = Changes::new(shared.run.clock.now());
+        for key in unsettled {
+            self.except(&mut changes, key, step)?;
+        }
+        for replica in &active {
+            for keyspace in shared.run.scope.worked_on(self.db) {
+                let name = shared.run.scope.fingerprint(keyspace);
+                changes.cover(self.id(*replica), self.index, name, step);
+            }
+        }
+        self.acknowledge(&mut changes, &active, step)?;
+        self.memory.state.commit(changes)
+    }
+
+    /// A key that nothing was agreed on, and that was there: what it was at each replica is not known.
+    fn except(&self, changes: &mut Changes, key: Key, step: Sequence) -> Result<(), StateError> {
+        let past = self.past(&key)?;
+        if past.agreement.is_some() {
+            return Ok(());
+        }
+        let ids = self.memory.ids.iter().chain(&self.memory.others);
+        for id in ids.filter(|id| !past.lags.contains_key(*id)) {
+            let lag = Lag {
+                base: LagBase::Unknown,
+                seen: Seen::default(),
+                proved: Sequence::default(),
+                since: step,
+                evicted: false,
+            };
+            changes.put_lag(self.index, key.clone(), *id, lag);
+        }
+        Ok(())
+    }
+}
