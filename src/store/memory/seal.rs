@@ -30,7 +30,7 @@ impl Inner {
         let touched = self.data.last_touch(db, &seal.lane);
         self.check_seal(db, seal)?;
         let compared = self.compare(db, writes, digest_key);
-        let mut pending = pending(db, writes, seal, &compared);
+        let mut pending = pending(db, self.data.restarts(), writes, seal, &compared);
         pending.watched.push((seal.lane.clone(), touched));
         let batch = Batch {
             writes: writes.len(),
@@ -119,6 +119,7 @@ impl Inner {
             };
             let pending = Pending {
                 db,
+                restarts: self.data.restarts(),
                 watched: vec![(lane.clone(), touched)],
                 members: Vec::new(),
                 refused: Vec::new(),
@@ -234,12 +235,19 @@ impl Inner {
 }
 
 /// What goes into the transaction: what matches. Watched is everything but counters.
-fn pending(db: DbIndex, writes: &[Write], seal: &Seal, compared: &[Compared]) -> Pending {
+fn pending(
+    db: DbIndex,
+    restarts: u64,
+    writes: &[Write],
+    seal: &Seal,
+    compared: &[Compared],
+) -> Pending {
     let all = || writes.iter().zip(compared).enumerate();
     let watched = all().filter(|(_, (write, _))| !is_counter(write));
     let members = all().filter(|(_, (_, compared))| compared.matches);
     Pending {
         db,
+        restarts,
         watched: watched
             .map(|(_, (write, compared))| (write.key.clone(), compared.touched))
             .collect(),
