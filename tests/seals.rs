@@ -473,7 +473,7 @@ fn what_was_dumped_can_be_restored(ground: &dyn Ground) {
     torn.ops = vec![Op::Restore("no payload".into())];
     let written = write(ground, &[back, torn], &first(5)).unwrap();
     assert_eq!(written.outcomes[0], Applied);
-    let refused = |outcome| matches!(outcome, &WriteOutcome::Refused(ref words) if words.contains("DUMP payload"));
+    let refused = |outcome: &WriteOutcome| matches!(outcome, WriteOutcome::Refused(words) if words.contains("DUMP payload"));
     assert!(refused(&written.outcomes[1]), "{written:?}");
     assert_eq!(ground.text(0, "a").as_deref(), Some("text"));
     assert_eq!((ground.ends("a"), ground.text(0, "b")), (END, None));

@@ -93,7 +93,7 @@ fn no_transaction_outlives_a_restart() {
     for expect in [exactly(&string("x")), Expect::Absent] {
         fault_at(&replica, is_execute, Fault::Late);
         let write = Write { expect, ..put("b") };
-        run(replica.write(None, &[write.clone()], &secret(), None)).unwrap();
+        run(replica.write(None, std::slice::from_ref(&write), &secret(), None)).unwrap();
         sealed(&replica, &[write], &seal(None, 1));
         replica.set_faults(None);
         replica.restore(&empty);
