@@ -2,7 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{DbIndex, Key, MARKER_PREFIX, ReplicaName};
+use crate::model::{DbIndex, Key, ReplicaName};
 use crate::store::{BATCH_KEYS, RedisReplica, Replica, StoreError};
 
 use super::Exit;
@@ -92,7 +92,7 @@ async fn clean_server(
             .own_keys(Some(*db))
             .await?
             .into_iter()
-            .partition(|key| cleaning.markers || !key.as_bytes().starts_with(MARKER_PREFIX));
+            .partition(|key| cleaning.markers || !key.is_marker());
         let index = databases.len();
         databases.push(CleanedDatabase {
             db: *db,

@@ -88,7 +88,12 @@ fn memory(facts: &Facts) -> Option<Obstacle> {
 /// What refused commands stand against.
 pub(super) fn refused(refusals: &[Refusal], user: &str) -> Vec<Obstacle> {
     let mut found = Vec::new();
-    for (access, command) in [(Access::Read, "diff"), (Access::Write, "repair")] {
+    let uses = [
+        (Access::Read, "diff"),
+        (Access::Write, "repair"),
+        (Access::Count, "repair of counters"),
+    ];
+    for (access, command) in uses {
         let of = |cause| {
             let those = refusals
                 .iter()

@@ -12,6 +12,8 @@ pub enum Access {
     Read,
     /// `repair`: reading, and conditional writes.
     Write,
+    /// `repair` where counters are summed: a script increases them.
+    Count,
 }
 
 /// Since when a server knows a command.
@@ -31,7 +33,7 @@ struct Permission(Access, Since, &'static str, &'static [&'static str]);
 /// Stands for a key that does not exist.
 const KEY: &str = "\0";
 
-use Access::{Read, Write};
+use Access::{Count, Read, Write};
 use Since::{FieldExpiry, NoTouch, Oldest};
 
 #[rustfmt::skip] // a table
@@ -109,6 +111,7 @@ const PERMISSIONS: &[Permission] = &[
     Permission(Write, Oldest, "restore", &["RESTORE", KEY, "0", "x", "REPLACE"]),
     Permission(Write, Oldest, "role", &[]),
     Permission(Write, Oldest, "wait", &[]),
+    Permission(Count, Oldest, "eval", &["EVAL", "return 0", "1", KEY]),
 ];
 
 /// The smallest ACL rule with which reknit works on a server, as ACL SETUSER takes it behind user and password.
@@ -118,7 +121,7 @@ const PERMISSIONS: &[Permission] = &[
 pub fn acl_rule(facts: &Facts, access: Access) -> String {
     let keys = match access {
         Read => "%R~*",
-        Write => "~*",
+        Write | Count => "~*",
     };
     let names = known(facts).filter(|permission| permission.0 <= access);
     let words = names.map(|Permission(_, _, name, _)| format!(" +{name}"));
@@ -194,8 +197,15 @@ mod tests {
     }
 
     #[test]
+    fn scripts_are_needed_for_counters_alone() {
+        let of = |access| rule(Product::Redis, "7.0.15", access);
+        assert!(!of(Write).contains("+eval"));
+        assert_eq!(of(Count), format!("{} +eval", of(Write)));
+    }
+
+    #[test]
     fn every_command_is_tried_on_no_key_but_one_that_nobody_has() {
-        for access in [Read, Write] {
+        for access in [Read, Write, Count] {
             for (name, words) in trials(&healthy(), access) {
                 let first = String::from_utf8_lossy(words[0]).to_lowercase();
                 assert_eq!(name.split('|').next(), Some(first.as_str()));

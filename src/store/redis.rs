@@ -63,6 +63,7 @@ macro_rules! retrying {
     }};
 }
 
+mod scanning;
 mod writing;
 
 /// A replica that is one Redis server.
@@ -264,56 +265,6 @@ impl RedisReplica {
                 reason: advise_marker(&reason),
             },
         }
-    }
-
-    async fn run_bulk(
-        &self,
-        db: Option<DbIndex>,
-        mut bulk: Bulk<'_>,
-    ) -> Result<ScanReport, StoreError> {
-        let mut lease = self.lease(db, "scan").await?;
-        let run_id = server_info::run_id(&mut lease.wire)
-            .await
-            .map_err(|error| self.failure("INFO", error))?;
-        let mut pauses = BACKOFF.iter();
-        loop {
-            match bulk.run(&mut lease.wire).await {
-                Ok(()) => break,
-                Err(WireError::Lost(reason)) => {
-                    let Some(pause) = pauses.next() else {
-                        return Err(self.failure("scan", WireError::Lost(reason)));
-                    };
-                    tracing::warn!(replica = %self.name, %reason, "scan interrupted, connecting again");
-                    drop(lease);
-                    tokio::time::sleep(*pause).await;
-                    lease = self.lease(db, "scan").await?;
-                    self.same_server(&mut lease.wire, &run_id).await?;
-                    bulk.take_up();
-                }
-                Err(error) => return Err(self.failure("scan", error)),
-            }
-        }
-        self.give_back(lease);
-        let report = bulk.report();
-        self.meter
-            .keys_read
-            .fetch_add(report.keys_read, std::sync::atomic::Ordering::Relaxed);
-        Ok(report)
-    }
-
-    /// A SCAN cursor means nothing to a server that was restarted in between.
-    async fn same_server(&self, wire: &mut Wire, run_id: &str) -> Result<(), StoreError> {
-        let found = server_info::run_id(wire)
-            .await
-            .map_err(|error| self.failure("INFO", error))?;
-        if found == run_id {
-            return Ok(());
-        }
-        Err(StoreError::Unreachable {
-            replica: self.name.clone(),
-            action: "scan".into(),
-            reason: "the server was restarted meanwhile, start the run again".into(),
-        })
     }
 }
 

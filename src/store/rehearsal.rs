@@ -52,7 +52,7 @@ pub(crate) async fn rehearse(
     for (_, words) in &reading {
         wire.push(words);
     }
-    if access == Access::Write {
+    if access >= Access::Write {
         for words in FRAME {
             wire.push(words.1);
         }
@@ -68,7 +68,7 @@ pub(crate) async fn rehearse(
         let is_clean = true;
         return Ok(Rehearsal { refusals, is_clean });
     }
-    let is_clean = rehearse_writing(wire, facts, &mut refusals).await?;
+    let is_clean = rehearse_writing(wire, facts, access, &mut refusals).await?;
     Ok(Rehearsal { refusals, is_clean })
 }
 
@@ -85,6 +85,7 @@ const FRAME: [(&str, &[&[u8]]); 5] = [
 async fn rehearse_writing(
     wire: &mut Wire,
     facts: &Facts,
+    access: Access,
     refusals: &mut Vec<Refusal>,
 ) -> Result<bool, WireError> {
     let (mut is_open, mut is_clean) = (false, true);
@@ -103,14 +104,20 @@ async fn rehearse_writing(
     if !is_open {
         return Ok(is_clean);
     }
-    let writing = trials(facts, Access::Write);
-    for (_, words) in &writing {
+    let mut writing = Vec::new();
+    for level in [Access::Write, Access::Count] {
+        if level <= access {
+            let trials = trials(facts, level).into_iter();
+            writing.extend(trials.map(|(command, words)| (level, command, words)));
+        }
+    }
+    for (_, _, words) in &writing {
         wire.push(words);
     }
     wire.push(&[b"DISCARD"]);
     wire.flush().await?;
-    for (command, _) in writing {
-        refusals.extend(read_refusal(wire, command, Access::Write).await?);
+    for (level, command, _) in writing {
+        refusals.extend(read_refusal(wire, command, level).await?);
     }
     let discard = read_refusal(wire, "discard", Access::Write).await?;
     is_clean &= discard.is_none();

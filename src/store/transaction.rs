@@ -103,11 +103,13 @@ impl<'a> Transaction<'a> {
     ) -> Result<Vec<usize>, WireError> {
         let mut watch: Vec<&[u8]> = vec![b"WATCH"];
         watch.extend(watched(self.writes, members));
-        if watch.len() > 1 {
-            let reply = wire.ask(&watch).await?;
-            if let Frame::Error(words) = Frames::new(&reply).next()? {
-                return self.refuse_all(members, words);
-            }
+        if watch.len() == 1 {
+            // Counters alone. An idle connection that the server has closed is noticed before EXEC is sent.
+            watch = vec![b"UNWATCH"];
+        }
+        let reply = wire.ask(&watch).await?;
+        if let Frame::Error(words) = Frames::new(&reply).next()? {
+            return self.refuse_all(members, words);
         }
         let (matching, superseded) =
             compare(wire, self.writes, members, self.depth, digester).await?;

@@ -4,6 +4,7 @@
 //! server    a redis-server as a child, gone when the test ends
 //! reknit    the binary, run with a time limit
 //! judge     are two servers equal? asked of the servers, never of reknit
+//! proxy     loses answers, delays transactions, lets clients in between
 //! damage    makes one copy of some data differ from another
 //! generate  a million mixed keys, and differences among them
 //! run       a run over replicas of any kind, made without configuration
@@ -20,6 +21,7 @@
 pub(crate) mod damage;
 pub(crate) mod generate;
 pub(crate) mod judge;
+pub(crate) mod proxy;
 pub(crate) mod reknit;
 pub(crate) mod resp;
 pub(crate) mod run;

@@ -12,6 +12,8 @@ use super::write::is_counter;
 #[derive(Debug, Clone)]
 pub(super) struct Pending {
     pub(super) db: DbIndex,
+    /// How often the server had been restarted: no connection outlives a restart.
+    pub(super) restarts: u64,
     /// When each watched key was last touched.
     pub(super) watched: Vec<(Key, u64)>,
     /// The writes, each with its place in the batch.
@@ -31,9 +33,12 @@ pub(super) struct Executed {
 }
 
 impl Inner {
-    /// EXEC: nothing if a watched key was touched.
+    /// EXEC: nothing if a watched key was touched or the server restarted.
     pub(super) fn exec(&mut self, pending: &Pending) -> Option<Executed> {
         let db = pending.db;
+        if pending.restarts != self.data.restarts() {
+            return None;
+        }
         for (key, touched) in &pending.watched {
             if self.data.last_touch(db, key) != *touched {
                 return None;

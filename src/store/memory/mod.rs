@@ -12,6 +12,7 @@ mod data;
 mod facts;
 mod faults;
 mod late;
+mod markers;
 mod pieces;
 mod read;
 mod scan;

@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 mod large;
+mod restart;
 mod scan;
 mod write;
 

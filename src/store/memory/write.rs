@@ -128,9 +128,11 @@ impl Inner {
 
     /// Each key is a transaction of its own here too.
     fn delay(&mut self, db: DbIndex, writes: &[Write], compared: &[Compared]) {
+        let restarts = self.data.restarts();
         let matching = writes.iter().zip(compared).filter(|(_, one)| one.matches);
         let pending = matching.map(|(write, compared)| Pending {
             db,
+            restarts,
             watched: match is_counter(write) {
                 true => Vec::new(),
                 false => vec![(write.key.clone(), compared.touched)],
