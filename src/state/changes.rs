@@ -1,11 +1,13 @@
 //! Changes: what one commit writes, all or nothing.
 
 use crate::model::{
-    Agreement, DbIndex, Key, KeyspaceName, Lag, Lane, Millis, ReplicaId, RunNumber, Sequence,
+    Agreement, DbIndex, Key, KeyspaceName, Lag, LagBase, Lane, Millis, ReplicaId, RunNumber, Seen,
+    Sequence,
 };
 
 use super::intent::Intent;
 use super::journal::JournalEntry;
+use super::layout::journal_place;
 
 /// What one commit writes. Later changes of the same thing win over earlier ones.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,8 +23,7 @@ pub(super) enum Change {
     ForgetAgreement(DbIndex, Key),
     PutLag(DbIndex, Key, ReplicaId, Lag),
     DropLag(DbIndex, Key, ReplicaId),
-    /// The replica turned out to be at what this late intent's key agreed upon.
-    ReachedVersion(DbIndex, Key, ReplicaId, Agreement, Sequence),
+    Reached(DbIndex, Key, ReplicaId, Reached),
     SetLane(ReplicaId, DbIndex, Lane),
     AddVoid(ReplicaId, DbIndex, Sequence, Sequence),
     OpenIntent(Intent),
@@ -34,6 +35,30 @@ pub(super) enum Change {
     Unhold(DbIndex, Key),
     Cover(ReplicaId, DbIndex, KeyspaceName, Sequence),
     SetEvicted(ReplicaId, u64),
+}
+
+/// A replica turned out to have taken what a late intent agreed upon on a key.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Reached {
+    /// What was agreed then.
+    pub(super) then: Agreement,
+    /// The step that proves it.
+    pub(super) proved: Sequence,
+    /// The lag entry, if one is left even so; its base is what was agreed then.
+    pub(super) lag: Option<Lag>,
+}
+
+impl Reached {
+    /// The entry of a replica that has everything of what was agreed then.
+    pub(super) fn at_version(&self) -> Lag {
+        Lag {
+            base: LagBase::Agreed,
+            seen: Seen::all(self.then.version),
+            proved: self.proved,
+            since: self.proved,
+            evicted: false,
+        }
+    }
 }
 
 /// Where a journal entry stands.
@@ -49,6 +74,12 @@ pub struct JournalPlace {
     pub db: DbIndex,
     /// The key.
     pub key: Key,
+}
+
+impl JournalPlace {
+    pub(super) fn row(&self) -> Vec<u8> {
+        journal_place(self.run, self.sequence, self.replica, self.db, &self.key)
+    }
 }
 
 impl Changes {

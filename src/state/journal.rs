@@ -9,6 +9,10 @@ use crate::model::{
     ValueDigest,
 };
 
+#[cfg(doc)]
+use super::Changes;
+use super::JournalPlace;
+
 /// One write at one replica: the audit log and the pre-image in one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalEntry {
@@ -36,6 +40,19 @@ pub struct JournalEntry {
     pub lags_before: BTreeMap<ReplicaId, Lag>,
     /// Whether the write happened; nothing while that is unknown.
     pub outcome: Option<bool>,
+}
+
+impl JournalEntry {
+    /// Where it stands, for [`Changes::journal_outcome`].
+    pub fn place(&self) -> JournalPlace {
+        JournalPlace {
+            run: self.run,
+            sequence: self.sequence,
+            replica: self.replica,
+            db: self.db,
+            key: self.key.clone(),
+        }
+    }
 }
 
 /// What a key held before a write.

@@ -4,6 +4,11 @@ use std::collections::BTreeMap;
 
 use crate::model::{Millis, ReplicaId, ReplicaName, RunNumber};
 
+use super::layout::{self, Chapter, beginning};
+use super::record::{Record, outcome, put_counter};
+use super::store::{Flow, Table};
+use super::{JournalEntry, Result, State, StateError};
+
 /// What is known when a run begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunStart {
@@ -41,4 +46,99 @@ pub struct RunRecord {
     pub start: RunStart,
     /// Its end; nothing while it runs, and for ever if it was killed.
     pub end: Option<RunEnd>,
+}
+
+/// Bytes in memory beyond which the end of a run lets them be sorted into files.
+const WRITE_OUT_BYTES: u64 = 8 * 1024 * 1024;
+
+impl State {
+    /// The number of the latest run; zero before the first.
+    pub fn last_run(&self) -> RunNumber {
+        self.writing().last_run
+    }
+
+    /// Begins a run and gives it a number, on disk before it is answered.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn begin_run(&self, start: RunStart) -> Result<RunNumber> {
+        let mut writing = self.writing();
+        let number = RunNumber(writing.last_run.0 + 1);
+        let record = RunRecord {
+            number,
+            start,
+            end: None,
+        };
+        let rows = vec![
+            (
+                Table::Book,
+                layout::LAST_RUN.to_vec(),
+                Some(put_counter(number.0)),
+            ),
+            (
+                Table::Book,
+                Chapter::Runs.run(number),
+                Some(record.encode()),
+            ),
+        ];
+        self.write_rows(&mut writing, rows, true)?;
+        writing.last_run = number;
+        Ok(number)
+    }
+
+    /// Ends a run. All that was committed is then on disk.
+    ///
+    /// # Errors
+    /// When it cannot be written, or there is no such run.
+    pub fn end_run(&self, run: RunNumber, end: RunEnd) -> Result<()> {
+        let Some(mut record) = self.run(run)? else {
+            let what = format!("run {run} is missing in the run log");
+            return Err(StateError::unreadable(self.0.store.path(), what));
+        };
+        record.end = Some(end);
+        let mut writing = self.writing();
+        let row = (Table::Book, Chapter::Runs.run(run), Some(record.encode()));
+        self.write_rows(&mut writing, vec![row], true)?;
+        if self.0.store.buffered_bytes() > WRITE_OUT_BYTES {
+            self.0.store.write_out(Table::Agreed)?;
+        }
+        self.0.note_committed(&mut writing)
+    }
+
+    /// All runs, oldest first.
+    ///
+    /// # Errors
+    /// When a record cannot be read.
+    pub fn runs(&self) -> Result<Vec<RunRecord>> {
+        self.chapter(Chapter::Runs, || "a run".into())
+    }
+
+    /// One run.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    pub fn run(&self, run: RunNumber) -> Result<Option<RunRecord>> {
+        self.noted(Chapter::Runs.run(run), || format!("run {run}"))
+    }
+
+    /// Visits what a run wrote, in the order of its steps.
+    ///
+    /// # Errors
+    /// When a record cannot be read.
+    pub fn journal(&self, run: RunNumber, visit: &mut dyn FnMut(JournalEntry)) -> Result<()> {
+        let about = || format!("the journal of run {run}");
+        let rows = beginning(&run.0.to_be_bytes());
+        self.0.store.scan(Table::Journal, rows, |at, value| {
+            let mut entry: JournalEntry = self.decode(value, about)?;
+            if let Some(bytes) = self
+                .0
+                .store
+                .get(Table::Book, &Chapter::Outcomes.about(at))?
+            {
+                entry.outcome = Some(self.read(outcome(&bytes), about)?);
+            }
+            visit(entry);
+            Ok(Flow::Continue)
+        })
+    }
 }

@@ -31,6 +31,7 @@ pub(crate) fn run_over(
         clock: Arc::new(ManualClock::new(now)),
         stop: CancellationToken::new(),
         progress: Arc::new(Progress::default()),
+        memory: None,
     }
 }
 

@@ -1,0 +1,114 @@
+//! The small records: replicas, lanes, voids, runs.
+
+use crate::model::{Lane, Millis, ReplicaName, RunNumber, Sequence, Voids};
+
+use super::super::KnownReplica;
+use super::super::codec::{Read, Reader, put_all, put_bytes, put_number, put_optional, put_signed};
+use super::super::runs::{RunEnd, RunRecord, RunStart};
+use super::Record;
+use super::intent::{put_replica, read_replica};
+
+impl Record for KnownReplica {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_replica(out, self.id);
+        put_bytes(out, self.name.0.as_bytes());
+        put_signed(out, self.since.0);
+        put_optional(out, self.forgotten, |out, at| put_signed(out, at.0));
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Read<Self> {
+        Ok(Self {
+            id: read_replica(reader)?,
+            name: ReplicaName(reader.text()?),
+            since: Millis(reader.signed()?),
+            forgotten: reader.optional(Reader::signed)?.map(Millis),
+        })
+    }
+}
+
+impl Record for Lane {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_number(out, self.first.0);
+        put_number(out, self.acknowledged.0);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Read<Self> {
+        Ok(Self {
+            first: Sequence(reader.number()?),
+            acknowledged: Sequence(reader.number()?),
+        })
+    }
+}
+
+impl Record for Voids {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_all(out, self.0.iter(), |out, (after, to)| {
+            put_number(out, after.0);
+            put_number(out, to.0);
+        });
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Read<Self> {
+        let interval =
+            |reader: &mut Reader<'_>| Ok((Sequence(reader.number()?), Sequence(reader.number()?)));
+        reader.all(interval).map(Self)
+    }
+}
+
+impl Record for RunRecord {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_number(out, self.number.0);
+        put_start(out, &self.start);
+        put_optional(out, self.end.as_ref(), put_end);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Read<Self> {
+        Ok(Self {
+            number: RunNumber(reader.number()?),
+            start: read_start(reader)?,
+            end: reader.optional(read_end)?,
+        })
+    }
+}
+
+fn put_start(out: &mut Vec<u8>, start: &RunStart) {
+    put_signed(out, start.at.0);
+    put_bytes(out, start.purpose.as_bytes());
+    put_all(out, start.replicas.iter(), |out, (id, name)| {
+        put_replica(out, *id);
+        put_bytes(out, name.0.as_bytes());
+    });
+    put_optional(out, start.undoes, |out, run| put_number(out, run.0));
+}
+
+fn read_start(reader: &mut Reader<'_>) -> Read<RunStart> {
+    Ok(RunStart {
+        at: Millis(reader.signed()?),
+        purpose: reader.text()?,
+        replicas: reader.all(|reader| Ok((read_replica(reader)?, ReplicaName(reader.text()?))))?,
+        undoes: reader.optional(Reader::number)?.map(RunNumber),
+    })
+}
+
+fn put_end(out: &mut Vec<u8>, end: &RunEnd) {
+    put_signed(out, end.at.0);
+    put_bytes(out, end.result.as_bytes());
+    out.push(end.exit);
+    put_optional(out, end.note.as_ref(), |out, note| {
+        put_bytes(out, note.as_bytes())
+    });
+    put_all(out, end.counts.iter(), |out, (name, count)| {
+        put_bytes(out, name.as_bytes());
+        put_number(out, *count);
+    });
+}
+
+fn read_end(reader: &mut Reader<'_>) -> Read<RunEnd> {
+    Ok(RunEnd {
+        at: Millis(reader.signed()?),
+        result: reader.text()?,
+        exit: reader.byte()?,
+        note: reader.optional(Reader::text)?,
+        counts: reader.all(|reader| Ok((reader.text()?, reader.number()?)))?,
+    })
+}

@@ -1,0 +1,157 @@
+//! Entries of the journal, their outcomes, and how much of it there is.
+
+use crate::model::{Agreement, Key, Lag, RunNumber, Sequence, State as KeyState};
+
+use super::super::codec::{Read, Reader, put_all, put_bytes, put_number, put_optional};
+use super::super::journal::{JournalEntry, Post, PreImage};
+use super::intent::{put_replica, read_db, read_replica};
+use super::memory::{kind_of, kind_tag, put_digest, put_expiry, read_digest, read_expiry};
+use super::value::{UNKNOWN_TAG, put_names, read_names, read_optional_state};
+use super::{FORMAT, Record};
+
+const ABSENT: u8 = 0;
+const WHOLE: u8 = 1;
+const ELEMENTS: u8 = 2;
+const DUMP: u8 = 3;
+
+/// All but the outcome, which is a record of its own: it is known later, and a pre-image can be large.
+impl Record for JournalEntry {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_number(out, self.sequence.0);
+        put_number(out, self.run.0);
+        put_replica(out, self.replica);
+        put_number(out, u64::from(self.db.0));
+        put_bytes(out, self.key.as_bytes());
+        put_bytes(out, self.rule.as_bytes());
+        put_bytes(out, self.evidence.as_bytes());
+        put_post(out, &self.wrote);
+        put_optional(out, self.agreement_before.as_ref(), |out, it| it.put(out));
+        put_all(out, self.lags_before.iter(), |out, (replica, lag)| {
+            put_replica(out, *replica);
+            lag.put(out);
+        });
+        put_pre_image(out, &self.before);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Read<Self> {
+        Ok(Self {
+            sequence: Sequence(reader.number()?),
+            run: RunNumber(reader.number()?),
+            replica: read_replica(reader)?,
+            db: read_db(reader)?,
+            key: Key::new(reader.bytes()?),
+            rule: reader.text()?,
+            evidence: reader.text()?,
+            wrote: read_post(reader)?,
+            agreement_before: reader.optional(Agreement::read)?,
+            lags_before: reader.all(|reader| Ok((read_replica(reader)?, Lag::read(reader)?)))?,
+            before: read_pre_image(reader)?,
+            outcome: None,
+        })
+    }
+}
+
+fn put_pre_image(out: &mut Vec<u8>, before: &PreImage) {
+    match before {
+        PreImage::Absent => out.push(ABSENT),
+        PreImage::Whole(state) => {
+            out.push(WHOLE);
+            state.put(out);
+        }
+        PreImage::Elements { kind, held, names } => {
+            out.push(ELEMENTS);
+            out.push(kind_tag(*kind));
+            put_optional(out, held.as_ref(), |out, state| state.put(out));
+            put_names(out, names);
+        }
+        PreImage::Dump(bytes, expiry) => {
+            out.push(DUMP);
+            put_expiry(out, *expiry);
+            put_bytes(out, bytes);
+        }
+    }
+}
+
+fn read_pre_image(reader: &mut Reader<'_>) -> Read<PreImage> {
+    Ok(match reader.byte()? {
+        ABSENT => PreImage::Absent,
+        WHOLE => PreImage::Whole(KeyState::read(reader)?),
+        ELEMENTS => PreImage::Elements {
+            kind: kind_of(reader.byte()?)?,
+            held: read_optional_state(reader)?,
+            names: read_names(reader)?,
+        },
+        DUMP => {
+            let expiry = read_expiry(reader)?;
+            PreImage::Dump(reader.bytes()?, expiry)
+        }
+        _ => return Err(UNKNOWN_TAG),
+    })
+}
+
+fn put_post(out: &mut Vec<u8>, post: &Post) {
+    match post {
+        Post::Absent => out.push(ABSENT),
+        Post::Whole { digest, expiry } => {
+            out.push(WHOLE);
+            put_expiry(out, *expiry);
+            put_digest(out, digest);
+        }
+        Post::Elements { digest, expiry } => {
+            out.push(ELEMENTS);
+            put_expiry(out, *expiry);
+            put_optional(out, digest.as_ref(), put_digest);
+        }
+    }
+}
+
+fn read_post(reader: &mut Reader<'_>) -> Read<Post> {
+    Ok(match reader.byte()? {
+        ABSENT => Post::Absent,
+        WHOLE => {
+            let expiry = read_expiry(reader)?;
+            let digest = read_digest(reader)?;
+            Post::Whole { digest, expiry }
+        }
+        ELEMENTS => {
+            let expiry = read_expiry(reader)?;
+            let digest = reader.optional(read_digest)?;
+            Post::Elements { digest, expiry }
+        }
+        _ => return Err(UNKNOWN_TAG),
+    })
+}
+
+/// Whether a journalled write happened.
+pub(in crate::state) fn put_outcome(applied: bool) -> Vec<u8> {
+    vec![FORMAT, u8::from(applied)]
+}
+
+pub(in crate::state) fn outcome(bytes: &[u8]) -> Read<bool> {
+    let mut reader = Reader::new(bytes);
+    reader.format(FORMAT)?;
+    let applied = reader.flag()?;
+    reader.end()?;
+    Ok(applied)
+}
+
+/// How much one run added to the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::state) struct JournalSize {
+    pub(in crate::state) entries: u64,
+    pub(in crate::state) bytes: u64,
+}
+
+impl Record for JournalSize {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_number(out, self.entries);
+        put_number(out, self.bytes);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Read<Self> {
+        Ok(Self {
+            entries: reader.number()?,
+            bytes: reader.number()?,
+        })
+    }
+}
