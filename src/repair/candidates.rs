@@ -6,6 +6,8 @@
 //! nothing differs ───────────────▶ but somebody lags, or forgot the proof: keys to decide
 //! ```
 
+use std::collections::BTreeSet;
+
 use crate::merkle::{Diff, Difference, Listed, SealedEntries, Side as TreeSide, Tree};
 use crate::model::{DbIndex, Key, Position};
 use crate::store::BATCH_KEYS;
@@ -44,8 +46,8 @@ pub(super) struct Comparison<'a, 'c> {
     db: Option<DbIndex>,
     accounts: &'c [Account],
     diff: Diff<'c>,
-    /// Keys to look at although nothing differs; nothing before the diff is over.
-    overdue: Option<std::vec::IntoIter<Key>>,
+    /// Keys to look at although nothing differs; what the diff yields is taken out.
+    overdue: BTreeSet<Key>,
     /// The first key, found before the pause.
     waiting: Option<Found<'a>>,
     fresh: Vec<Candidate<'a>>,
@@ -67,16 +69,18 @@ impl<'a, 'c> Comparison<'a, 'c> {
                 entries: &account.entries,
             })
             .collect();
-        Self {
+        let mut comparison = Self {
             shared,
             db,
             accounts,
             diff: Diff::new(&sides, shared.run.scope.positions()),
-            overdue: None,
+            overdue: BTreeSet::new(),
             waiting: None,
             fresh: Vec::new(),
             expiring: 0,
-        }
+        };
+        comparison.overdue = comparison.find_overdue();
+        comparison
     }
 
     /// Whether there is anything to work on.
@@ -89,18 +93,14 @@ impl<'a, 'c> Comparison<'a, 'c> {
         if let Some(waiting) = self.waiting.take() {
             return Some(waiting);
         }
-        while self.overdue.is_none() {
-            let Some(difference) = self.diff.next() else {
-                let overdue = self.find_overdue();
-                self.overdue = Some(overdue.into_iter());
-                break;
-            };
+        while let Some(difference) = self.diff.next() {
+            self.overdue.remove(difference.key);
             if let Some(found) = self.admit(&difference) {
                 return Some(found);
             }
         }
         loop {
-            let key = self.overdue.as_mut()?.next()?;
+            let key = self.overdue.pop_first()?;
             if let Some(candidate) = self.take_up(key) {
                 return Some(Found::Differs(candidate));
             }
@@ -196,11 +196,11 @@ impl<'a, 'c> Comparison<'a, 'c> {
     }
 
     /// Keys to look at although no tree differs: somebody lags, or forgot what proves that it does not.
-    fn find_overdue(&self) -> Vec<Key> {
+    fn find_overdue(&self) -> BTreeSet<Key> {
         let (Some(notary), Mode::Repair) =
             (self.shared.notary(self.db), self.shared.run.settings.mode)
         else {
-            return Vec::new();
+            return BTreeSet::new();
         };
         let agreed = self
             .accounts
@@ -214,7 +214,7 @@ impl<'a, 'c> Comparison<'a, 'c> {
             .overdue(&self.shared.active(), listed)
             .unwrap_or_else(|error| {
                 self.shared.break_off(error);
-                Vec::new()
+                BTreeSet::new()
             })
     }
 }

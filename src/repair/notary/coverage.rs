@@ -18,7 +18,7 @@ impl Notary<'_> {
         &self,
         active: &[usize],
         listed: impl Iterator<Item = Key>,
-    ) -> Result<Vec<Key>, StateError> {
+    ) -> Result<BTreeSet<Key>, StateError> {
         let ids: BTreeSet<ReplicaId> = active.iter().map(|replica| self.id(*replica)).collect();
         let mut keys = BTreeSet::new();
         self.memory.state.lagging(self.index, &mut |key, replica| {
@@ -34,7 +34,7 @@ impl Notary<'_> {
                 }
             }
         }
-        Ok(keys.into_iter().collect())
+        Ok(keys)
     }
 
     /// Whether one of these participants lags behind a key, or forgot the proof that it does not.

@@ -93,8 +93,10 @@ impl<'a> Notary<'a> {
         for (number, case) in cases.iter().enumerate() {
             if case.involves(&forgot) {
                 written.extend(unfinished(number, case));
-            } else {
+            } else if self.past(&case.key)? == case.recollection.past {
                 left.push((number, case));
+            } else {
+                written.extend(outdated(number, case));
             }
         }
         let mut step = Step {
@@ -143,6 +145,17 @@ impl<'a> Notary<'a> {
     pub(super) fn id(&self, replica: usize) -> ReplicaId {
         self.memory.ids[replica]
     }
+}
+
+/// What was remembered of the key has changed since it was merged: it is to be looked at again.
+fn outdated(number: usize, case: &Case<'_>) -> Vec<Written> {
+    let outdated = |(replica, _): &(usize, Write)| Written {
+        replica: *replica,
+        key: number,
+        fate: WriteFate::Superseded,
+        verdict: None,
+    };
+    case.writes.iter().map(outdated).collect()
 }
 
 fn unfinished(number: usize, case: &Case<'_>) -> Vec<Written> {
