@@ -15,6 +15,7 @@ mod fresh;
 mod opening;
 mod settle;
 mod step;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -33,7 +34,6 @@ use super::round::Candidate;
 use super::scope::Scope;
 use archive::Shelf;
 
-pub(crate) use fresh::Learned;
 pub(crate) use opening::open;
 pub use opening::{Forgetful, MemoryTrouble};
 pub(crate) use step::{Case, Pupil};

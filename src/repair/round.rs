@@ -97,6 +97,8 @@ pub(crate) struct Tracked<'a> {
     evicted: Vec<usize>,
     /// Whether the last round increased it as a counter.
     counts: bool,
+    /// Whether the last round wrote it as a large value, which is remembered only once all are alike.
+    large: bool,
 }
 
 /// A key that is stable and different, with what every replica holds.
@@ -137,6 +139,7 @@ impl<'a> Tracked<'a> {
             finding: None,
             evicted: Vec::new(),
             counts: false,
+            large: false,
         }
     }
 
@@ -152,6 +155,7 @@ impl<'a> Tracked<'a> {
             finding: written.then_some(finding),
             evicted: Vec::new(),
             counts: false,
+            large: false,
         }
     }
 }
@@ -317,7 +321,10 @@ impl<'a> Round<'a> {
         let mode = self.shared.run.settings.mode;
         let mut work = Work::default();
         for one in acting {
-            if one.alike {
+            if one.alike && is_large(&one.observed) {
+                let tracked = &one.tracked;
+                self.learn_large(&tracked.candidate, &tracked.evicted).await;
+            } else if one.alike {
                 self.learn(one, &mut work);
             } else if !self.is_permitted(&one.tracked) {
                 self.find(one.finding, Verdict::OverLimit);
@@ -370,11 +377,23 @@ impl<'a> Round<'a> {
 
     async fn act_on_large(&mut self, mut one: Acting<'a>) -> Option<Tracked<'a>> {
         let candidate = &one.tracked.candidate;
+        let recollection = match self.shared.notary(candidate.keyspace.db) {
+            None => None,
+            Some(notary) => match notary.recall_for(candidate) {
+                Ok(recollection) => Some(recollection),
+                Err(error) => {
+                    self.shared.break_off(error);
+                    self.find(one.finding, Verdict::Unfinished(FORGOTTEN.into()));
+                    return None;
+                }
+            },
+        };
         let (ended, losses) = large::repair(
             self.shared,
             self.stage,
             candidate,
             &one.observed,
+            recollection.as_ref(),
             &mut one.finding,
             &mut self.digester,
         )
@@ -385,7 +404,10 @@ impl<'a> Round<'a> {
                 self.report.planned.extend(planned(&verdict, losses));
                 self.find(one.finding, verdict);
             }
-            large::Ended::Wrote => return Some(one.written()),
+            large::Ended::Wrote => {
+                one.tracked.large = true;
+                return Some(one.written());
+            }
             large::Ended::Deferred => self.defer(one, losses),
         }
         None
@@ -455,7 +477,7 @@ impl<'a> Round<'a> {
     /// counted something of its own.
     fn learn(&mut self, one: Acting<'a>, work: &mut Work<'a>) {
         let mode = self.shared.run.settings.mode;
-        if is_large(&one.observed) || self.held(&one.tracked.candidate).is_some() {
+        if self.held(&one.tracked.candidate).is_some() {
             return;
         }
         let Some((resolution, recollection)) = self.resolve(&one) else {
@@ -472,6 +494,24 @@ impl<'a> Round<'a> {
             self.conclude(one, resolution, recollection, work);
         } else {
             self.find(one.finding, Verdict::OverLimit);
+        }
+    }
+
+    /// Remembers a large key on which all are alike.
+    async fn learn_large(&mut self, candidate: &Candidate<'_>, evicted: &[usize]) {
+        let Some(notary) = self.shared.notary(candidate.keyspace.db) else {
+            return;
+        };
+        if self.shared.run.settings.mode != Mode::Repair || self.held(candidate).is_some() {
+            return;
+        }
+        let looks = &candidate.looks;
+        match notary
+            .learn_alike(self.shared, candidate, looks, evicted)
+            .await
+        {
+            Ok(()) => self.report.learned += 1,
+            Err(error) => self.shared.break_off(error),
         }
     }
 
@@ -530,13 +570,14 @@ impl<'a> Round<'a> {
             return Vec::new();
         }
         let mut refused: Vec<Option<Verdict>> = wrote.iter().map(|_| None).collect();
-        let mut counted: Vec<bool> = wrote.iter().map(|one| one.counts).collect();
+        let mut counted: Vec<Option<bool>> = vec![None; wrote.len()];
         for one in written {
             let name = participants[one.replica].replica.name();
             if let Some(finding) = &mut wrote[one.key].finding {
                 settle_change(finding, name, one.fate);
             }
-            counted[one.key] &= one.fate == Fate::Applied;
+            let so_far = counted[one.key].unwrap_or(true);
+            counted[one.key] = Some(so_far && one.fate == Fate::Applied);
             refused[one.key] = one.verdict.or(refused[one.key].take());
         }
         let reading = read(self.shared, wrote.iter().map(|one| &one.candidate)).await;
@@ -545,15 +586,19 @@ impl<'a> Round<'a> {
             let mut looks = looks(&siblings(&reading, index), &mut self.digester);
             self.leave_out_evicted(&one.candidate, &mut looks);
             // A counter that was increased everywhere is done, also where clients go on counting.
-            let refused = refused.or(counted[index].then_some(Verdict::Repaired));
-            match (
-                verified(&one.candidate, &looks, refused),
-                one.finding.take(),
-            ) {
-                (Some(verdict), Some(finding)) => self.find(finding, verdict),
+            let counted = one.counts && counted[index] == Some(true);
+            let refused = refused.or(counted.then_some(Verdict::Repaired));
+            let verdict = verified(&one.candidate, &looks, refused);
+            one.candidate.looks = looks;
+            match (verdict, one.finding.take()) {
+                (Some(verdict), Some(finding)) => {
+                    if one.large && verdict == Verdict::Repaired {
+                        self.learn_large(&one.candidate, &one.evicted).await;
+                    }
+                    self.find(finding, verdict);
+                }
                 (_, finding) => {
                     one.finding = finding;
-                    one.candidate.looks = looks;
                     again.push(one);
                 }
             }

@@ -1,6 +1,6 @@
 //! A large collection: its differing elements are merged a few at a time, as the key itself would be.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
@@ -43,7 +43,10 @@ impl Large<'_> {
         }
         for replica in self.lacking() {
             let copied = match self.writes() {
-                true => self.copy(holders[0], replica, kind, None, work).await,
+                true => {
+                    let source = work.follow.unwrap_or(holders[0]);
+                    self.copy(source, replica, kind, None, work).await
+                }
                 false => Err(Stopped::Deferred),
             };
             self.note(
@@ -124,7 +127,10 @@ impl Large<'_> {
         if self.shared.run.settings.mode == Mode::Diff {
             return Ok(());
         }
-        let target = self.merge_elements(holders, &states, names, work)?;
+        let target = match work.follow {
+            Some(leader) => led(leader, holders, &states)?,
+            None => self.merge_elements(holders, &states, names, work)?,
+        };
         for (&replica, state) in holders.iter().zip(&states) {
             if let Some(wanted) = target.at(Some(state)) {
                 let ops = ops_within(state, &wanted)
@@ -207,6 +213,19 @@ impl Large<'_> {
         let room = Detail::SHOWN.saturating_sub(shown.len());
         shown.extend(details(&siblings).into_iter().take(room));
     }
+}
+
+/// What the leader shows is what all should show.
+fn led(leader: usize, holders: &[usize], states: &[State]) -> Result<Target, Stopped> {
+    let place = holders.iter().position(|holder| *holder == leader);
+    let state = &states[place.ok_or(Stopped::Again)?];
+    Ok(Target {
+        value: Some(state.value.clone()),
+        expiry: state.expiry,
+        keeps_own_expiry: false,
+        untouched: BTreeMap::new(),
+        partial: true,
+    })
 }
 
 /// The elements of one large collection.

@@ -142,6 +142,30 @@ impl<'a> Notary<'a> {
         .collect()
     }
 
+    /// Everybody who takes no part in a key.
+    pub(super) fn absent(
+        &self,
+        keyspace: &Keyspace,
+        took_part: &BTreeSet<usize>,
+        evicted: &[usize],
+    ) -> Vec<Absent> {
+        let memory = self.memory;
+        let participants = (0..memory.ids.len()).filter(|replica| !took_part.contains(replica));
+        let participants = participants.map(|replica| Absent {
+            id: memory.ids[replica],
+            covered: self
+                .trust(replica, keyspace)
+                .and_then(|trust| trust.covered),
+            evicted: evicted.contains(&replica),
+        });
+        let others = memory.others.iter().map(|id| Absent {
+            id: *id,
+            covered: None,
+            evicted: false,
+        });
+        participants.chain(others).collect()
+    }
+
     pub(super) fn id(&self, replica: usize) -> ReplicaId {
         self.memory.ids[replica]
     }
@@ -212,27 +236,9 @@ impl<'s> Step<'s, '_> {
             step: self.sequence,
             now: self.shared.run.clock.now(),
         };
-        lesson(&subject, &pupils, &self.absent(case), digester)
-    }
-
-    fn absent(&self, case: &Case<'_>) -> Vec<Absent> {
-        let memory = self.notary.memory;
-        let took_part: BTreeSet<usize> = case.pupils.iter().map(|pupil| pupil.replica).collect();
-        let participants = (0..memory.ids.len()).filter(|replica| !took_part.contains(replica));
-        let participants = participants.map(|replica| Absent {
-            id: memory.ids[replica],
-            covered: self
-                .notary
-                .trust(replica, case.keyspace)
-                .and_then(|trust| trust.covered),
-            evicted: case.evicted.contains(&replica),
-        });
-        let others = memory.others.iter().map(|id| Absent {
-            id: *id,
-            covered: None,
-            evicted: false,
-        });
-        participants.chain(others).collect()
+        let took_part = case.pupils.iter().map(|pupil| pupil.replica).collect();
+        let absent = self.notary.absent(case.keyspace, &took_part, &case.evicted);
+        lesson(&subject, &pupils, &absent, digester)
     }
 
     async fn take(self) -> Result<Vec<Written>, StateError> {
