@@ -7,6 +7,7 @@
 
 mod copy;
 mod join;
+mod rebuild;
 mod register;
 
 use std::collections::BTreeSet;
@@ -44,6 +45,10 @@ struct Work<'a> {
     finding: &'a mut Finding,
     digester: &'a mut Digester,
     losses: Losses,
+    /// Replicas whose stream is to be rebuilt aside, by index.
+    rebuilds: BTreeSet<usize>,
+    /// Why a replica cannot be brought to what was merged.
+    stuck: Option<String>,
 }
 
 /// Why a large value could not be brought further.
@@ -77,6 +82,8 @@ pub(crate) async fn repair(
         finding,
         digester,
         losses: Losses::new(),
+        rebuilds: BTreeSet::new(),
+        stuck: None,
     };
     let looks = candidate.looks.iter().flatten();
     let kinds: BTreeSet<Kind> = looks.filter_map(Look::kind).collect();

@@ -7,7 +7,7 @@ use crate::model::{
 
 use super::look::Look;
 use super::loss::{Losses, loss};
-use super::ops::ops_to_reach;
+use super::ops::{Unreachable, ops_to_reach};
 
 /// A sibling that was read twice and found alike both times.
 pub(crate) struct Stable<'a> {
@@ -26,6 +26,8 @@ pub(crate) struct Resolution {
     pub(crate) losses: Losses,
     /// Replicas that cannot be brought to it by commands, and why.
     pub(crate) stuck: Vec<(ReplicaIndex, String)>,
+    /// Replicas whose stream has to be rebuilt aside, piece by piece, as if it were large.
+    pub(crate) rebuilds: Vec<ReplicaIndex>,
 }
 
 impl Resolution {
@@ -60,11 +62,15 @@ pub(crate) fn resolve(
     let merged = merge(&MergeInput::without_memory(&unknown, policy, now), digester);
     let (mut writes, mut stuck) = (Vec::new(), Vec::new());
     let mut losses = Losses::new();
+    let mut rebuilds = Vec::new();
     if let Outcome::Target(target) = &merged.outcome {
         for sibling in siblings {
             let wanted = target.at(sibling.state);
             match ops_to_reach(sibling.state, wanted.as_ref(), false) {
-                Err(reason) => stuck.push((sibling.replica, reason.to_string())),
+                Err(Unreachable::Aside) => rebuilds.push(sibling.replica),
+                Err(reason @ (Unreachable::HasGroups | Unreachable::TooLong { .. })) => {
+                    stuck.push((sibling.replica, reason.to_string()));
+                }
                 Ok(ops) if ops.is_empty() => {}
                 // A past expiry would not be set: the server would remove the key.
                 Ok(ops) if ends_before(&ops, now) => {
@@ -89,6 +95,7 @@ pub(crate) fn resolve(
         writes,
         losses,
         stuck,
+        rebuilds,
     }
 }
 

@@ -227,7 +227,15 @@ impl<'a> Round<'a> {
                 wrote.extend(self.act_on_large(one).await);
             } else if mode == Mode::Diff {
                 self.find(one.finding, Verdict::Diverged);
-            } else if let Some((tracked, resolution)) = self.merge(one) {
+            } else {
+                let resolution = resolve_one(self.shared, &one, &mut self.digester);
+                if !resolution.rebuilds.is_empty() {
+                    wrote.extend(self.act_on_large(one).await);
+                    continue;
+                }
+                let Some((tracked, resolution)) = self.merge(one, resolution) else {
+                    continue;
+                };
                 for (ReplicaIndex(replica), write) in resolution.writes {
                     let of_replica = writes.entry(replica).or_default();
                     of_replica.push((wrote.len(), write));
@@ -272,8 +280,11 @@ impl<'a> Round<'a> {
     }
 
     /// What is to be written for a key, unless that is decided here or has to wait.
-    fn merge(&mut self, mut one: Acting<'a>) -> Option<(Tracked<'a>, Resolution)> {
-        let resolution = resolve_one(self.shared, &one, &mut self.digester);
+    fn merge(
+        &mut self,
+        mut one: Acting<'a>,
+        resolution: Resolution,
+    ) -> Option<(Tracked<'a>, Resolution)> {
         explain_into(self.shared, &resolution, &mut one.finding);
         self.keep_earlier(&mut one);
         let is_plan = self.shared.run.settings.mode == Mode::Plan;
