@@ -7,50 +7,13 @@ mod support;
 use std::sync::{Arc, Mutex};
 
 use reknit::app::{Exit, exit_of};
-use reknit::model::{DbIndex, Key, Kind, Millis, Op, State, Value};
-use reknit::repair::{
-    Change, Destruction, Fate, Finding, Listener, Mode, Run, Summary, Verdict, run,
-};
-use reknit::store::{Data, Fault, MemoryReplica, Portions, Replica, Step};
+use reknit::model::{DbIndex, Key, Kind, Op, State, Value};
+use reknit::repair::{Change, Destruction, Fate, Mode, Verdict};
+use reknit::store::{Data, Fault, MemoryReplica, Portions, Step};
 
 use support::reknit::Reknit;
-use support::run::run_over;
+use support::run::{job, put, replicas, told};
 use support::server::RedisServer;
-
-const NOW: Millis = Millis(1_700_000_000_000);
-
-/// Remembers every finding.
-#[derive(Default)]
-struct Findings(Vec<Finding>);
-
-impl Listener for Findings {
-    fn finding(&mut self, finding: &Finding) {
-        self.0.push(finding.clone());
-    }
-}
-
-impl Findings {
-    fn of(&self, key: &str) -> &Finding {
-        let mut found = self.0.iter().filter(|one| one.key == Key::from(key));
-        let first = found.next().expect("a finding");
-        assert!(found.next().is_none(), "{key} was decided twice");
-        first
-    }
-}
-
-fn replicas() -> [MemoryReplica; 2] {
-    ["us", "eu"].map(|name| {
-        let replica = MemoryReplica::new(name, 1);
-        replica.set_now(NOW);
-        replica
-    })
-}
-
-fn put(replica: &MemoryReplica, key: &str, value: &str) {
-    let value = Value::String(value.to_owned().into());
-    let state = State::lasting(value);
-    replica.client().set_state(&Key::from(key), Some(state));
-}
 
 fn value(replica: &MemoryReplica, key: &str) -> Option<String> {
     match replica.client().get(&Key::from(key))?.value {
@@ -61,7 +24,7 @@ fn value(replica: &MemoryReplica, key: &str) -> Option<String> {
 
 /// So many keys on both that differ, and so many that eu lacks.
 fn diverged(overwritten: usize, missing: usize, equal: usize) -> [MemoryReplica; 2] {
-    let [us, eu] = replicas();
+    let [us, eu] = replicas(["us", "eu"]);
     for number in 0..overwritten {
         put(&us, &format!("both:{number:04}"), "us");
         put(&eu, &format!("both:{number:04}"), "eu");
@@ -75,21 +38,6 @@ fn diverged(overwritten: usize, missing: usize, equal: usize) -> [MemoryReplica;
         }
     }
     [us, eu]
-}
-
-fn job(replicas: &[MemoryReplica], mode: Mode) -> Run {
-    let shared = replicas.iter().cloned();
-    run_over(
-        shared.map(|one| Arc::new(one) as Arc<dyn Replica>),
-        mode,
-        NOW,
-    )
-}
-
-async fn told(job: &Run) -> (Summary, Findings) {
-    let mut findings = Findings::default();
-    let summary = run(job, &mut findings).await.unwrap();
-    (summary, findings)
 }
 
 /// The keys that were executed on a replica, in order.
@@ -236,7 +184,7 @@ fn hash(pairs: impl IntoIterator<Item = (String, String)>) -> State {
 /// The differing fields are written 512 at a time: those that only add first, those with the changed one at the end.
 #[tokio::test]
 async fn of_a_large_collection_what_adds_is_written_and_what_overwrites_waits() {
-    let [us, eu] = replicas();
+    let [us, eu] = replicas(["us", "eu"]);
     for replica in [&us, &eu] {
         replica.set_portions(Portions {
             whole_elements: 10,
