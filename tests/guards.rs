@@ -7,12 +7,12 @@ mod support;
 use std::sync::{Arc, Mutex};
 
 use reknit::app::{Exit, exit_of};
-use reknit::model::{DbIndex, Key, Kind, Op, State, Value};
-use reknit::repair::{Change, Destruction, Fate, Mode, Verdict};
+use reknit::model::{DbIndex, Key, Keyspace, Keyspaces, Kind, Op, Selection, State, Value};
+use reknit::repair::{Change, Destruction, Fate, Mode, RunError, Scope, Verdict, run};
 use reknit::store::{Data, Fault, MemoryReplica, Portions, Step};
 
 use support::reknit::Reknit;
-use support::run::{job, put, replicas, told};
+use support::run::{Findings, job, put, replicas, told};
 use support::server::RedisServer;
 
 fn value(replica: &MemoryReplica, key: &str) -> Option<String> {
@@ -167,6 +167,39 @@ async fn an_interrupted_run_names_what_waited_and_overwrites_nothing() {
     let (summary, findings) = told(&job).await;
     assert!(summary.interrupted);
     for number in 0..5 {
+        let key = format!("both:{number:04}");
+        assert_eq!(findings.of(&key).verdict.name(), "unfinished");
+        assert_eq!(value(&replicas[1], &key).as_deref(), Some("eu"));
+    }
+}
+
+/// The first database is compared; in the second, a replica is lost and none is left to compare with.
+#[tokio::test]
+async fn a_run_that_ends_in_trouble_names_what_waited() {
+    let replicas = diverged(3, 1, 0);
+    let first = Keyspace {
+        db: Some(DbIndex(0)),
+        ..Keyspace::everything()
+    };
+    let second = Keyspace {
+        db: Some(DbIndex(1)),
+        ..first.clone()
+    };
+    let mut job = job(&replicas, Mode::Repair);
+    job.scope = Scope::new(Keyspaces::new(vec![first, second]), Selection::default());
+    replicas[1].set_faults(Some(Box::new(
+        |step: Step<'_>, db: DbIndex, _: &mut Data| {
+            if step == Step::ScanPage && db == DbIndex(1) {
+                return Fault::Disconnect;
+            }
+            Fault::None
+        },
+    )));
+    let mut findings = Findings::default();
+    let ended = run(&job, &mut findings).await;
+    assert!(matches!(ended, Err(RunError::TooFew(_))));
+    assert_eq!(findings.of("missing:0000").verdict, Verdict::Repaired);
+    for number in 0..3 {
         let key = format!("both:{number:04}");
         assert_eq!(findings.of(&key).verdict.name(), "unfinished");
         assert_eq!(value(&replicas[1], &key).as_deref(), Some("eu"));
