@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use futures::future::join_all;
 
 use crate::crdt::{MergeInput, Outcome, Target, merge};
 use crate::merkle::{Diff, Entries, EntryDigester, SealedEntries, Side, Tree};
@@ -86,32 +87,11 @@ impl Large<'_> {
         if holders.len() < 2 {
             return Ok(Vec::new());
         }
-        let mut sides: Vec<(SealedEntries, Tree)> = Vec::with_capacity(holders.len());
-        for &replica in holders {
-            let mut listing = Listing::default();
-            let db = self.candidate.keyspace.db;
-            let source = &self.shared.run.participants[replica].replica;
-            let listed = source.elements(
-                db,
-                &self.candidate.key,
-                kind,
-                &self.shared.run.digest_key,
-                &mut listing,
-            );
-            if self.reached(replica, listed.await)?.is_none() {
-                return Err(Stopped::Again);
-            }
-            let number = sides.len() as u32;
-            let digester = EntryDigester::new(
-                self.shared.run.digest_key.clone(),
-                ExpiryRule::Ignore,
-                number,
-            );
-            let sealed = listing.entries.seal();
-            let tree = Tree::build(&sealed, &digester);
-            sides.push((sealed, tree));
-            self.check_stop()?;
-        }
+        let numbered = holders.iter().enumerate();
+        let listings = numbered.map(|(number, &replica)| self.listing(kind, number, replica));
+        let sides = join_all(listings).await;
+        let sides: Vec<(SealedEntries, Tree)> = sides.into_iter().collect::<Result<_, _>>()?;
+        self.check_stop()?;
         let sides: Vec<Side<'_>> = sides
             .iter()
             .map(|(entries, tree)| Side { tree, entries })
@@ -120,6 +100,30 @@ impl Large<'_> {
         Ok(diff
             .map(|difference| Bytes::copy_from_slice(difference.key))
             .collect())
+    }
+
+    /// One holder's elements, and the tree over them.
+    async fn listing(
+        &self,
+        kind: Kind,
+        number: usize,
+        replica: usize,
+    ) -> Result<(SealedEntries, Tree), Stopped> {
+        let (db, run) = (self.candidate.keyspace.db, self.shared.run);
+        let source = &run.participants[replica].replica;
+        let mut listing = Listing::default();
+        let key = &self.candidate.key;
+        let listed = source
+            .elements(db, key, kind, &run.digest_key, &mut listing)
+            .await;
+        if self.reached(replica, listed)?.is_none() {
+            return Err(Stopped::Again);
+        }
+        let secret = run.digest_key.clone();
+        let digester = EntryDigester::new(secret, ExpiryRule::Ignore, number as u32);
+        let sealed = listing.entries.seal();
+        let tree = Tree::build(&sealed, &digester);
+        Ok((sealed, tree))
     }
 
     /// Merges some elements, which may be none: then only the expiry.
