@@ -8,6 +8,7 @@
 mod copy;
 mod join;
 mod lead;
+mod rebuild;
 mod register;
 
 use std::collections::BTreeSet;
@@ -52,6 +53,10 @@ struct Work<'a> {
     losses: Losses,
     /// The participant whose elements the others take over.
     follow: Option<usize>,
+    /// Replicas whose stream is to be rebuilt aside, by index.
+    rebuilds: BTreeSet<usize>,
+    /// Why a replica cannot be brought to what was merged.
+    stuck: Option<String>,
 }
 
 /// Why a large value could not be brought further.
@@ -88,6 +93,8 @@ pub(crate) async fn repair(
         digester,
         losses: Losses::new(),
         follow: None,
+        rebuilds: BTreeSet::new(),
+        stuck: None,
     };
     let looks = candidate.looks.iter().flatten();
     let kinds: BTreeSet<Kind> = looks.filter_map(Look::kind).collect();

@@ -10,7 +10,7 @@ use super::ledger::Fate;
 use super::look::Look;
 use super::loss::{Losses, loss};
 use super::notary::Recollection;
-use super::ops::ops_to_reach;
+use super::ops::{Unreachable, ops_to_reach};
 
 /// A sibling that was read twice and found alike both times.
 pub(crate) struct Stable<'a> {
@@ -29,6 +29,8 @@ pub(crate) struct Resolution {
     pub(crate) losses: Losses,
     /// Replicas that cannot be brought to it by commands, and why.
     pub(crate) stuck: Vec<(ReplicaIndex, String)>,
+    /// Replicas whose stream has to be rebuilt aside, piece by piece, as if it were large.
+    pub(crate) rebuilds: Vec<ReplicaIndex>,
 }
 
 /// Counters beyond are overwritten instead of increased.
@@ -95,6 +97,7 @@ pub(crate) fn resolve(
         writes: Vec::new(),
         losses: Losses::new(),
         stuck: Vec::new(),
+        rebuilds: Vec::new(),
     };
     let Outcome::Target(target) = resolution.merged.outcome.clone() else {
         return resolution;
@@ -106,7 +109,10 @@ pub(crate) fn resolve(
             continue;
         }
         match ops_to_reach(sibling.state, wanted.as_ref(), false) {
-            Err(reason) => resolution.stick(sibling, reason.to_string()),
+            Err(Unreachable::Aside) => resolution.rebuilds.push(sibling.replica),
+            Err(reason @ (Unreachable::HasGroups | Unreachable::TooLong { .. })) => {
+                resolution.stick(sibling, reason.to_string());
+            }
             Ok(ops) if ops.is_empty() => {}
             // A past expiry would not be set: the server would remove the key.
             Ok(ops) if ends_before(&ops, now) => {

@@ -34,7 +34,10 @@ pub async fn run(run: &Run, listener: &mut dyn Listener) -> Result<Summary, RunE
                 db,
                 course: &mut course,
             };
-            database.compare().await?;
+            if let Err(error) = database.compare().await {
+                course.abandon()?;
+                return Err(error);
+            }
         }
     }
     course.take_up().await?;

@@ -85,6 +85,8 @@ fn summary(keys: u64) -> Summary {
         limit_reached: false,
         markers_seen: false,
         tripped: Vec::new(),
+        forgetful: Vec::new(),
+        learned: 0,
     }
 }
 
