@@ -10,6 +10,7 @@
 //! in a step whose marker was acknowledged after the read.
 
 mod archive;
+mod ask;
 mod coverage;
 mod fresh;
 mod opening;

@@ -7,7 +7,8 @@ use crate::model::{DbIndex, Digester, Key, ReplicaId, State, Write};
 use crate::repair::ledger::Lesson;
 use crate::state::{Changes, IntentKey, IntentPart, JournalEntry, JournalPlace, Post, PreImage};
 
-use super::step::{Answer, Case, Step};
+use super::ask::Answer;
+use super::step::{Case, Step};
 
 /// A key of an intent; `place` tells at which place of a replica's writes it stands.
 pub(super) fn intent_key(

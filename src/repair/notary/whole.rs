@@ -13,8 +13,8 @@ use crate::state::{Changes, JournalEntry, StateError};
 use crate::store::WriteOutcome;
 
 use super::Notary;
+use super::ask::{Answer, ask};
 use super::settle::remember_lesson;
-use super::step::{Answer, ask};
 
 impl Notary<'_> {
     /// Writes one part of a large value. The marker goes along, and what is overwritten is journalled before; nothing
