@@ -156,7 +156,10 @@ fn of_error(error: &StoreError) -> String {
         StoreError::Refused {
             command, reason, ..
         } => format!("{command} refused: {reason}"),
-        StoreError::Protocol { .. } | StoreError::Changed { .. } => error.to_string(),
+        StoreError::Protocol {
+            command, reason, ..
+        } => format!("unexpected answer to {command}: {reason}"),
+        StoreError::Changed { .. } => error.to_string(),
     }
 }
 
@@ -178,7 +181,7 @@ async fn examine(
     checked.notes.extend(warnings(&facts));
     checked.facts = Some(facts.clone());
     checked.skew = Some(skew(server, clock).await?);
-    if facts.loading {
+    if facts.loading || facts.clustered {
         return Ok(());
     }
     // A read-only replica refuses every write; that is said already.

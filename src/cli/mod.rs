@@ -61,8 +61,7 @@ async fn execute(cli: &Cli, stop: CancellationToken) -> anyhow::Result<Exit> {
             let mut out = commands::stdout();
             let mut script = Vec::new();
             clap_complete::generate(args.shell, &mut Cli::command(), "reknit", &mut script);
-            out.write_all(&script)?;
-            out.flush()?;
+            commands::told(out.write_all(&script).and_then(|()| out.flush()))?;
             Ok(Exit::InSync)
         }
         Command::Check(args) => inspect::check(&cli.global, args, stop).await,
@@ -123,7 +122,7 @@ fn refuse(refusal: &args::Refusal) -> ExitCode {
     };
     match shown {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            ExitCode::from(Exit::Trouble.code())
+            fail(&anyhow::Error::from(error).context("cannot write to standard output"))
         }
         _ => ExitCode::from(refusal.exit_code()),
     }

@@ -14,7 +14,7 @@ use crate::model::{
 
 use super::bulk::{Bulk, Names};
 use super::elements::read_elements;
-use super::error::advise;
+use super::error::{advise, refused_command};
 use super::observe::observe;
 use super::pieces::{build_aside, list_elements, read_piece, unlink};
 use super::rehearsal::rehearse;
@@ -232,15 +232,18 @@ impl RedisReplica {
                 action: action.into(),
                 reason: format!("{} at {}", advise(&reason), self.connecting.endpoint),
             },
-            WireError::Refused(reason) => StoreError::Refused {
-                replica,
-                command: action.into(),
-                reason: advise(&reason),
-            },
+            WireError::Refused(reason) => {
+                let (command, reason) = refused_command(&reason).unwrap_or((action, &reason));
+                StoreError::Refused {
+                    replica,
+                    command: command.into(),
+                    reason: advise(reason),
+                }
+            }
             WireError::Malformed(malformed) => StoreError::Protocol {
                 replica,
                 command: action.into(),
-                reason: malformed.to_string(),
+                reason: advise(&malformed.to_string()),
             },
         }
     }

@@ -39,6 +39,25 @@ fn keys_are_unescaped() {
 }
 
 #[test]
+fn keys_may_stand_in_the_quotes_that_redis_cli_puts_around_them() {
+    let table = [
+        (r#""a b""#, &b"a b"[..]),
+        (r#""end\\""#, b"end\\"),
+        (r#""\"""#, b"\""),
+        (r#""open\""#, b"\"open\""),
+        (r#"""#, b"\""),
+        (r#""half"#, b"\"half"),
+        ("-x", b"-x"),
+    ];
+    for (word, expected) in table {
+        let Command::Diff(args) = read(&["diff", "--key", word]).unwrap().command else {
+            panic!("diff was asked for");
+        };
+        assert_eq!(args.selection.key[0].as_bytes(), expected, "{word}");
+    }
+}
+
+#[test]
 fn a_file_and_ad_hoc_replicas_exclude_each_other() {
     let text = refused(&["diff", "-c", "f", "--replica", "us=redis://u:hunter2@h"]);
     assert!(text.contains("cannot be used with"), "{text}");
@@ -91,9 +110,18 @@ fn limits_out_of_range_are_refused() {
         ),
         (["--slots", "9-3"], "slot range `9-3` ends before it starts"),
         (["--type", "blob"], "`blob` is not a type"),
+        (["--slots", "-5"], "is not a slot number"),
+        (["--slots", "1-2-3"], "is not a slot number"),
+        (["--db", "-1"], "`-1` is not the number of a database"),
+        (["--show", "many"], "`many` is not a number"),
+        (["--keys-per-second", "-3"], "`-3` is not a number"),
     ];
     for (words, expected) in table {
         let text = refused(&["diff", words[0], words[1]]);
         assert!(text.contains(expected), "{words:?}: {text}");
     }
+    let nothing = refused(&["repair", "--limit", "0"]);
+    assert!(nothing.contains("nothing would be repaired"), "{nothing}");
+    let few = refused(&["demo", "--keys", "5"]);
+    assert!(few.contains("`5` is not between 100 and 10000000"), "{few}");
 }

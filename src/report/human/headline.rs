@@ -3,7 +3,7 @@
 use crate::model::ReplicaName;
 use crate::repair::{Mode, Summary, Tally};
 
-use super::super::text::{count, duration, list, millis, thousands, union_of_keys};
+use super::super::text::{count, duration, list, millis, thousands, union_of_keys, without_name};
 use super::paint::{Paint, Tone};
 
 /// What came of the run.
@@ -52,7 +52,10 @@ fn in_sync(summary: &Summary, keys: u64) -> (Tone, String) {
         let text = format!("no difference in {} on {on}", count(keys, "key"));
         (Tone::Mixed, text)
     } else if keys == 0 {
-        (Tone::Good, format!("in sync: no keys on {on}"))
+        (
+            Tone::Good,
+            format!("in sync: there is no key to compare on {on}"),
+        )
     } else {
         (
             Tone::Good,
@@ -100,10 +103,7 @@ fn warnings(summary: &Summary) -> Vec<String> {
 }
 
 fn lost(name: &ReplicaName, keys: u64, reason: &str) -> String {
-    // Errors of the store begin with the replica's name.
-    let reason = reason
-        .strip_prefix(&format!("replica {name}: "))
-        .unwrap_or(reason);
+    let reason = without_name(name, reason);
     if keys == 0 {
         format!("PARTIAL: replica {name} took no part: {reason}")
     } else {
