@@ -80,7 +80,15 @@ async fn compare(
 ) -> anyhow::Result<Exit> {
     let config = source::load(request.connection, request.limits, config_variable())?;
     let db = request.connection.db.map(crate::model::DbIndex);
-    let selection = selection::resolve(request.selection, db, &config.keyspaces, std::io::stdin())?;
+    let (args, keyspaces) = (request.selection.clone(), config.keyspaces.clone());
+    // Standard input may be a terminal where nobody types anything: on a thread of its own, which can be left alone.
+    let reading = tokio::task::spawn_blocking(move || {
+        selection::resolve(&args, db, &keyspaces, std::io::stdin())
+    });
+    let selection = tokio::select! {
+        selection = reading => selection??,
+        () = stop.cancelled() => return Ok(Exit::Interrupted),
+    };
     let mode = request.plan.mode;
     let fleet = Fleet::new(&config)?;
     warn_without_effect(&config);

@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::CommandFactory;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -40,7 +41,9 @@ pub fn main() -> ExitCode {
     };
     let stop = CancellationToken::new();
     let exit = runtime.block_on(async {
-        tokio::spawn(watch_signals(stop.clone()));
+        // Before anything is begun: a signal that comes early must not end the process where it stands.
+        let signals = Signals::new()?;
+        tokio::spawn(signals.watch(stop.clone()));
         execute(&cli, stop).await
     });
     // Whatever still waits for a server is of no interest any more.
@@ -70,26 +73,34 @@ async fn execute(cli: &Cli, stop: CancellationToken) -> anyhow::Result<Exit> {
     }
 }
 
-/// The first signal asks the run to stop; the second ends the process.
-async fn watch_signals(stop: CancellationToken) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    ) else {
-        return;
-    };
-    for attempt in 0..2 {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        if attempt == 0 {
-            tracing::warn!("stopping; once more to stop at once");
-            stop.cancel();
-        }
+/// The signals that end a command.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
     }
-    std::process::exit(i32::from(Exit::Interrupted.code()));
+
+    /// The first signal asks the run to stop; the second ends the process.
+    async fn watch(mut self, stop: CancellationToken) {
+        for attempt in 0..2 {
+            tokio::select! {
+                _ = self.interrupt.recv() => {}
+                _ = self.terminate.recv() => {}
+            }
+            if attempt == 0 {
+                tracing::warn!("stopping; once more to stop at once");
+                stop.cancel();
+            }
+        }
+        std::process::exit(i32::from(Exit::Interrupted.code()));
+    }
 }
 
 /// Logs go to stderr, whatever stdout is for.

@@ -181,6 +181,7 @@ fn keys(args: &SelectionArgs, stdin: impl Read) -> Result<Option<BTreeSet<Key>>,
     let mut keys: BTreeSet<Key> = args.key.iter().cloned().collect();
     if let Some(path) = &args.keys_from {
         if path == Path::new("-") {
+            tracing::debug!("reading keys from standard input");
             read_keys(stdin, Path::new("standard input"), &mut keys)?;
         } else {
             let file = std::fs::File::open(path).map_err(|source| unreadable(path, source))?;

@@ -5,6 +5,7 @@
 //! reknit    the binary, run with a time limit
 //! judge     are two servers equal? asked of the servers, never of reknit
 //! damage    makes one copy of some data differ from another
+//! golden    files that hold what is printed
 //! generate  a million mixed keys, and differences among them
 //! resp      commands and answers as bytes, for loading and for the floor of the benchmark
 //! ```
@@ -18,6 +19,7 @@
 
 pub(crate) mod damage;
 pub(crate) mod generate;
+pub(crate) mod golden;
 pub(crate) mod judge;
 pub(crate) mod reknit;
 pub(crate) mod resp;
