@@ -78,6 +78,10 @@ pub(super) fn advise(reason: &str) -> String {
         ),
         ("lookup address", "check the host's name"),
         (
+            "Bad data format",
+            "does the server have the module, in the same version?",
+        ),
+        (
             "not RESP2",
             "is this the port of a Redis server, and without TLS?",
         ),

@@ -9,6 +9,7 @@ use crate::model::{Digester, Expect, Key, Write};
 
 use super::commands::pack_op;
 use super::elements::watched_elements;
+use super::error::advise;
 use super::observe::{is_passing, observe};
 use super::resp::{Frame, Frames, unexpected};
 use super::wire::{Wire, WireError};
@@ -281,7 +282,7 @@ fn read_answers(frames: &mut Frames<'_>, count: usize) -> Result<WriteOutcome, W
         if let Frame::Error(words) = peek.next()?
             && !words.starts_with(b"BUSYGROUP")
         {
-            outcome = WriteOutcome::Refused(String::from_utf8_lossy(words).into_owned());
+            outcome = WriteOutcome::Refused(advise(&String::from_utf8_lossy(words)));
         }
     }
     Ok(outcome)
