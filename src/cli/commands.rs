@@ -6,7 +6,7 @@ use std::io::{IsTerminal, Write};
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{Exit, Fleet, Plan, exit_of, plan, preflight};
+use crate::app::{Exit, Fleet, Plan, exit_of, expect, plan, preflight};
 use crate::config::Config;
 use crate::model::Selection;
 use crate::repair::{self, Listener, Mode, RunError, Summary};
@@ -142,11 +142,12 @@ impl Work<'_> {
         stop: &CancellationToken,
     ) -> anyhow::Result<Summary> {
         // A server that is silent is waited for longer than somebody who wants to stop would wait.
-        tokio::select! {
+        let facts = tokio::select! {
             ready = preflight(self.fleet, self.plan.mode) => ready?,
             () = stop.cancelled() => anyhow::bail!("stopped before the run began"),
         };
         let run = plan(self.config, self.fleet, selection, self.plan, stop.clone())?;
+        expect(&run, &facts);
         let bar = self.bar.then(|| progress::watch(run.progress.clone()));
         let result = repair::run(&run, report as &mut dyn Listener).await;
         if let Some(bar) = bar {

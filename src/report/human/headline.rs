@@ -46,7 +46,9 @@ fn result(mode: Mode, summary: &Summary, total: &Tally) -> (Tone, String) {
 fn in_sync(summary: &Summary, keys: u64) -> (Tone, String) {
     let seen = summary.replicas.iter().filter(|one| one.lost.is_none());
     let on = count(seen.count() as u64, "replica");
-    if summary.interrupted {
+    if summary.interrupted && keys == 0 {
+        (Tone::Mixed, "nothing was compared yet".into())
+    } else if summary.interrupted {
         (Tone::Mixed, "no difference was found so far".into())
     } else if summary.is_partial() {
         let text = format!("no difference in {} on {on}", count(keys, "key"));
