@@ -114,7 +114,8 @@ async fn compare(
         }
         Err(error) if stop.is_cancelled() => {
             tracing::debug!("{error}");
-            let words = "interrupted before two replicas were read";
+            let words = "interrupted before two replicas were read, nothing was written";
+            tracing::warn!("{words}");
             told(report.fail(words, Exit::Interrupted.code()))?;
             Ok(Exit::Interrupted)
         }
@@ -166,8 +167,9 @@ fn warn_if_nothing_was_selected(selection: &SelectionArgs, summary: &Summary) {
 }
 
 pub(super) fn warn_without_effect(config: &Config) {
-    for key in &config.without_effect {
-        tracing::warn!("`{key}` is checked but has no effect in this version");
+    if !config.without_effect.is_empty() {
+        let keys = config.without_effect.join(", ");
+        tracing::warn!("checked but without effect in this version: {keys}");
     }
 }
 

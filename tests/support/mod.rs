@@ -7,6 +7,7 @@
 //! damage    makes one copy of some data differ from another
 //! golden    files that hold what is printed
 //! generate  a million mixed keys, and differences among them
+//! transcript  what a command printed, without what differs from run to run
 //! resp      commands and answers as bytes, for loading and for the floor of the benchmark
 //! ```
 //!
@@ -24,3 +25,4 @@ pub(crate) mod judge;
 pub(crate) mod reknit;
 pub(crate) mod resp;
 pub(crate) mod server;
+pub(crate) mod transcript;
