@@ -145,34 +145,12 @@ fn a_mistyped_command_line_is_trouble_and_says_what_to_write() {
     ] {
         transcript.add(2, line, Reknit::new(words(line)));
     }
-    for url in [
-        "us=redis://10.0.0.1:6379",
-        "redis://10.0.0.1:6379",
-        "us=10.0.0.1:6379",
-        "us=http://10.0.0.1:6379",
-        "us=rediss://10.0.0.1:6379",
-        "us=redis+cluster://10.0.0.1:6379",
-        "us=redis+sentinel://10.0.0.1:6379",
-        "us=redis://10.0.0.1:99999",
-        "us=redis://10.0.0.1/zero",
-        "us=redis://",
-        "us=unix://run/redis.sock",
-        "u/s=redis://10.0.0.1",
+    for line in [
+        "diff --replica us=redis://10.0.0.1:6379",
+        "diff --replica us=redis://10.0.0.1 --replica us=redis://10.1.0.1",
+        "diff --replica us=redis://10.0.0.1 --replica eu=redis://10.0.0.1:6379/0",
     ] {
-        let shown = format!("diff --replica {url} --replica eu=redis://10.1.0.1:6379");
-        let arguments = words(&shown).into_iter().map(str::to_owned);
-        let alone = url == "us=redis://10.0.0.1:6379";
-        let shown = if alone {
-            "diff --replica us=redis://10.0.0.1:6379"
-        } else {
-            &shown
-        };
-        let arguments: Vec<String> = if alone {
-            words(shown).into_iter().map(str::to_owned).collect()
-        } else {
-            arguments.collect()
-        };
-        transcript.add(2, shown, Reknit::new(arguments));
+        transcript.add(2, line, Reknit::new(words(line)));
     }
     for line in [
         "repair --limit 0",
@@ -205,6 +183,28 @@ fn a_mistyped_command_line_is_trouble_and_says_what_to_write() {
         transcript.add(2, &format!("{line} (two replicas)"), reknit);
     }
     check_golden("cli/usage", &transcript.text);
+}
+
+#[test]
+fn a_url_that_is_none_or_not_supported_is_trouble_and_says_what_to_write() {
+    let mut transcript = Transcript::default();
+    for url in [
+        "redis://10.0.0.1:6379",
+        "us=10.0.0.1:6379",
+        "us=http://10.0.0.1:6379",
+        "us=rediss://10.0.0.1:6379",
+        "us=redis+cluster://10.0.0.1:6379",
+        "us=redis+sentinel://10.0.0.1:6379",
+        "us=redis://10.0.0.1:99999",
+        "us=redis://10.0.0.1/zero",
+        "us=redis://",
+        "us=unix://run/redis.sock",
+        "u/s=redis://10.0.0.1",
+    ] {
+        let shown = format!("diff --replica {url} --replica eu=redis://10.1.0.1:6379");
+        transcript.add(2, &shown, Reknit::new(words(&shown)));
+    }
+    check_golden("cli/urls", &transcript.text);
 }
 
 #[test]
