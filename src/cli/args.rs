@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config;
@@ -363,7 +364,8 @@ pub struct LimitArgs {
     #[arg(long, value_name = "SIZE", value_parser = super::limits::memory)]
     pub memory: Option<ByteSize>,
     /// The pause before differing keys are read again [default: 1s]
-    #[arg(long, value_name = "DURATION", value_parser = config::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = super::limits::settle)]
+    #[arg(allow_hyphen_values = true)]
     pub settle: Option<Duration>,
 }
 
@@ -418,9 +420,13 @@ impl Refusal {
     fn of(error: &clap::Error) -> Self {
         let rendered = error.render();
         let asked_for = !error.use_stderr();
+        let advice = match error.kind() {
+            ErrorKind::InvalidUtf8 => "\nWrite bytes that are not UTF-8 escaped, as in '\\xff'.\n",
+            _ => "",
+        };
         let show = |text: String| match asked_for {
             true => text,
-            false => config::redact(&text),
+            false => config::redact(&text) + advice,
         };
         Self {
             text: show(rendered.to_string()),

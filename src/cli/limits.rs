@@ -2,12 +2,13 @@
 
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use bytesize::ByteSize;
 
 use super::args::LimitArgs;
 use crate::config::{self, Config};
-use crate::model::Limits;
+use crate::model::{Guards, Limits};
 
 /// How many keys a demo can have.
 const DEMO_KEYS: RangeInclusive<u64> = 100..=10_000_000;
@@ -61,6 +62,17 @@ pub(super) fn demo_keys(text: &str) -> Result<u64, String> {
 pub(super) fn database(text: &str) -> Result<u32, String> {
     let complaint = |_| format!("`{text}` is not the number of a database, write 0 or more");
     text.parse().map_err(complaint)
+}
+
+/// Reads the settle pause.
+pub(super) fn settle(text: &str) -> Result<Duration, String> {
+    match config::duration(text)? {
+        settle if settle > Guards::MAX_SETTLE => Err(
+            "it is longer than an hour, write the time that writes are under way, such as 1s"
+                .into(),
+        ),
+        settle => Ok(settle),
+    }
 }
 
 /// Reads the depth of a pipeline.

@@ -21,7 +21,7 @@ pub mod limits;
 pub mod selection;
 pub mod source;
 
-use args::{Cli, Command, GlobalArgs};
+use args::{Cli, ColorWhen, Command, GlobalArgs};
 
 /// Runs the command line of this process to its exit code.
 pub fn main() -> ExitCode {
@@ -126,10 +126,17 @@ fn begin_log(global: &GlobalArgs) {
 }
 
 fn refuse(refusal: &args::Refusal) -> ExitCode {
+    let no_color = commands::no_color();
+    let text = |is_terminal| match ColorWhen::Auto.enabled(is_terminal, no_color.as_deref()) {
+        true => &refusal.styled,
+        false => &refusal.text,
+    };
     let shown = if refusal.asked_for {
-        write_to(&mut std::io::stdout(), &refusal.text)
+        let shown = text(std::io::stdout().is_terminal());
+        write_to(&mut std::io::stdout(), shown)
     } else {
-        write_to(&mut std::io::stderr(), &refusal.text)
+        let shown = text(std::io::stderr().is_terminal());
+        write_to(&mut std::io::stderr(), shown)
     };
     match shown {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {

@@ -1,5 +1,7 @@
 //! The command line, word by word.
 
+use std::os::unix::ffi::OsStrExt;
+
 use clap::CommandFactory;
 
 use super::*;
@@ -58,6 +60,14 @@ fn keys_may_stand_in_the_quotes_that_redis_cli_puts_around_them() {
 }
 
 #[test]
+fn an_argument_that_is_no_utf8_is_to_be_escaped() {
+    let word = OsStr::from_bytes(b"bin\xff");
+    let words = [OsStr::new("reknit"), OsStr::new("explain"), word];
+    let text = Cli::read(words).unwrap_err().text;
+    assert!(text.contains(r"escaped, as in '\xff'"), "{text}");
+}
+
+#[test]
 fn a_file_and_ad_hoc_replicas_exclude_each_other() {
     let text = refused(&["diff", "-c", "f", "--replica", "us=redis://u:hunter2@h"]);
     assert!(text.contains("cannot be used with"), "{text}");
@@ -108,6 +118,8 @@ fn limits_out_of_range_are_refused() {
             ["--settle", "5"],
             "the duration `5` has no unit, write `5s` for seconds",
         ),
+        (["--settle", "-1s"], "the duration `-1s` is negative"),
+        (["--settle", "1000y"], "longer than an hour"),
         (["--slots", "9-3"], "slot range `9-3` ends before it starts"),
         (["--type", "blob"], "`blob` is not a type"),
         (["--slots", "-5"], "is not a slot number"),
