@@ -3,11 +3,11 @@
 //! ```text
 //! server    a redis-server as a child, gone when the test ends
 //! reknit    the binary, run with a time limit
+//! transcript  what it printed, without what differs from run to run
 //! judge     are two servers equal? asked of the servers, never of reknit
 //! damage    makes one copy of some data differ from another
 //! golden    files that hold what is printed
 //! generate  a million mixed keys, and differences among them
-//! transcript  what a command printed, without what differs from run to run
 //! resp      commands and answers as bytes, for loading and for the floor of the benchmark
 //! ```
 //!
