@@ -86,10 +86,10 @@ fn pair() -> [RedisServer; 2] {
 fn differing() -> [RedisServer; 2] {
     let servers = pair();
     for server in &servers {
-        server.cmd(["MSET", "same", "1", "name", "ada"]);
+        server.cmd(["MSET", "same", "1", "nick", "ada"]);
         server.cmd(["SADD", "tags", "red"]);
     }
-    servers[1].cmd(["SET", "name", "grace"]);
+    servers[1].cmd(["SET", "nick", "grace"]);
     servers[0].cmd(["SADD", "tags", "blue"]);
     servers[0].cmd([&b"SET"[..], b"bin\x00\xff\n", b"\x01"]);
     servers
@@ -326,7 +326,7 @@ fn differing_servers_are_diffed_explained_and_repaired() {
     add(0, "explain nosuch");
     add(2, "explain reknit:aside:x");
     add(1, "repair --dry-run");
-    add(1, "repair --prefer skip --key name");
+    add(1, "repair --prefer skip --key nick");
     add(1, "repair --limit 1");
     add(0, "repair");
     add(0, "repair");
@@ -406,8 +406,8 @@ fn replicas_that_cannot_be_reached_make_it_partial_or_trouble() {
     for command in ["diff", "repair", "clean", "check"] {
         transcript.add(3, &shown(command), with_nobody(command));
     }
-    let explain = with_nobody("explain").args(["name"]);
-    transcript.add(3, "explain name (ap cannot be reached)", explain);
+    let explain = with_nobody("explain").args(["nick"]);
+    transcript.add(3, "explain nick (ap cannot be reached)", explain);
     for command in ["diff", "repair", "clean", "check"] {
         let reknit = Reknit::new([command])
             .args([format!("--replica=us={NOBODY}")])
