@@ -16,4 +16,4 @@ pub use estimate::{Estimate, Size};
 pub use exit::{Exit, exit_of};
 pub use explain::{exit_of_explanation, explain};
 pub use fleet::{Fleet, Plan, Trouble, plan};
-pub use preflight::preflight;
+pub use preflight::{expect, preflight};

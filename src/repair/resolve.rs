@@ -2,8 +2,8 @@
 
 use crate::crdt::{MergeInput, Merged, Outcome, Sibling, integer, merge};
 use crate::model::{
-    Datacenter, Digester, Expect, Expiry, Key, Millis, Op, Policy, ReplicaIndex, State, StringRule,
-    Value, Write,
+    Datacenter, Digester, Expect, Expiry, Key, Kind, Millis, Op, Policy, ReplicaIndex, State,
+    StringRule, Value, Write,
 };
 
 use super::ledger::Fate;
@@ -199,10 +199,15 @@ pub(crate) fn describe_op(op: &Op) -> String {
     };
     match op {
         Op::Remove => "remove the key".into(),
-        Op::Put(value) => match value.element_count() {
-            1 => format!("put a {} of {} bytes", value.kind(), value.payload_bytes()),
-            elements => format!("put a {} of {elements} elements", value.kind()),
-        },
+        Op::Put(value) => {
+            let (length, noun) = match value.kind() {
+                Kind::String | Kind::Module => (value.payload_bytes(), "byte"),
+                Kind::List | Kind::Hash | Kind::Set | Kind::SortedSet | Kind::Stream => {
+                    (value.element_count(), "element")
+                }
+            };
+            count(&format!("put a {} of", value.kind()), length, noun)
+        }
         Op::SetFields(fields) => count("set", fields.len(), "field"),
         Op::RemoveFields(names) => count("remove", names.len(), "field"),
         Op::ExpireField(name, expiry) => {
