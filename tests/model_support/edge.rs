@@ -35,6 +35,12 @@ impl Edge {
     }
 
     async fn answered<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        self.alive().await;
+        result
+    }
+
+    /// What could not be read to the end was not read.
+    async fn read<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if result.is_err()
             && let Some(run) = self.world.lock().unwrap().run.as_mut()
         {
@@ -75,7 +81,7 @@ impl Replica for Edge {
         self.alive().await;
         self.fetching(false);
         let result = self.replica.scan(request, pace, sink).await;
-        self.answered(result).await
+        self.read(result).await
     }
 
     async fn scan_keys(
@@ -88,7 +94,7 @@ impl Replica for Edge {
         self.alive().await;
         self.fetching(false);
         let result = self.replica.scan_keys(request, keys, pace, sink).await;
-        self.answered(result).await
+        self.read(result).await
     }
 
     async fn fetch(
@@ -100,7 +106,7 @@ impl Replica for Edge {
         self.alive().await;
         self.fetches(db, keys);
         let result = self.replica.fetch(db, keys, digest_key).await;
-        self.answered(result).await
+        self.read(result).await
     }
 
     async fn elements(

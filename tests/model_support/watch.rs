@@ -64,7 +64,7 @@ impl RunWatch {
         }
     }
 
-    /// A replica takes no further part.
+    /// What a replica was asked for came to nothing.
     pub(crate) fn lose(&mut self, replica: usize) {
         for read in self.scanned.values_mut().chain(self.fetched.values_mut()) {
             read.remove(&replica);
@@ -146,21 +146,25 @@ impl World {
                     false => Fault::Disconnect,
                 }
             }
+            // Before EXEC a server refuses the whole transaction.
+            Step::Execute(_) if self.dice.percent(trouble.refusals / 2) => {
+                Fault::Refuse("OOM".into())
+            }
             Step::Execute(_) => {
                 self.watch().has_refused = false;
                 Fault::None
             }
             Step::Answer(_) if self.watch().has_refused => Fault::None,
             Step::Answer(_) if self.dice.percent(trouble.transactions) => Fault::Disconnect,
-            Step::ExecuteKey(_) if self.dice.percent(trouble.refusals) => {
+            // Inside of EXEC it refuses single keys; whoever loses the answer as well cannot know of it.
+            Step::ExecuteKey(_)
+                if trouble.dies_at.is_none() && self.dice.percent(trouble.refusals) =>
+            {
                 self.watch().has_refused = true;
                 Fault::Refuse("OOM".into())
             }
             Step::Answer(_) | Step::ExecuteKey(_) => Fault::None,
-            _ if trouble.losses > 0 && self.dice.below(10_000) < trouble.losses => {
-                self.watch().lose(replica);
-                Fault::Disconnect
-            }
+            _ if self.dice.below(10_000) < trouble.losses => Fault::Disconnect,
             _ => Fault::None,
         }
     }
