@@ -251,6 +251,12 @@ impl<'a> Notary<'a> {
         covered.get(&self.fingerprint(keyspace)).copied()
     }
 
+    /// Whether of any participant it is known that keys nobody remembers were absent.
+    pub(crate) fn has_covered(&self, keyspace: &Keyspace) -> bool {
+        let mut vouched = self.trusts.iter().flatten();
+        vouched.any(|one| self.covered(one.id, keyspace).is_some())
+    }
+
     fn fingerprint(&self, keyspace: &Keyspace) -> KeyspaceName {
         self.scope.fingerprint(keyspace)
     }

@@ -40,9 +40,8 @@ pub(crate) struct RunWatch {
     pub(crate) is_fetching: bool,
     /// What the keys that are being written come to.
     pub(crate) merged: BTreeMap<Place, Merge>,
-    /// The last step of the state directory when each key was merged.
-    pub(crate) merged_at: BTreeMap<Place, Sequence>,
-    pub(crate) began: Sequence,
+    /// The last step of which the specification has been told, by key.
+    known: BTreeMap<Place, Sequence>,
     pub(crate) wrote: BTreeSet<(usize, Place)>,
 }
 
@@ -50,7 +49,6 @@ impl RunWatch {
     pub(crate) fn new(state: StateDir, trouble: Trouble) -> Self {
         Self {
             trouble,
-            began: state.last_sequence(),
             state,
             steps: 0,
             is_dead: false,
@@ -59,7 +57,7 @@ impl RunWatch {
             fetched: BTreeMap::new(),
             is_fetching: false,
             merged: BTreeMap::new(),
-            merged_at: BTreeMap::new(),
+            known: BTreeMap::new(),
             wrote: BTreeSet::new(),
         }
     }
@@ -197,8 +195,9 @@ impl World {
             return;
         }
         let read = watch.fetched.get(place).cloned().unwrap_or_default();
-        let at = watch.state.last_sequence();
-        watch.merged_at.insert(place.clone(), at);
+        if let Some(step) = last_step(&watch.state, place) {
+            watch.known.insert(place.clone(), step);
+        }
         let merge = Merge::of(family, &read, &self.agreed(place));
         self.teach(place, &merge);
         self.watch().merged.insert(place.clone(), merge);
@@ -220,7 +219,7 @@ impl World {
                 format!("{replica}:{}", shown(sight))
             };
             let read: Vec<String> = merge.read.iter().map(of).collect();
-            format!("merge {} of {}", place.1, read.join(" "))
+            format!("merge {}:{} of {}", place.0, place.1, read.join(" "))
         });
         if merge.waits() {
             return;
@@ -271,7 +270,7 @@ impl World {
             _ => sight.items(),
         };
         let have = items(self.holders[replica].states.get(place));
-        self.tell(|| format!("written to {replica}: {} {have:?}", place.1));
+        self.tell(|| format!("written to {replica}: {}:{} {have:?}", place.0, place.1));
         if have != want {
             self.wrong.push(format!(
                 "at {}: {} of replica {replica} was written as {have:?}, it should be {want:?}",
@@ -288,8 +287,7 @@ impl World {
             let Some(family) = self.told_family(&place) else {
                 continue;
             };
-            let since = watch.merged_at.get(&place).copied().unwrap_or(watch.began);
-            if !knows_since(&watch.state, &place, since) {
+            if last_step(&watch.state, &place) <= watch.known.get(&place).copied() {
                 continue;
             }
             let fetched = watch.fetched.get(&place).filter(|read| read.len() > 1);
@@ -302,16 +300,14 @@ impl World {
     }
 }
 
-/// Whether the state directory has taken, or will take, a step with this key after another.
-fn knows_since(state: &StateDir, place: &Place, since: Sequence) -> bool {
-    let (db, key) = place;
-    let agreement = state.agreement(*db, key).expect("the state can be read");
-    let intents = state.intents().expect("the state can be read");
+/// The last step that the state directory has taken with a key, or will find that it has taken.
+fn last_step(state: &StateDir, (db, key): &Place) -> Option<Sequence> {
+    let agreement = state.agreement(*db, key).unwrap();
+    let intents = state.intents().unwrap();
     let open = intents.iter().filter(|one| !one.late && one.db == *db);
-    agreement.is_some_and(|one| one.proved > since)
-        || open
-            .filter(|one| one.sequence > since)
-            .any(|one| one.keys.iter().any(|of| of.key == *key))
+    let open = open.filter(|one| one.keys.iter().any(|of| of.key == *key));
+    let proved = agreement.map(|one| one.proved);
+    proved.into_iter().chain(open.map(|one| one.sequence)).max()
 }
 
 pub(crate) fn places(db: DbIndex, keys: &[Key]) -> impl Iterator<Item = Place> {
@@ -348,8 +344,13 @@ pub(crate) fn shown(sight: &Sight) -> String {
 
 impl World {
     /// A run begins.
-    pub(crate) fn begin(&mut self, watch: RunWatch, plan: &super::site::Plan) {
+    pub(crate) fn begin(&mut self, mut watch: RunWatch, plan: &super::site::Plan) {
         self.tick();
+        for place in self.places.keys() {
+            if let Some(step) = last_step(&watch.state, place) {
+                watch.known.insert(place.clone(), step);
+            }
+        }
         self.tell(|| format!("run of {:?}, {:?}", plan.present, plan.trouble));
         self.run = Some(watch);
     }

@@ -150,7 +150,7 @@ impl World {
 
     fn write(&mut self, replica: usize, place: &Place, op: &Op, hand: &mut dyn Hand) {
         let done = hand.apply(place, op);
-        self.tell(|| format!("client of {replica}: {} {op:?}", place.1));
+        self.tell(|| format!("client of {replica}: {}:{} {op:?}", place.0, place.1));
         assert!(done, "clients only do what can be done: {op:?}");
     }
 
@@ -306,7 +306,7 @@ impl World {
             _ => Op::Append(vec![token]),
         };
         let _refused = !hand.apply(place, &op);
-        self.tell(|| format!("client of {replica}: {} {op:?}", place.1));
+        self.tell(|| format!("client of {replica}: {}:{} {op:?}", place.0, place.1));
     }
 }
 
