@@ -142,15 +142,9 @@ impl Notary<'_> {
         changes.put_agreement(self.index, candidate.key.clone(), agreement);
         let absent =
             (0..self.memory.ids.len()).filter(|replica| candidate.looks[*replica].is_none());
-        let covered = absent.map(|replica| {
-            let trust = self.trust(replica, candidate.keyspace);
-            (
-                self.memory.ids[replica],
-                trust.and_then(|trust| trust.covered),
-            )
-        });
-        let others = self.memory.others.iter().map(|id| (*id, None));
-        for (id, covered) in covered.chain(others) {
+        let absent = absent.map(|replica| self.memory.ids[replica]);
+        for id in absent.chain(self.memory.others.iter().copied()) {
+            let covered = self.covered(id, candidate.keyspace);
             let base = covered.map_or(LagBase::Unknown, |_| LagBase::Held(None));
             let lag = Lag {
                 base,

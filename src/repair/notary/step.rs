@@ -141,14 +141,12 @@ impl<'a> Notary<'a> {
         let participants = (0..memory.ids.len()).filter(|replica| !took_part.contains(replica));
         let participants = participants.map(|replica| Absent {
             id: memory.ids[replica],
-            covered: self
-                .trust(replica, keyspace)
-                .and_then(|trust| trust.covered),
+            covered: self.covered(memory.ids[replica], keyspace),
             evicted: evicted.contains(&replica),
         });
         let others = memory.others.iter().map(|id| Absent {
             id: *id,
-            covered: None,
+            covered: self.covered(*id, keyspace),
             evicted: false,
         });
         participants.chain(others).collect()
