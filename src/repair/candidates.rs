@@ -160,8 +160,12 @@ impl<'a, 'c> Comparison<'a, 'c> {
         let is_fresh = difference(&held, policy).is_none()
             && self.is_unknown(&looks)
             && !self.adds_up(keyspace, &held);
+        // Alike and new: to a run that learns nothing there is nothing to say of it.
+        if is_fresh && run.settings.mode != Mode::Repair {
+            return None;
+        }
         let candidate = self.candidate(key, looks)?;
-        Some(if is_fresh && run.settings.mode == Mode::Repair {
+        Some(if is_fresh {
             Found::Fresh(candidate)
         } else {
             Found::Differs(candidate)

@@ -85,6 +85,8 @@ struct Vouched {
     id: ReplicaId,
     voids: Voids,
     evicts: bool,
+    /// How many keys it had evicted when the run began.
+    evicted_keys: u64,
 }
 
 impl Vouched {

@@ -340,6 +340,7 @@ impl<'a> Door<'a> {
             id,
             voids,
             evicts: self.evicts(id, &found.facts)?,
+            evicted_keys: found.facts.evicted_keys,
         });
         Ok(())
     }

@@ -141,11 +141,12 @@ pub(in crate::state) fn lag() -> BoxedStrategy<Lag> {
     ];
     let seen = (version(), btree_map(text(), version(), 0..3));
     let seen = seen.prop_map(|(key, elements)| Seen { key, elements });
-    (base, seen, sequence(), any::<bool>())
-        .prop_map(|(base, seen, proved, evicted)| Lag {
+    (base, seen, sequence(), sequence(), any::<bool>())
+        .prop_map(|(base, seen, proved, since, evicted)| Lag {
             base,
             seen,
             proved,
+            since,
             evicted,
         })
         .boxed()

@@ -236,13 +236,14 @@ fn lag(base: LagBase) -> Lag {
             elements: BTreeMap::from([(Bytes::from("m"), Version(1))]),
         },
         proved: Sequence(9),
+        since: Sequence(10),
         evicted: false,
     }
 }
 
 #[test]
 fn lags_are_frozen() {
-    let (aa, rest) = (digest_vector(0xaa), "09 04 01 01 6d 01");
+    let (aa, rest) = (digest_vector(0xaa), "09 0a 04 01 01 6d 01");
     frozen(&lag(LagBase::Agreed), &format!("01 01 {rest}"));
     frozen(&lag(LagBase::Held(None)), &format!("01 02 {rest}"));
     let held = LagBase::Held(register().memory);
@@ -278,7 +279,7 @@ fn intents_are_frozen() {
     frozen(
         &intent,
         &format!(
-            "01 01 02 03 01 01 {seven} 01 01 6b 00 01 {eight} 00 01 {seven} 05 00 01 09 04 01 01 6d 01"
+            "01 01 02 03 01 01 {seven} 01 01 6b 00 01 {eight} 00 01 {seven} 05 00 01 09 0a 04 01 01 6d 01"
         ),
     );
 }

@@ -115,6 +115,7 @@ fn lag(base: LagBase, proved: u64) -> Lag {
         base,
         seen: Seen::all(Version(1)),
         proved: Sequence(proved),
+        since: Sequence(proved),
         evicted: false,
     }
 }
