@@ -115,8 +115,27 @@ impl History {
             }
         }
         Err(format!(
-            "after {QUIET_RUNS} undisturbed runs there is still something to do"
+            "after {QUIET_RUNS} undisturbed runs there is still something to do: {}",
+            self.left()
         ))
+    }
+
+    /// The keys of which a replica still lags, or that differ.
+    fn left(&self) -> String {
+        let first = self.states(0);
+        let world = self.site.world.lock().unwrap();
+        let mut left = Vec::new();
+        for place in world.places.keys() {
+            let lags = self.site.state().lags(place.0, &place.1).unwrap();
+            let agreement = self.site.state().agreement(place.0, &place.1).unwrap();
+            let all: Vec<_> = (0..self.replicas)
+                .map(|one| self.site.replicas[one].client_of(place.0).get(&place.1))
+                .collect();
+            if !lags.is_empty() || all.iter().any(|one| *one != first.get(place).cloned()) {
+                left.push(format!("{}: {all:?} {lags:?} {agreement:?}", place.1));
+            }
+        }
+        left.join("; ")
     }
 
     fn states(&self, replica: usize) -> BTreeMap<Place, State> {

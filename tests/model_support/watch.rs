@@ -284,6 +284,9 @@ impl World {
         let watch = self.run.take().expect("a run is under way");
         let all: Vec<Place> = self.places.keys().cloned().collect();
         for place in all {
+            if last_step(&watch.state, &place) > watch.known.get(&place).copied() {
+                self.tell(|| format!("learned {}:{}", place.0, place.1));
+            }
             let Some(family) = self.told_family(&place) else {
                 continue;
             };

@@ -9,7 +9,7 @@ use super::{Past, Trust};
 use crate::crdt::{Changes, Target, remember};
 use crate::model::{
     Agreement, Digester, ElementMemory, Expiry, ExpiryRule, Lag, LagBase, Memory, Millis, Policy,
-    ReplicaId, Seen, Sequence, State, Version,
+    ReplicaId, Seen, Sequence, State, Value, Version,
 };
 
 /// A key that was merged.
@@ -140,6 +140,7 @@ fn next_agreement(subject: &Subject<'_>, digester: &mut Digester) -> Agreement {
     if let Some(before) = before
         && !subject.changes.key
         && !expiry_moved(subject, before, goal.as_ref())
+        && !stream_moved(subject, before, goal.as_ref(), digester)
     {
         return Agreement {
             proved: subject.step,
@@ -182,6 +183,20 @@ fn expiry_moved(subject: &Subject<'_>, before: &Agreement, goal: Option<&State>)
         (None, Some(_)) => true,
         (None, None) => false,
     }
+}
+
+/// Whether a stream has another last ID or other groups than agreed, which are no entries.
+fn stream_moved(
+    subject: &Subject<'_>,
+    before: &Agreement,
+    goal: Option<&State>,
+    digester: &mut Digester,
+) -> bool {
+    let whole = subject.target.untouched.is_empty() && !subject.target.partial;
+    let (Some(goal), Some(before)) = (goal.filter(|_| whole), &before.memory) else {
+        return false;
+    };
+    matches!(goal.value, Value::Stream(_)) && digester.value(&goal.value) != before.digest
 }
 
 fn compares_expiry(policy: &Policy) -> bool {
