@@ -4,26 +4,18 @@
 
 #![allow(clippy::unwrap_used)] // a test that panics has failed, as it should
 
+mod support;
+
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
-use reknit::clock::ManualClock;
-use reknit::model::{
-    Datacenter, DbIndex, DigestKey, Key, Keyspaces, Millis, Selection, State, Value,
-};
-use reknit::repair::{Finding, Listener, Mode, Participant, Progress, Run, Scope, Settings, run};
+use reknit::model::{Key, Millis, State, Value};
+use reknit::repair::{Mode, run};
 use reknit::store::{MemoryReplica, Replica};
+
+use support::run::{Nobody, run_over};
 
 const KEYS: usize = 1000;
 const NOW: Millis = Millis(1_700_000_000_000);
-
-struct Nobody;
-
-impl Listener for Nobody {
-    fn finding(&mut self, _finding: &Finding) {}
-}
 
 /// Two replicas of [`KEYS`] keys, of which the first `differing` differ; what one repair of them costs.
 async fn cost(differing: usize) -> String {
@@ -41,29 +33,13 @@ async fn cost(differing: usize) -> String {
                 .set_state(&Key::from(format!("key:{number:04}").as_str()), Some(state));
         }
     }
-    let participant = |replica: &MemoryReplica| Participant {
-        replica: Arc::new(replica.clone()),
-        datacenter: Datacenter(replica.name().0.clone()),
-        default_db: DbIndex(0),
-    };
-    let job = Run {
-        participants: replicas.iter().map(participant).collect(),
-        scope: Scope::new(Keyspaces::new(Vec::new()), Selection::default()),
-        settings: Settings {
-            mode: Mode::Repair,
-            keys_per_second: 0,
-            bytes_per_second: 0,
-            memory: 1 << 30,
-            settle: Duration::ZERO,
-            limit: None,
-            force_markers: false,
-        },
-        digest_key: DigestKey::new([7; 32]),
-        tag: 7,
-        clock: Arc::new(ManualClock::new(NOW)),
-        stop: CancellationToken::new(),
-        progress: Arc::new(Progress::default()),
-    };
+    let shared = replicas
+        .iter()
+        .cloned()
+        .map(|one| Arc::new(one) as Arc<dyn Replica>);
+    let mut job = run_over(shared, Mode::Repair, NOW);
+    // All keys of a replica are overwritten: that is meant here.
+    job.settings.breaker.force_overwrites = KEYS as u64;
     let summary = run(&job, &mut Nobody).await.unwrap();
     assert_eq!(summary.verdict("repaired"), differing as u64);
     let line = |usage: reknit::store::Usage| {

@@ -55,6 +55,10 @@ const PURE: &[&str] = &[
     "repair/ops.rs",
     "repair/resolve.rs",
     "repair/details.rs",
+    "repair/loss.rs",
+    "repair/guard.rs",
+    "repair/spool/codec.rs",
+    "repair/spool/record.rs",
 ];
 
 /// What pure code must not mention.

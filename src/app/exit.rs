@@ -42,6 +42,8 @@ pub fn exit_of(summary: &Summary, mode: Mode) -> Exit {
     };
     if summary.interrupted {
         Exit::Interrupted
+    } else if mode == Mode::Repair && !summary.tripped.is_empty() {
+        Exit::Stopped
     } else if summary.is_partial() {
         Exit::Partial
     } else if left > 0 || summary.limit_reached {

@@ -51,6 +51,8 @@ pub async fn explain(
         mode: Mode::Plan,
         limit: None,
         force_markers: false,
+        force_overwrites: None,
+        force_deletes: None,
     };
     let run = plan(config, fleet, Selection::default(), planned, stop)?;
     Ok(repair::explain(&run, keyspace, key).await?)

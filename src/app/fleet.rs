@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError};
 use crate::model::{Address, Datacenter, DbIndex, DigestKey, ReplicaName, Selection};
-use crate::repair::{Mode, Participant, Progress, Run, Scope, Settings};
+use crate::repair::{Breaker, Mode, Participant, Progress, Run, Scope, Settings};
 use crate::store::{Connecting, Endpoint, RedisReplica, Replica, StoreError};
 
 /// Why nothing could be begun.
@@ -118,6 +118,10 @@ pub struct Plan {
     pub limit: Option<u64>,
     /// Whether to write to replicas that carry markers.
     pub force_markers: bool,
+    /// So many keys of a replica may be overwritten whatever the guards say.
+    pub force_overwrites: Option<u64>,
+    /// So many keys of a replica may be deleted whatever the guards say.
+    pub force_deletes: Option<u64>,
 }
 
 /// The run that a configuration, a selection and a plan make.
@@ -143,6 +147,12 @@ pub fn plan(
             settle: config.guards.settle,
             limit: plan.limit,
             force_markers: plan.force_markers,
+            breaker: Breaker {
+                max_delete_ratio: config.guards.max_delete_ratio,
+                max_overwrite_ratio: config.guards.max_overwrite_ratio,
+                force_deletes: plan.force_deletes.unwrap_or(0),
+                force_overwrites: plan.force_overwrites.unwrap_or(0),
+            },
         },
         digest_key: DigestKey::new(random()?),
         tag: u128::from_le_bytes(random()?),

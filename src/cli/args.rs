@@ -183,6 +183,12 @@ pub struct RepairArgs {
     /// Write although the replicas carry markers of another reknit
     #[arg(long)]
     pub force_markers: bool,
+    /// Overwrite up to N keys of a replica although guards.max_overwrite_ratio says no
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub force_overwrites: Option<u64>,
+    /// Delete up to N keys of a replica although guards.max_delete_ratio says no
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub force_deletes: Option<u64>,
     /// Replicas and policy.
     #[command(flatten)]
     pub connection: ConnectionArgs,

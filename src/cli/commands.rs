@@ -36,6 +36,8 @@ pub(super) async fn diff(
         mode: Mode::Diff,
         limit: None,
         force_markers: false,
+        force_overwrites: None,
+        force_deletes: None,
     };
     let request = Request {
         connection: &args.connection,
@@ -62,6 +64,8 @@ pub(super) async fn repair(
         mode,
         limit: args.limit,
         force_markers: args.force_markers,
+        force_overwrites: args.force_overwrites,
+        force_deletes: args.force_deletes,
     };
     let request = Request {
         connection: &args.connection,
@@ -201,6 +205,6 @@ pub(super) fn stdout() -> Box<dyn Write + Send> {
 pub(super) fn exit_of_error(error: &anyhow::Error) -> Exit {
     match error.downcast_ref::<RunError>() {
         Some(RunError::Markers) => Exit::Stopped,
-        Some(RunError::TooFew(_)) | None => Exit::Trouble,
+        Some(RunError::TooFew(_) | RunError::Spool(_)) | None => Exit::Trouble,
     }
 }

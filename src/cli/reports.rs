@@ -2,7 +2,7 @@
 
 use crate::app::{CheckedServer, Checkup, CleanedServer, Estimate, Gravity, Note};
 use crate::crdt::Evidence;
-use crate::model::{Datacenter, Position, ReplicaName};
+use crate::model::{Datacenter, Expiry, Position, ReplicaName};
 use crate::repair::{Change, Element, Explanation, Holding, Stand};
 use crate::report::{
     self, CheckReport, CheckedReplica, CleanReport, CleanedDatabase, CleanedReplica, ExplainReport,
@@ -116,7 +116,7 @@ fn evidence(evidence: Evidence) -> &'static str {
 fn sibling((replica, datacenter): &(ReplicaName, Datacenter), stand: Stand) -> ExplainedSibling {
     let expiry = Explanation::expiry(&stand);
     let (state, kind, length, problem) = match stand {
-        Stand::Holds(held) => (Standing::Held, held.kind, held.length, None),
+        Stand::Holds(held) => (Standing::Held, Some(held.kind), held.length, None),
         Stand::Absent => (Standing::Absent, None, 0, None),
         Stand::Unreadable(words) => (Standing::Unreadable, None, 0, Some(words)),
         Stand::Unknown(why) => (Standing::Unknown, None, 0, Some(why)),
@@ -142,11 +142,12 @@ fn element(element: Element) -> ExplainedElement {
     }
 }
 
-fn result(held: Holding) -> ExplainedResult {
+fn result(wanted: Holding) -> ExplainedResult {
+    let held = wanted.held();
     ExplainedResult {
-        kind: held.kind,
-        length: held.length,
-        expiry: held.expiry,
+        kind: held.map(|held| held.kind),
+        length: held.map_or(0, |held| held.length),
+        expiry: held.map_or(Expiry::Never, |held| held.expiry),
     }
 }
 

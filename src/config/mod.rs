@@ -158,18 +158,6 @@ fn without_effect(raw: &RawConfig) -> Vec<&'static str> {
                 .as_ref()
                 .is_some_and(|limits| limits.intensity.is_some()),
         ),
-        (
-            "guards.max_delete_ratio",
-            raw.guards
-                .as_ref()
-                .is_some_and(|guards| guards.max_delete_ratio.is_some()),
-        ),
-        (
-            "guards.max_overwrite_ratio",
-            raw.guards
-                .as_ref()
-                .is_some_and(|guards| guards.max_overwrite_ratio.is_some()),
-        ),
         ("state.dir", with_directory),
         ("agreement", raw.agreement.is_some()),
         ("schedules", raw.schedules.is_some()),

@@ -75,8 +75,6 @@ fn replicas_of_the_example_are_what_it_says() {
         config.without_effect,
         [
             "limits.intensity",
-            "guards.max_delete_ratio",
-            "guards.max_overwrite_ratio",
             "state.dir",
             "agreement",
             "schedules",

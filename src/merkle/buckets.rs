@@ -1,8 +1,8 @@
 //! The first pass over replicas that do not fit into memory: a fixed number of sums, whatever the number of keys.
 //!
-//! Where a bucket's sums differ between sides, a second pass reads the keys of that bucket alone, a bounded number of
-//! entries at a time. A bucket that is too large by itself (one hash tag puts all its keys into one slot) is refined:
-//! a further first pass over its positions alone.
+//! Where a bucket's sums differ between sides, a second pass reads the keys of that bucket alone, as many buckets at a
+//! time as fit into memory by what the first pass counted. A bucket that is too large by itself (one hash tag puts all
+//! its keys into one slot) is refined: a further first pass over its positions alone.
 
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
@@ -17,12 +17,14 @@ const FOLD_ENTRIES: usize = 1 << 14;
 #[derive(Debug, Clone)]
 pub struct Buckets {
     sums: Vec<Sum>,
+    /// Bytes of the keys in each bucket: what they will take when they are read.
+    key_bytes: Vec<u64>,
     bits: u32,
     below: Prefix,
 }
 
 impl Buckets {
-    /// The usual number of buckets, as a power of two: 2^16, 2.6 MB per side.
+    /// The usual number of buckets, as a power of two: 2^16, 3.1 MB per side.
     pub const DEFAULT_BITS: u32 = 16;
 
     /// The greatest number of buckets, as a power of two.
@@ -39,6 +41,7 @@ impl Buckets {
         let bits = bits.clamp(1, Self::MAX_BITS).min(left);
         Self {
             sums: vec![Sum::EMPTY; 1 << bits],
+            key_bytes: vec![0; 1 << bits],
             bits,
             below,
         }
@@ -48,6 +51,7 @@ impl Buckets {
     pub fn add(&mut self, listed: &Listed<'_>, digester: &mut EntryDigester) {
         if let Some(bucket) = self.bucket(listed.position()) {
             self.sums[bucket].add(&digester.digest(listed));
+            self.key_bytes[bucket] += listed.key().len() as u64;
         }
     }
 
@@ -60,11 +64,12 @@ impl Buckets {
                 .map_with(digester.clone(), |digester, index| {
                     let listed = entries.get(index);
                     let bucket = self.bucket(listed.position())?;
-                    Some((bucket, digester.digest(&listed)))
+                    Some((bucket, listed.key().len(), digester.digest(&listed)))
                 })
                 .collect();
-            for (bucket, digest) in digests.into_iter().flatten() {
+            for (bucket, length, digest) in digests.into_iter().flatten() {
                 self.sums[bucket].add(&digest);
+                self.key_bytes[bucket] += length as u64;
             }
         }
     }
@@ -77,6 +82,9 @@ impl Buckets {
         assert_eq!(self.shape(), other.shape(), "{SAME_SHAPE}");
         for (own, more) in self.sums.iter_mut().zip(&other.sums) {
             *own = own.plus(more);
+        }
+        for (own, more) in self.key_bytes.iter_mut().zip(&other.key_bytes) {
+            *own += more;
         }
     }
 
@@ -96,10 +104,16 @@ impl Buckets {
                 .any(|side| side.sums[bucket] != first.sums[bucket])
             {
                 let counts = sides.iter().map(|side| side.sums[bucket].count);
-                set.insert(bucket, counts);
+                let key_bytes = sides.iter().map(|side| side.key_bytes[bucket]).sum();
+                set.insert(bucket, key_bytes, counts);
             }
         }
         set
+    }
+
+    /// Whether keys at this position are counted.
+    pub fn covers(&self, position: Position) -> bool {
+        self.below.contains(position)
     }
 
     /// Which bucket a position lies in, if any.
@@ -135,6 +149,8 @@ pub struct BucketSet {
     /// The buckets in the set, in order, with the entries of every side in turn.
     buckets: Vec<usize>,
     counts: Vec<u64>,
+    /// Bytes of the keys of all sides, for each bucket in the set.
+    key_bytes: Vec<u64>,
     sides: usize,
 }
 
@@ -146,6 +162,7 @@ impl BucketSet {
             bitmap: vec![0; shape.sums.len().div_ceil(64)],
             buckets: Vec::new(),
             counts: Vec::new(),
+            key_bytes: Vec::new(),
             sides,
         }
     }
@@ -174,28 +191,29 @@ impl BucketSet {
             .collect()
     }
 
-    /// Splits the set so that no part has more than `max_entries` entries on all sides together; buckets stay in
-    /// order. A bucket that alone has more is a part of its own, to be refined.
-    pub fn split_by_budget(&self, max_entries: u64) -> Vec<Self> {
+    /// What these buckets' entries take in memory on all sides together, as they were counted: each its key, and
+    /// `entry_bytes` beside it.
+    pub fn bytes(&self, entry_bytes: u64) -> u64 {
+        let entries: u64 = self.counts.iter().sum();
+        entries * entry_bytes + self.key_bytes.iter().sum::<u64>()
+    }
+
+    /// Splits the set so that no part takes more than `most` bytes; buckets stay in order. A bucket that alone takes
+    /// more is a part of its own, to be refined.
+    pub fn split(&self, most: u64, entry_bytes: u64) -> Vec<Self> {
         let mut parts: Vec<Self> = Vec::new();
         let mut used = 0;
-        for (&bucket, counts) in self
-            .buckets
-            .iter()
-            .zip(self.counts.chunks_exact(self.sides))
-        {
-            let weight: u64 = counts.iter().sum();
-            match parts.last_mut() {
-                Some(part) if used + weight <= max_entries => {
-                    part.insert(bucket, counts.iter().copied());
-                    used += weight;
-                }
-                _ => {
-                    let mut part = self.cleared();
-                    part.insert(bucket, counts.iter().copied());
-                    parts.push(part);
-                    used = weight;
-                }
+        let counts = self.counts.chunks_exact(self.sides);
+        let buckets = self.buckets.iter().zip(&self.key_bytes);
+        for ((&bucket, &key_bytes), counts) in buckets.zip(counts) {
+            let bytes = counts.iter().sum::<u64>() * entry_bytes + key_bytes;
+            if parts.is_empty() || used + bytes > most {
+                parts.push(self.cleared());
+                used = 0;
+            }
+            used += bytes;
+            if let Some(part) = parts.last_mut() {
+                part.insert(bucket, key_bytes, counts.iter().copied());
             }
         }
         parts
@@ -216,13 +234,15 @@ impl BucketSet {
             bitmap: vec![0; self.bitmap.len()],
             buckets: Vec::new(),
             counts: Vec::new(),
+            key_bytes: Vec::new(),
             ..*self
         }
     }
 
-    fn insert(&mut self, bucket: usize, counts: impl Iterator<Item = u64>) {
+    fn insert(&mut self, bucket: usize, key_bytes: u64, counts: impl Iterator<Item = u64>) {
         self.bitmap[bucket / 64] |= 1 << (bucket % 64);
         self.buckets.push(bucket);
+        self.key_bytes.push(key_bytes);
         self.counts.extend(counts);
     }
 }
@@ -254,7 +274,8 @@ mod tests {
         let set = Buckets::differing(&[&sides[0], &sides[1]]);
         assert!(set.is_empty());
         assert_eq!(set.entries(), [0, 0]);
-        assert!(set.split_by_budget(10).is_empty());
+        assert!(set.split(10, 1).is_empty());
+        assert_eq!(set.bytes(48), 0);
     }
 
     #[test]
@@ -267,6 +288,12 @@ mod tests {
         let within = keys.keys().filter(|key| set.contains(position_of(key)));
         let within = within.count() as u64;
         assert_eq!(set.entries(), [within, within - 1]);
+        let lengths = |keys: &Keys| -> u64 {
+            let inside = keys.keys().filter(|key| set.contains(position_of(key)));
+            inside.map(|key| key.len() as u64).sum()
+        };
+        let key_bytes = lengths(&keys) + lengths(&without(&keys, b"7"));
+        assert_eq!(set.bytes(48), (2 * within - 1) * 48 + key_bytes);
     }
 
     #[test]
@@ -319,11 +346,11 @@ mod tests {
         fn parts_keep_the_budget_and_together_are_the_set(keys in sides(2), budget in 1..200u64) {
             let pair = [buckets(6, 0, &keys[0]), buckets(6, 1, &keys[1])];
             let set = Buckets::differing(&[&pair[0], &pair[1]]);
-            let parts = set.split_by_budget(budget);
+            let parts = set.split(budget * 10, 9);
             for part in &parts {
-                let entries: u64 = part.entries().iter().sum();
-                prop_assert!(entries <= budget || part.len() == 1);
+                prop_assert!(part.bytes(9) <= budget * 10 || part.len() == 1);
             }
+            prop_assert_eq!(parts.iter().map(|part| part.bytes(9)).sum::<u64>(), set.bytes(9));
             for key in keys.iter().flat_map(Keys::keys) {
                 let position = position_of(key);
                 let times = parts.iter().filter(|part| part.contains(position)).count();
@@ -340,6 +367,7 @@ mod tests {
             let mut merged = buckets(9, 0, &keys[0]);
             merged.merge(&buckets(9, 0, &keys[1]));
             prop_assert_eq!(added.sums, merged.sums);
+            prop_assert_eq!(added.key_bytes, merged.key_bytes);
         }
     }
 }

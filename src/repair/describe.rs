@@ -1,14 +1,18 @@
 //! A key on its way to a verdict, in the words of a report. Pure.
 
-use crate::model::{ReplicaIndex, State};
+use crate::model::{ReplicaIndex, ReplicaName, State, Value, Write};
 use crate::store::Observed;
 
 use super::details::details;
-use super::finding::{Change, Finding, Holding, Verdict};
+use super::finding::{Change, Detail, DifferenceKind, Fate, Finding, Held, Holding, Verdict};
 use super::look::{Look, difference};
+use super::reading::{is_large, state};
 use super::resolve::{Resolution, describe_op};
-use super::round::{Candidate, is_large, state};
-use super::run::Shared;
+use super::round::Candidate;
+use super::run::{Participant, Shared};
+
+/// What is said of a stream that is built aside because it lacks older entries.
+pub(super) const REBUILD: &str = "rebuild the stream";
 
 pub(super) fn explain_into(shared: &Shared<'_>, resolution: &Resolution, finding: &mut Finding) {
     finding.rule = Some(resolution.merged.rule);
@@ -19,30 +23,69 @@ pub(super) fn explain_into(shared: &Shared<'_>, resolution: &Resolution, finding
         .iter()
         .map(ToString::to_string)
         .collect();
-    finding.changes = resolution
-        .writes
-        .iter()
-        .map(|(ReplicaIndex(replica), write)| Change {
-            replica: shared.run.participants[*replica].replica.name().clone(),
-            ops: write.ops.iter().map(describe_op).collect(),
-        })
-        .collect();
+    finding.changes = planned(shared, resolution);
 }
 
-/// Keeps what earlier rounds wrote to replicas that this one does not write to, in datacenter order.
+/// What a resolution would write.
+pub(super) fn planned(shared: &Shared<'_>, resolution: &Resolution) -> Vec<Change> {
+    let participants = &shared.run.participants;
+    let change = |(ReplicaIndex(replica), write): &(ReplicaIndex, Write)| Change {
+        replica: participants[*replica].replica.name().clone(),
+        ops: write.ops.iter().map(describe_op).collect(),
+        fate: Fate::Planned,
+    };
+    let rebuild = |ReplicaIndex(replica): &ReplicaIndex| Change {
+        replica: participants[*replica].replica.name().clone(),
+        ops: vec![REBUILD.into()],
+        fate: Fate::Planned,
+    };
+    let rebuilds = resolution.rebuilds.iter().map(rebuild);
+    resolution
+        .writes
+        .iter()
+        .map(change)
+        .chain(rebuilds)
+        .collect()
+}
+
+/// Keeps what earlier rounds wrote, and what they failed to write to replicas that this one does not write to; in
+/// datacenter order.
 pub(super) fn keep_changes(shared: &Shared<'_>, earlier: Vec<Change>, finding: &mut Finding) {
-    for change in earlier {
-        let is_same = |other: &Change| other.replica == change.replica;
-        if !finding.changes.iter().any(is_same) {
-            finding.changes.push(change);
+    let later = std::mem::take(&mut finding.changes);
+    let replaced: Vec<ReplicaName> = later.iter().map(|one| one.replica.clone()).collect();
+    let stands = |change: &Change| match change.fate {
+        Fate::Applied | Fate::Unknown => true,
+        Fate::Planned | Fate::Superseded | Fate::Refused => !replaced.contains(&change.replica),
+    };
+    for change in earlier.into_iter().filter(stands).chain(later) {
+        let alike =
+            |other: &&mut Change| other.replica == change.replica && other.fate == change.fate;
+        match finding.changes.iter_mut().find(alike) {
+            Some(known) => known.ops.extend(change.ops),
+            None => finding.changes.push(change),
         }
     }
-    let participants = &shared.run.participants;
     finding.changes.sort_by_key(|change| {
-        participants
-            .iter()
-            .position(|one| *one.replica.name() == change.replica)
+        let is_it = |one: &Participant| *one.replica.name() == change.replica;
+        shared.run.participants.iter().position(is_it)
     });
+}
+
+/// Says what became of the change to a replica that was planned last.
+pub(super) fn settle_change(finding: &mut Finding, replica: &ReplicaName, fate: Fate) {
+    let is_it = |change: &Change, fate: Fate| change.replica == *replica && change.fate == fate;
+    let changes = &mut finding.changes;
+    let Some(planned) = changes.iter().position(|one| is_it(one, Fate::Planned)) else {
+        return;
+    };
+    match changes.iter().position(|one| is_it(one, fate)) {
+        Some(same) if same != planned => {
+            let ops = std::mem::take(&mut changes[planned].ops);
+            changes[same].ops.extend(ops);
+            changes.remove(planned);
+        }
+        Some(_) | None => changes[planned].fate = fate,
+    }
 }
 
 pub(super) fn describe(
@@ -67,7 +110,7 @@ pub(super) fn describe(
         db: shared.db_index(candidate.keyspace.db),
         keyspace: candidate.keyspace.name.clone(),
         key: candidate.key.clone(),
-        difference: difference(&present, expiry).unwrap_or(super::finding::DifferenceKind::Value),
+        difference: difference(&present, expiry).unwrap_or(DifferenceKind::Value),
         holdings: observed
             .iter()
             .map(|one| one.as_ref().map(holding))
@@ -82,10 +125,7 @@ pub(super) fn describe(
 }
 
 /// Details are found between the siblings that take part; reports have a column for every replica.
-fn spread(
-    details: Vec<super::finding::Detail>,
-    observed: &[Option<Observed>],
-) -> Vec<super::finding::Detail> {
+fn spread(details: Vec<Detail>, observed: &[Option<Observed>]) -> Vec<Detail> {
     let widen = |values: Vec<Option<bytes::Bytes>>| {
         let mut values = values.into_iter();
         observed
@@ -95,7 +135,7 @@ fn spread(
     };
     details
         .into_iter()
-        .map(|detail| super::finding::Detail {
+        .map(|detail| Detail {
             values: widen(detail.values),
             ..detail
         })
@@ -103,26 +143,22 @@ fn spread(
 }
 
 pub(super) fn holding(observed: &Observed) -> Holding {
-    use crate::model::{Expiry, Value};
     match observed {
-        Observed::Absent | Observed::Unreadable(_) => Holding {
-            kind: None,
-            expiry: Expiry::Never,
-            length: 0,
-        },
-        Observed::Large(large) => Holding {
-            kind: Some(large.kind),
+        Observed::Absent => Holding::Absent,
+        Observed::Unreadable(_) => Holding::Unreadable,
+        Observed::Large(large) => Holding::Held(Held {
+            kind: large.kind,
             expiry: large.expiry,
             length: large.length,
-        },
-        Observed::Whole(state) => Holding {
-            kind: Some(state.value.kind()),
+        }),
+        Observed::Whole(state) => Holding::Held(Held {
+            kind: state.value.kind(),
             expiry: state.expiry,
             length: match &state.value {
                 Value::String(bytes) => bytes.len() as u64,
                 Value::Module(opaque) => opaque.payload.len() as u64,
                 value => value.element_count() as u64,
             },
-        },
+        }),
     }
 }

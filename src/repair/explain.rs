@@ -6,12 +6,13 @@ use crate::crdt::{Evidence, Outcome};
 use crate::model::{DbIndex, Digester, Expiry, Key, Keyspace, KeyspaceName, ReplicaIndex, State};
 use crate::store::Observed;
 
-use super::describe::{describe, holding};
-use super::finding::{Change, DifferenceKind, Finding, Holding, Verdict};
+use super::describe::{describe, holding, planned};
+use super::finding::{Change, DifferenceKind, Finding, Held, Holding, Verdict};
 use super::large;
 use super::look::{Look, difference, is_expiring};
-use super::resolve::{Resolution, Stable, describe_op, resolve};
-use super::round::{Candidate, is_large, looks, moved, read, siblings, state};
+use super::reading::{is_large, looks, moved, read, siblings, state};
+use super::resolve::{Resolution, Stable, resolve};
+use super::round::{Candidate, Stage};
 use super::run::{Run, RunError, Shared};
 use super::side_by_side::{Element, side_by_side};
 
@@ -19,7 +20,7 @@ use super::side_by_side::{Element, side_by_side};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stand {
     /// It holds this.
-    Holds(Holding),
+    Holds(Held),
     /// It lacks the key.
     Absent,
     /// It cannot read the key, with these words; that is not the same as lacking it.
@@ -141,8 +142,8 @@ fn begin(
         None => Stand::Unknown(lost.get(&index).cloned().unwrap_or_default()),
         Some(Observed::Unreadable(words)) => Stand::Unreadable(words.clone()),
         Some(found) => match holding(found) {
-            Holding { kind: None, .. } => Stand::Absent,
-            held => Stand::Holds(held),
+            Holding::Held(held) => Stand::Holds(held),
+            Holding::Absent | Holding::Unreadable => Stand::Absent,
         },
     };
     Explanation {
@@ -231,13 +232,7 @@ fn take(shared: &Shared<'_>, resolution: &Resolution, explanation: &mut Explanat
         return;
     }
     explanation.unresolved = resolution.unresolved();
-    let changes = resolution.writes.iter();
-    explanation.changes = changes
-        .map(|(ReplicaIndex(replica), write)| Change {
-            replica: shared.run.participants[*replica].replica.name().clone(),
-            ops: write.ops.iter().map(describe_op).collect(),
-        })
-        .collect();
+    explanation.changes = planned(shared, resolution);
 }
 
 /// Large values are told by type, length and whether their contents are alike, and by the first that differs in them.
@@ -249,8 +244,8 @@ async fn explain_large(
     digester: &mut Digester,
 ) {
     let held = observed.iter().flatten().map(holding);
-    let held = held.into_iter().find(|held| held.kind.is_some());
-    let kind = held.as_ref().and_then(|held| held.kind);
+    let held = held.into_iter().find(|one| one.held().is_some());
+    let kind = held.as_ref().and_then(Holding::held).map(|held| held.kind);
     explanation.rule = kind.map(|kind| candidate.keyspace.policy.rules.name_for(kind));
     if explanation.difference.is_none() {
         let note = "the value is large: its elements are not listed, its contents are alike";
@@ -259,7 +254,9 @@ async fn explain_large(
         return;
     }
     let mut finding: Finding = describe(shared, candidate, observed, &candidate.looks);
-    let ended = large::repair(shared, candidate, observed, &mut finding, digester).await;
+    let stage = Stage::Additions;
+    let (ended, _) =
+        large::repair(shared, stage, candidate, observed, &mut finding, digester).await;
     explanation.rule = finding.rule.or(explanation.rule);
     explanation.decided = finding.decided;
     explanation.notes = finding.notes;
@@ -282,7 +279,9 @@ async fn explain_large(
     explanation.unresolved = match ended {
         large::Ended::Decided(Verdict::Diverged | Verdict::Planned) => None,
         large::Ended::Decided(verdict) => verdict.reason(),
-        large::Ended::Wrote => Some("it changed while it was read, try again".into()),
+        large::Ended::Wrote | large::Ended::Deferred => {
+            Some("it changed while it was read, try again".into())
+        }
     };
 }
 

@@ -53,6 +53,8 @@ pub enum Verdict {
     Unfinished(String),
     /// It differs; `--limit` was reached before its turn.
     OverLimit,
+    /// It differs, and to repair it overwrites or removes something: a guard stopped the run before that.
+    HeldBack,
 }
 
 impl Verdict {
@@ -68,6 +70,7 @@ impl Verdict {
             Self::Unreadable(..) => "unreadable",
             Self::Unfinished(_) => "unfinished",
             Self::OverLimit => "over-limit",
+            Self::HeldBack => "held-back",
         }
     }
 
@@ -82,16 +85,38 @@ impl Verdict {
             | Self::Planned
             | Self::Repaired
             | Self::Superseded
-            | Self::OverLimit => None,
+            | Self::OverLimit
+            | Self::HeldBack => None,
         }
     }
 }
 
 /// What one replica holds, as far as a report shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holding {
-    /// The type; nothing if the key is absent.
-    pub kind: Option<Kind>,
+pub enum Holding {
+    /// Nothing.
+    Absent,
+    /// Something that it cannot read; that is not the same as nothing.
+    Unreadable,
+    /// This.
+    Held(Held),
+}
+
+impl Holding {
+    /// What is held, if that is known.
+    pub fn held(&self) -> Option<&Held> {
+        match self {
+            Self::Held(held) => Some(held),
+            Self::Absent | Self::Unreadable => None,
+        }
+    }
+}
+
+/// A value that one replica holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// The type.
+    pub kind: Kind,
     /// When the key ends.
     pub expiry: Expiry,
     /// Elements of a collection, bytes of a string.
@@ -117,13 +142,52 @@ impl Detail {
     pub const SHOWN: usize = 8;
 }
 
-/// One replica's planned or executed change to a key, as a report shows it.
+/// What became of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It was not tried: it would be written, or was to be.
+    Planned,
+    /// It happened.
+    Applied,
+    /// The key had changed meanwhile: nothing happened.
+    Superseded,
+    /// The replica refused it.
+    Refused,
+    /// The answer was lost: it happened or not.
+    Unknown,
+}
+
+impl Fate {
+    /// All fates, in this order.
+    pub const ALL: [Self; 5] = [
+        Self::Planned,
+        Self::Applied,
+        Self::Superseded,
+        Self::Refused,
+        Self::Unknown,
+    ];
+
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Planned => "planned",
+            Self::Applied => "applied",
+            Self::Superseded => "superseded",
+            Self::Refused => "refused",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// A change to a key of one replica, as a report shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// Where.
     pub replica: ReplicaName,
     /// What, in the words of the operations.
     pub ops: Vec<String>,
+    /// What became of it.
+    pub fate: Fate,
 }
 
 /// Everything a run has to say about one key.
@@ -147,7 +211,7 @@ pub struct Finding {
     pub decided: Option<String>,
     /// What the operator should know.
     pub notes: Vec<String>,
-    /// What is or would be written.
+    /// What was, would be or was to be written. Of one replica there can be several, each with another fate.
     pub changes: Vec<Change>,
     /// What became of it.
     pub verdict: Verdict,
@@ -159,6 +223,6 @@ impl Finding {
         self.holdings
             .iter()
             .flatten()
-            .find_map(|holding| holding.kind)
+            .find_map(|holding| Some(holding.held()?.kind))
     }
 }

@@ -1,28 +1,37 @@
 //! From differences to equal replicas: read, compare, settle, read again, merge, compare and write, verify.
 //!
 //! The law stands here: the tree says where to look, a fresh read says what is there, evidence says what should be
-//! there, and a conditional write changes it. `resolve`, `ops`, `look` and `details` are pure; the others wait for
-//! replicas and time, which come in as arguments.
+//! there, and a conditional write changes it. `resolve`, `ops`, `loss`, `look`, `guard` and `details` are pure; the others
+//! wait for replicas and time, which come in as arguments.
 
+mod candidates;
+mod course;
 mod describe;
 mod details;
 mod explain;
 mod finding;
+mod guard;
 mod large;
 mod look;
+mod loss;
 pub mod ops;
 mod pacing;
+mod passes;
+mod reading;
 mod resolve;
 mod round;
 mod run;
 mod runner;
 mod scope;
 mod side_by_side;
+mod spool;
 mod summary;
 mod sweep;
+mod writing;
 
 pub use explain::{Explanation, Stand, explain};
-pub use finding::{Change, Detail, DifferenceKind, Finding, Holding, Verdict};
+pub use finding::{Change, Detail, DifferenceKind, Fate, Finding, Held, Holding, Verdict};
+pub use guard::{ALWAYS_ALLOWED, Breaker, Destruction, Tripped};
 pub use pacing::Pacer;
 pub use run::{Listener, Mode, Participant, Phase, Progress, Run, RunError, Settings};
 pub use runner::run;

@@ -6,7 +6,8 @@ use crate::model::{
 };
 
 use super::look::Look;
-use super::ops::ops_to_reach;
+use super::loss::{Losses, loss};
+use super::ops::{Unreachable, ops_to_reach};
 
 /// A sibling that was read twice and found alike both times.
 pub(crate) struct Stable<'a> {
@@ -21,8 +22,12 @@ pub(crate) struct Resolution {
     pub(crate) merged: Merged,
     /// One write per replica that does not hold the merged state.
     pub(crate) writes: Vec<(ReplicaIndex, Write)>,
+    /// What these writes take from what the replicas hold.
+    pub(crate) losses: Losses,
     /// Replicas that cannot be brought to it by commands, and why.
     pub(crate) stuck: Vec<(ReplicaIndex, String)>,
+    /// Replicas whose stream has to be rebuilt aside, piece by piece, as if it were large.
+    pub(crate) rebuilds: Vec<ReplicaIndex>,
 }
 
 impl Resolution {
@@ -56,33 +61,41 @@ pub(crate) fn resolve(
         .collect();
     let merged = merge(&MergeInput::without_memory(&unknown, policy, now), digester);
     let (mut writes, mut stuck) = (Vec::new(), Vec::new());
+    let mut losses = Losses::new();
+    let mut rebuilds = Vec::new();
     if let Outcome::Target(target) = &merged.outcome {
         for sibling in siblings {
             let wanted = target.at(sibling.state);
             match ops_to_reach(sibling.state, wanted.as_ref(), false) {
-                Err(reason) => stuck.push((sibling.replica, reason.to_string())),
+                Err(Unreachable::Aside) => rebuilds.push(sibling.replica),
+                Err(reason @ (Unreachable::HasGroups | Unreachable::TooLong { .. })) => {
+                    stuck.push((sibling.replica, reason.to_string()));
+                }
                 Ok(ops) if ops.is_empty() => {}
                 // A past expiry would not be set: the server would remove the key.
                 Ok(ops) if ends_before(&ops, now) => {
                     stuck.push((sibling.replica, "it is about to expire".into()));
                 }
-                Ok(ops) => writes.extend(sibling.look.expect().map(|expect| {
-                    (
-                        sibling.replica,
-                        Write {
-                            key: key.clone(),
-                            expect,
-                            ops,
-                        },
-                    )
-                })),
+                Ok(ops) => {
+                    let lost = loss(sibling.state, &ops);
+                    losses.extend(lost.map(|loss| (sibling.replica.0, loss)));
+                    let write = |expect| Write {
+                        key: key.clone(),
+                        expect,
+                        ops,
+                    };
+                    let write = sibling.look.expect().map(write);
+                    writes.extend(write.map(|write| (sibling.replica, write)));
+                }
             }
         }
     }
     Resolution {
         merged,
         writes,
+        losses,
         stuck,
+        rebuilds,
     }
 }
 

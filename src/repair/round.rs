@@ -10,30 +10,34 @@
 //!
 //! A client's write that lands between any two steps is never overwritten unseen: what is written is conditional on
 //! the last look, and what lost is looked at twice again.
+//!
+//! Writes that overwrite or remove something are not made in the stage of additions: their keys are handed back, and
+//! come again when all additions are done.
 
-use std::collections::BTreeMap;
+use crate::model::{Digester, Key, Keyspace, ReplicaIndex};
+use crate::store::Observed;
 
-use futures::future::join_all;
-
-use crate::model::{Digester, Key, Keyspace, ReplicaIndex, State, Write};
-use crate::store::{BATCH_KEYS, Observed, StoreError, WriteOutcome};
-
-use super::describe::{describe, explain_into, keep_changes};
-use super::finding::{Finding, Verdict};
+use super::describe::{describe, explain_into, keep_changes, settle_change};
+use super::finding::{Fate, Finding, Verdict};
 use super::large;
 use super::look::{Look, difference, is_expiring};
-use super::ops::weight;
+use super::loss::Losses;
+use super::reading::{is_large, looks, moved, read, siblings, state, unreadable};
 use super::resolve::{Resolution, Stable, resolve};
 use super::run::{Mode, Shared};
+use super::writing::{Writes, Written, write_all};
 
 /// How often a key is merged and written before it counts as superseded.
 const ROUNDS: usize = 4;
 
-/// Bytes that one transaction carries at the most, beyond its first key.
-const BATCH_BYTES: usize = 1 << 20;
-
-/// Elements that one transaction writes at the most, beyond its first key: some 10 ms of the server.
-const BATCH_ELEMENTS: usize = 8_000;
+/// Which writes are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Those that take nothing from a replica.
+    Additions,
+    /// All.
+    Destructions,
+}
 
 /// A key that the first read found different.
 #[derive(Debug, Clone)]
@@ -44,23 +48,31 @@ pub(crate) struct Candidate<'a> {
     pub(crate) looks: Vec<Option<Look>>,
 }
 
+/// A key whose repair overwrites or removes something: it waits for the second stage.
+#[derive(Debug)]
+pub(crate) struct Deferred<'a> {
+    pub(crate) candidate: Candidate<'a>,
+    pub(crate) finding: Finding,
+    pub(crate) losses: Losses,
+}
+
 /// What a batch came to.
 #[derive(Debug, Default)]
-pub(crate) struct BatchReport {
+pub(crate) struct BatchReport<'a> {
     pub(crate) findings: Vec<Finding>,
     pub(crate) in_flight: u64,
     pub(crate) expiring: u64,
+    pub(crate) deferred: Vec<Deferred<'a>>,
+    /// What the keys that are only planned would take.
+    pub(crate) planned: Vec<Losses>,
 }
 
 /// A candidate on its way.
-struct Tracked<'a> {
+pub(crate) struct Tracked<'a> {
     candidate: Candidate<'a>,
     written: bool,
     finding: Option<Finding>,
 }
-
-/// What every replica holds of every key of a batch: by replica, then by key; nothing for replicas that are lost.
-pub(super) type Reading = Vec<Option<Vec<Observed>>>;
 
 /// A key that is stable and different, with what every replica holds.
 struct Acting<'a> {
@@ -69,18 +81,50 @@ struct Acting<'a> {
     finding: Finding,
 }
 
-/// Brings a batch of candidates to their verdicts.
-pub(crate) async fn decide(shared: &Shared<'_>, candidates: Vec<Candidate<'_>>) -> BatchReport {
-    let mut report = BatchReport::default();
-    let mut digester = Digester::new(shared.run.digest_key.clone());
-    let mut tracked: Vec<Tracked<'_>> = candidates
-        .into_iter()
-        .map(|candidate| Tracked {
+/// A batch in one stage of a run.
+struct Round<'a> {
+    shared: &'a Shared<'a>,
+    stage: Stage,
+    digester: Digester,
+    report: BatchReport<'a>,
+}
+
+impl<'a> Tracked<'a> {
+    /// A key that was found.
+    pub(crate) fn new(candidate: Candidate<'a>) -> Self {
+        Self {
             candidate,
             written: false,
             finding: None,
-        })
-        .collect();
+        }
+    }
+
+    /// A key that waited. What was written to it before belongs to what is said of it.
+    pub(crate) fn taken_up(deferred: Deferred<'a>) -> Self {
+        let tried = |fate| matches!(fate, Fate::Applied | Fate::Unknown);
+        let mut finding = deferred.finding;
+        finding.changes.retain(|change| tried(change.fate));
+        let written = !finding.changes.is_empty();
+        Self {
+            candidate: deferred.candidate,
+            written,
+            finding: written.then_some(finding),
+        }
+    }
+}
+
+/// Brings a batch of keys, all of one database, to their verdicts, or to where they have to wait.
+pub(crate) async fn decide<'a>(
+    shared: &'a Shared<'a>,
+    stage: Stage,
+    mut tracked: Vec<Tracked<'a>>,
+) -> BatchReport<'a> {
+    let mut batch = Round {
+        shared,
+        stage,
+        digester: Digester::new(shared.run.digest_key.clone()),
+        report: BatchReport::default(),
+    };
     for round in 0..ROUNDS {
         if tracked.is_empty() || (round > 0 && shared.run.stop.is_cancelled()) {
             break;
@@ -88,369 +132,267 @@ pub(crate) async fn decide(shared: &Shared<'_>, candidates: Vec<Candidate<'_>>) 
         if round > 0 {
             shared.pause(shared.run.settings.settle).await;
         }
-        let acting = look_again(shared, &mut tracked, &mut report, &mut digester).await;
-        let again = act(shared, acting, &mut report, &mut digester).await;
+        let acting = batch.look_again(&mut tracked).await;
+        let again = batch.act(acting).await;
         tracked.extend(again);
     }
     for left in tracked {
-        let verdict = if shared.active().len() < 2 {
-            Verdict::Unfinished("fewer than two replicas are left".into())
-        } else if left.finding.is_none() {
-            report.in_flight += 1;
-            continue;
-        } else {
-            Verdict::Superseded
-        };
-        report
-            .findings
-            .extend(left.finding.map(|finding| Finding { verdict, ..finding }));
+        batch.give_up(left);
     }
-    report
+    batch.report
 }
 
-/// Reads all tracked keys afresh. What is decided leaves; what is stable and different is handed on; the rest stays.
-async fn look_again<'a>(
-    shared: &Shared<'_>,
-    tracked: &mut Vec<Tracked<'a>>,
-    report: &mut BatchReport,
-    digester: &mut Digester,
-) -> Vec<Acting<'a>> {
-    let mut acting = Vec::new();
-    let reading = read(shared, tracked.iter().map(|tracked| &tracked.candidate)).await;
-    for (index, mut one) in std::mem::take(tracked).into_iter().enumerate() {
-        let observed = siblings(&reading, index);
-        let looks = looks(&observed, digester);
-        if looks.iter().flatten().count() < 2 {
-            let finding = one
-                .finding
-                .take()
-                .unwrap_or_else(|| describe(shared, &one.candidate, &observed, &looks));
-            let verdict = Verdict::Unfinished("fewer than two replicas are left".into());
-            report.findings.push(Finding { verdict, ..finding });
-            continue;
+impl<'a> Round<'a> {
+    fn find(&mut self, finding: Finding, verdict: Verdict) {
+        self.report.findings.push(Finding { verdict, ..finding });
+    }
+
+    /// What is left when all rounds are over.
+    fn give_up(&mut self, left: Tracked<'a>) {
+        let few = self.shared.active().len() < 2;
+        match left.finding {
+            Some(finding) if few => self.find(finding, too_few()),
+            Some(finding) => self.find(finding, Verdict::Superseded),
+            None => self.report.in_flight += 1,
         }
+    }
+
+    /// Reads all tracked keys afresh. What is decided leaves; what is stable and different is handed on; the rest
+    /// stays.
+    async fn look_again(&mut self, tracked: &mut Vec<Tracked<'a>>) -> Vec<Acting<'a>> {
+        let reading = read(self.shared, tracked.iter().map(|one| &one.candidate)).await;
+        let mut acting = Vec::new();
+        for (index, one) in std::mem::take(tracked).into_iter().enumerate() {
+            match self.look(one, siblings(&reading, index)) {
+                Looked::Decided => {}
+                Looked::Moving(one) => tracked.push(*one),
+                Looked::Differs(one) => acting.push(*one),
+            }
+        }
+        acting
+    }
+
+    fn look(&mut self, mut one: Tracked<'a>, observed: Vec<Option<Observed>>) -> Looked<'a> {
+        let shared = self.shared;
+        let looks = looks(&observed, &mut self.digester);
         let present: Vec<Look> = looks.iter().flatten().copied().collect();
-        let policy = &one.candidate.keyspace.policy;
+        if present.len() < 2 {
+            let finding = one.finding.take();
+            let describe = || describe(shared, &one.candidate, &observed, &looks);
+            self.find(finding.unwrap_or_else(describe), too_few());
+            return Looked::Decided;
+        }
+        let expiry = &one.candidate.keyspace.policy.expiry;
         let before = std::mem::replace(&mut one.candidate.looks, looks.clone());
         if let Some(verdict) = unreadable(shared, &observed) {
-            let finding = describe(shared, &one.candidate, &observed, &looks);
-            report.findings.push(Finding { verdict, ..finding });
-        } else if difference(&present, &policy.expiry).is_none() {
+            let mut finding = describe(shared, &one.candidate, &observed, &looks);
+            let earlier = one.finding.map_or_else(Vec::new, |earlier| earlier.changes);
+            keep_changes(shared, earlier, &mut finding);
+            self.find(finding, verdict);
+        } else if difference(&present, expiry).is_none() {
             match one.finding {
-                Some(finding) if one.written => {
-                    report.findings.push(Finding {
-                        verdict: Verdict::Repaired,
-                        ..finding
-                    });
-                }
-                _ => report.in_flight += 1,
+                Some(finding) if one.written => self.find(finding, Verdict::Repaired),
+                _ => self.report.in_flight += 1,
             }
-        } else if is_expiring(&present, shared.now(), &policy.expiry) {
-            report.expiring += 1;
+        } else if is_expiring(&present, shared.now(), expiry) {
+            self.report.expiring += 1;
         } else if moved(&before, &looks) {
-            // What could not be read at first is looked at once more; what a client moved is left to the next run.
-            if one.written || before.contains(&Some(Look::Unreadable)) {
-                tracked.push(one);
-            } else {
-                report.in_flight += 1;
+            // What could not be read at first is looked at once more, and so is what had to wait long; what else a
+            // client moved is left to the next run.
+            let unread = before.contains(&Some(Look::Unreadable));
+            if one.written || unread || self.stage == Stage::Destructions {
+                return Looked::Moving(Box::new(one));
             }
+            self.report.in_flight += 1;
         } else {
             let finding = describe(shared, &one.candidate, &observed, &looks);
-            acting.push(Acting {
+            return Looked::Differs(Box::new(Acting {
                 tracked: one,
                 observed,
                 finding,
-            });
+            }));
         }
+        Looked::Decided
     }
-    acting
-}
 
-/// Merges, writes and verifies; answers what is to be looked at again.
-async fn act<'a>(
-    shared: &Shared<'_>,
-    acting: Vec<Acting<'a>>,
-    report: &mut BatchReport,
-    digester: &mut Digester,
-) -> Vec<Tracked<'a>> {
-    let mode = shared.run.settings.mode;
-    let mut wrote = Vec::new();
-    let mut writes: BTreeMap<usize, Vec<(usize, Write)>> = BTreeMap::new();
-    for mut one in acting {
-        let first_time = one.tracked.finding.is_none();
-        if mode != Mode::Diff && first_time && !shared.take_permit() {
-            report.findings.push(Finding {
-                verdict: Verdict::OverLimit,
-                ..one.finding
-            });
-            continue;
-        }
-        if is_large(&one.observed) {
-            if let Some(tracked) = act_on_large(shared, one, report, digester).await {
+    /// Merges, writes and verifies; answers what is to be looked at again.
+    async fn act(&mut self, acting: Vec<Acting<'a>>) -> Vec<Tracked<'a>> {
+        let mode = self.shared.run.settings.mode;
+        let mut wrote = Vec::new();
+        let mut writes = Writes::new();
+        for one in acting {
+            if !self.is_permitted(&one.tracked) {
+                self.find(one.finding, Verdict::OverLimit);
+            } else if is_large(&one.observed) {
+                wrote.extend(self.act_on_large(one).await);
+            } else if mode == Mode::Diff {
+                self.find(one.finding, Verdict::Diverged);
+            } else {
+                let resolution = resolve_one(self.shared, &one, &mut self.digester);
+                if !resolution.rebuilds.is_empty() {
+                    wrote.extend(self.act_on_large(one).await);
+                    continue;
+                }
+                let Some((tracked, resolution)) = self.merge(one, resolution) else {
+                    continue;
+                };
+                for (ReplicaIndex(replica), write) in resolution.writes {
+                    let of_replica = writes.entry(replica).or_default();
+                    of_replica.push((wrote.len(), write));
+                }
                 wrote.push(tracked);
             }
-            continue;
         }
-        if mode == Mode::Diff {
-            report.findings.push(Finding {
-                verdict: Verdict::Diverged,
+        let Some(db) = wrote.first().map(|first| first.candidate.keyspace.db) else {
+            return Vec::new();
+        };
+        let written = write_all(self.shared, db, writes).await;
+        self.verify(wrote, written).await
+    }
+
+    /// Whether a key may be repaired: each takes one permit, when it is first found to differ.
+    fn is_permitted(&self, tracked: &Tracked<'_>) -> bool {
+        let is_first = tracked.finding.is_none() && self.stage == Stage::Additions;
+        self.shared.run.settings.mode == Mode::Diff || !is_first || self.shared.take_permit()
+    }
+
+    async fn act_on_large(&mut self, mut one: Acting<'a>) -> Option<Tracked<'a>> {
+        let candidate = &one.tracked.candidate;
+        let (ended, losses) = large::repair(
+            self.shared,
+            self.stage,
+            candidate,
+            &one.observed,
+            &mut one.finding,
+            &mut self.digester,
+        )
+        .await;
+        self.keep_earlier(&mut one);
+        match ended {
+            large::Ended::Decided(verdict) => {
+                self.report.planned.extend(planned(&verdict, losses));
+                self.find(one.finding, verdict);
+            }
+            large::Ended::Wrote => return Some(one.written()),
+            large::Ended::Deferred => self.defer(one, losses),
+        }
+        None
+    }
+
+    /// What is to be written for a key, unless that is decided here or has to wait.
+    fn merge(
+        &mut self,
+        mut one: Acting<'a>,
+        resolution: Resolution,
+    ) -> Option<(Tracked<'a>, Resolution)> {
+        explain_into(self.shared, &resolution, &mut one.finding);
+        self.keep_earlier(&mut one);
+        let is_plan = self.shared.run.settings.mode == Mode::Plan;
+        match resolution.unresolved() {
+            Some(reason) if resolution.writes.is_empty() => {
+                self.find(one.finding, Verdict::Unresolved(reason));
+            }
+            _ if is_plan => {
+                self.report.planned.push(resolution.losses);
+                self.find(one.finding, Verdict::Planned);
+            }
+            _ if self.stage == Stage::Additions && !resolution.losses.is_empty() => {
+                self.defer(one, resolution.losses);
+            }
+            _ => return Some((one.written(), resolution)),
+        }
+        None
+    }
+
+    fn defer(&mut self, one: Acting<'a>, losses: Losses) {
+        self.report.deferred.push(Deferred {
+            candidate: one.tracked.candidate,
+            finding: Finding {
+                verdict: Verdict::HeldBack,
                 ..one.finding
-            });
-            continue;
-        }
-        let resolution = resolve_one(shared, &one, digester);
-        explain_into(shared, &resolution, &mut one.finding);
+            },
+            losses,
+        });
+    }
+
+    fn keep_earlier(&self, one: &mut Acting<'_>) {
         if let Some(earlier) = one.tracked.finding.take() {
-            keep_changes(shared, earlier.changes, &mut one.finding);
+            keep_changes(self.shared, earlier.changes, &mut one.finding);
         }
-        match (mode, resolution.unresolved()) {
-            (_, Some(reason)) if resolution.writes.is_empty() => {
-                report.findings.push(Finding {
-                    verdict: Verdict::Unresolved(reason),
-                    ..one.finding
-                });
+    }
+
+    /// Notes what became of the writes, and reads the keys again. What is alike now is repaired; the rest is looked at
+    /// again.
+    async fn verify(
+        &mut self,
+        mut wrote: Vec<Tracked<'a>>,
+        written: Vec<Written>,
+    ) -> Vec<Tracked<'a>> {
+        let participants = &self.shared.run.participants;
+        let mut refused: Vec<Option<Verdict>> = wrote.iter().map(|_| None).collect();
+        for one in written {
+            let name = participants[one.replica].replica.name();
+            if let Some(finding) = &mut wrote[one.key].finding {
+                settle_change(finding, name, one.fate);
             }
-            (Mode::Plan, _) => report.findings.push(Finding {
-                verdict: Verdict::Planned,
-                ..one.finding
-            }),
-            (Mode::Diff | Mode::Repair, _) => {
-                for (ReplicaIndex(replica), write) in resolution.writes {
-                    writes
-                        .entry(replica)
-                        .or_default()
-                        .push((wrote.len(), write));
-                }
-                one.tracked.written = true;
-                one.tracked.finding = Some(one.finding);
-                wrote.push(one.tracked);
-            }
+            refused[one.key] = one.verdict.or(refused[one.key].take());
         }
-    }
-    let refused = write_all(shared, &wrote, writes).await;
-    verify(shared, wrote, refused, report, digester).await
-}
-
-async fn act_on_large<'a>(
-    shared: &Shared<'_>,
-    mut one: Acting<'a>,
-    report: &mut BatchReport,
-    digester: &mut Digester,
-) -> Option<Tracked<'a>> {
-    let candidate = &one.tracked.candidate;
-    match large::repair(shared, candidate, &one.observed, &mut one.finding, digester).await {
-        large::Ended::Decided(verdict) => {
-            report.findings.push(Finding {
-                verdict,
-                ..one.finding
-            });
-            None
-        }
-        large::Ended::Wrote => {
-            one.tracked.written = true;
-            one.tracked.finding = Some(one.finding);
-            Some(one.tracked)
-        }
-    }
-}
-
-/// Reads what was written again. What is alike now is repaired; the rest is looked at again.
-async fn verify<'a>(
-    shared: &Shared<'_>,
-    wrote: Vec<Tracked<'a>>,
-    mut refused: BTreeMap<usize, Verdict>,
-    report: &mut BatchReport,
-    digester: &mut Digester,
-) -> Vec<Tracked<'a>> {
-    let mut again = Vec::new();
-    if wrote.is_empty() {
-        return again;
-    }
-    let reading = read(shared, wrote.iter().map(|tracked| &tracked.candidate)).await;
-    for (index, mut one) in wrote.into_iter().enumerate() {
-        let looks = looks(&siblings(&reading, index), digester);
-        let took_part = one.candidate.looks.iter().flatten().count();
-        let present: Vec<Look> = looks.iter().flatten().copied().collect();
-        let alike = difference(&present, &one.candidate.keyspace.policy.expiry).is_none();
-        let verdict = match refused.remove(&index) {
-            Some(verdict) => Some(verdict),
-            None if present.len() < took_part => Some(Verdict::Unfinished(
-                "a replica was lost before the key was verified".into(),
-            )),
-            None if alike => Some(Verdict::Repaired),
-            None => None,
-        };
-        match (verdict, one.finding.take()) {
-            (Some(verdict), Some(finding)) => report.findings.push(Finding { verdict, ..finding }),
-            (_, finding) => {
-                one.finding = finding;
-                one.candidate.looks = looks;
-                again.push(one);
-            }
-        }
-    }
-    again
-}
-
-/// Executes the writes of all replicas at the same time; answers the keys that a replica refused, by index.
-async fn write_all(
-    shared: &Shared<'_>,
-    wrote: &[Tracked<'_>],
-    writes: BTreeMap<usize, Vec<(usize, Write)>>,
-) -> BTreeMap<usize, Verdict> {
-    let per_replica = join_all(
-        writes
-            .into_iter()
-            .map(|(replica, writes)| write_replica(shared, wrote, replica, writes)),
-    );
-    per_replica.await.into_iter().flatten().collect()
-}
-
-async fn write_replica(
-    shared: &Shared<'_>,
-    wrote: &[Tracked<'_>],
-    replica: usize,
-    writes: Vec<(usize, Write)>,
-) -> Vec<(usize, Verdict)> {
-    let participant = &shared.run.participants[replica];
-    let mut refused = Vec::new();
-    for batch in transactions(writes) {
-        let (indexes, batch): (Vec<usize>, Vec<Write>) = batch.into_iter().unzip();
-        let Some(first) = indexes.first() else {
-            continue;
-        };
-        let db = wrote[*first].candidate.keyspace.db;
-        match participant
-            .replica
-            .write(db, &batch, &shared.run.digest_key)
-            .await
-        {
-            Ok(outcomes) => {
-                for (index, outcome) in indexes.into_iter().zip(outcomes) {
-                    if let WriteOutcome::Refused(words) = outcome {
-                        let verdict = Verdict::Refused(participant.replica.name().clone(), words);
-                        refused.push((index, verdict));
-                    }
+        let reading = read(self.shared, wrote.iter().map(|one| &one.candidate)).await;
+        let mut again = Vec::new();
+        for (index, (mut one, refused)) in wrote.into_iter().zip(refused).enumerate() {
+            let looks = looks(&siblings(&reading, index), &mut self.digester);
+            match (
+                verified(&one.candidate, &looks, refused),
+                one.finding.take(),
+            ) {
+                (Some(verdict), Some(finding)) => self.find(finding, verdict),
+                (_, finding) => {
+                    one.finding = finding;
+                    one.candidate.looks = looks;
+                    again.push(one);
                 }
             }
-            Err(error) => {
-                lose_or_report(shared, replica, &error);
-                let name = participant.replica.name();
-                let verdict = || Verdict::Unfinished(format!("{name}: {error}"));
-                refused.extend(indexes.into_iter().map(|index| (index, verdict())));
-            }
         }
+        again
     }
+}
+
+/// What a look at a key led to.
+enum Looked<'a> {
+    Decided,
+    Moving(Box<Tracked<'a>>),
+    Differs(Box<Acting<'a>>),
+}
+
+impl<'a> Acting<'a> {
+    fn written(mut self) -> Tracked<'a> {
+        self.tracked.written = true;
+        self.tracked.finding = Some(self.finding);
+        self.tracked
+    }
+}
+
+/// The verdict on a key that was written, if the looks at it give one.
+fn verified(
+    candidate: &Candidate<'_>,
+    looks: &[Option<Look>],
+    refused: Option<Verdict>,
+) -> Option<Verdict> {
+    let took_part = candidate.looks.iter().flatten().count();
+    let present: Vec<Look> = looks.iter().flatten().copied().collect();
+    let lost = || Verdict::Unfinished("a replica was lost before the key was verified".into());
+    let alike = difference(&present, &candidate.keyspace.policy.expiry).is_none();
     refused
+        .or_else(|| (present.len() < took_part).then(lost))
+        .or_else(|| alike.then_some(Verdict::Repaired))
 }
 
-/// Splits writes so that no transaction holds the server for long.
-fn transactions(writes: Vec<(usize, Write)>) -> Vec<Vec<(usize, Write)>> {
-    let mut batches: Vec<Vec<(usize, Write)>> = Vec::new();
-    let (mut elements, mut bytes) = (0, 0);
-    for (index, write) in writes {
-        let own = weight(&write.ops);
-        elements += own.elements;
-        bytes += own.bytes;
-        match batches.last_mut() {
-            Some(batch)
-                if batch.len() < BATCH_KEYS
-                    && elements <= BATCH_ELEMENTS
-                    && bytes <= BATCH_BYTES =>
-            {
-                batch.push((index, write));
-            }
-            _ => {
-                (elements, bytes) = (own.elements, own.bytes);
-                batches.push(vec![(index, write)]);
-            }
-        }
-    }
-    batches
+fn planned(verdict: &Verdict, losses: Losses) -> Option<Losses> {
+    (*verdict == Verdict::Planned).then_some(losses)
 }
 
-/// Reads the candidates' keys on all replicas that take part, at the same time.
-pub(super) async fn read<'a, 'c: 'a>(
-    shared: &Shared<'_>,
-    candidates: impl Iterator<Item = &'a Candidate<'c>>,
-) -> Reading {
-    let mut db = None;
-    let mut keys: Vec<Key> = Vec::new();
-    for candidate in candidates {
-        db = candidate.keyspace.db;
-        keys.push(candidate.key.clone());
-    }
-    let mut reading: Reading = shared.run.participants.iter().map(|_| None).collect();
-    let fetches = shared.active().into_iter().map(|index| {
-        let keys = &keys;
-        async move {
-            use crate::store::Pace;
-            shared.pacers[index].keys(keys.len() as u64).await;
-            let replica = &shared.run.participants[index].replica;
-            (index, replica.fetch(db, keys, &shared.run.digest_key).await)
-        }
-    });
-    for (index, fetched) in join_all(fetches).await {
-        match fetched {
-            Ok(observed) => reading[index] = Some(observed),
-            Err(error) => lose_or_report(shared, index, &error),
-        }
-    }
-    reading
-}
-
-pub(crate) fn lose_or_report(shared: &Shared<'_>, replica: usize, error: &StoreError) {
-    shared.lose(replica, error);
-}
-
-pub(super) fn siblings(reading: &Reading, index: usize) -> Vec<Option<Observed>> {
-    let of_key = |observed: &Option<Vec<Observed>>| {
-        observed.as_ref().and_then(|all| all.get(index).cloned())
-    };
-    reading.iter().map(of_key).collect()
-}
-
-pub(super) fn looks(observed: &[Option<Observed>], digester: &mut Digester) -> Vec<Option<Look>> {
-    observed
-        .iter()
-        .map(|one| one.as_ref().map(|one| Look::observed(one, digester)))
-        .collect()
-}
-
-/// Whether a sibling that took part both times is not what it was.
-pub(super) fn moved(before: &[Option<Look>], now: &[Option<Look>]) -> bool {
-    before.iter().zip(now).any(|pair| match pair {
-        (Some(before), Some(now)) => before != now,
-        (None, Some(_)) => true,
-        (_, None) => false,
-    })
-}
-
-fn unreadable(shared: &Shared<'_>, observed: &[Option<Observed>]) -> Option<Verdict> {
-    observed
-        .iter()
-        .zip(&shared.run.participants)
-        .find_map(|(one, participant)| match one {
-            Some(Observed::Unreadable(words)) => Some(Verdict::Unreadable(
-                participant.replica.name().clone(),
-                words.clone(),
-            )),
-            _ => None,
-        })
-}
-
-pub(super) fn is_large(observed: &[Option<Observed>]) -> bool {
-    observed
-        .iter()
-        .any(|one| matches!(one, Some(Observed::Large(_))))
-}
-
-/// The state of a sibling that is whole.
-pub(super) fn state(observed: &Option<Observed>) -> Option<&State> {
-    match observed {
-        Some(Observed::Whole(state)) => Some(state),
-        _ => None,
-    }
+fn too_few() -> Verdict {
+    Verdict::Unfinished("fewer than two replicas are left".into())
 }
 
 fn resolve_one(shared: &Shared<'_>, one: &Acting<'_>, digester: &mut Digester) -> Resolution {

@@ -12,6 +12,7 @@ use crate::model::{ASIDE_PREFIX, Datacenter, DbIndex, DigestKey, Key, Millis};
 use crate::store::{Replica, StoreError};
 
 use super::finding::Finding;
+use super::guard::Breaker;
 use super::pacing::Pacer;
 use super::scope::Scope;
 
@@ -54,6 +55,8 @@ pub struct Settings {
     pub limit: Option<u64>,
     /// Whether to write to replicas that carry markers of a reknit with a memory.
     pub force_markers: bool,
+    /// How much may be overwritten and deleted.
+    pub breaker: Breaker,
 }
 
 /// A run.
@@ -94,6 +97,12 @@ pub enum RunError {
          bring deleted keys back; use that reknit's configuration, or --force-markers to write all the same"
     )]
     Markers,
+    /// What had to wait could not be read back from disk.
+    #[error(
+        "the temporary file with the keys that were to be overwritten could not be read: {0}; see to the directory of \
+         temporary files (TMPDIR) and run again, what was added until then stays"
+    )]
+    Spool(#[source] std::io::Error),
 }
 
 /// What a run is doing.
@@ -117,6 +126,9 @@ pub struct Progress {
     pub candidates: AtomicU64,
     /// Differing keys decided so far.
     pub decided: AtomicU64,
+    /// The most memory that entries took at a time, in bytes; of keys that cannot be told apart by their positions it
+    /// can be more than the limit.
+    pub memory: AtomicU64,
     /// Keys that all replicas are expected to have together.
     pub expected: AtomicU64,
     pacers: Mutex<Vec<Arc<Pacer>>>,
@@ -137,6 +149,14 @@ impl Progress {
     pub fn scanned(&self) -> u64 {
         let pacers = self.pacers.lock().unwrap_or_else(PoisonError::into_inner);
         pacers.iter().map(|pacer| pacer.keys_admitted()).sum()
+    }
+
+    pub(crate) fn found(&self, keys: usize) {
+        self.candidates.fetch_add(keys as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn used(&self, bytes: u64) {
+        self.memory.fetch_max(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn enter(&self, phase: Phase) {

@@ -1,31 +1,19 @@
-//! A run from beginning to end: read, compare, settle, decide, database by database.
+//! A run from beginning to end: read, compare, settle, decide, database by database; what is destructive comes last.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
-use futures::StreamExt;
 use futures::future::join_all;
 
-use crate::merkle::{BucketSet, Buckets, Diff, Difference, SealedEntries, Side as TreeSide, Tree};
+use crate::merkle::{Diff, Side as TreeSide, Tree};
 use crate::model::DbIndex;
 use crate::store::BATCH_KEYS;
 
-use super::look::{Look, difference, is_expiring};
-use super::round::{BatchReport, Candidate, decide};
+use super::candidates::{Account, Candidates};
+use super::course::Course;
+use super::round::{Stage, Tracked};
 use super::run::{Listener, Mode, Phase, Run, RunError, Shared};
 use super::summary::Summary;
-use super::sweep::{Budget, Gathered, Side, Sweep};
-
-/// Batches that are decided at the same time.
-const BATCHES: usize = 4;
-
-/// What an entry costs in memory beside its key: the record, its share of the tree, and some slack of the vectors.
-const ENTRY_BYTES: u64 = 64;
-
-/// A key's length for estimates before any key was seen.
-const KEY_BYTES: u64 = 32;
-
-/// How long an interrupted run may take to finish the batches that are under way.
-const GRACE: std::time::Duration = std::time::Duration::from_millis(1500);
+use super::sweep::{Budget, Gathered, Pass, Side, Sweep};
 
 /// Runs. The listener is told of each finding; the summary says the rest.
 ///
@@ -34,65 +22,47 @@ const GRACE: std::time::Duration = std::time::Duration::from_millis(1500);
 pub async fn run(run: &Run, listener: &mut dyn Listener) -> Result<Summary, RunError> {
     let started = run.clock.now();
     let shared = Shared::new(run).await;
-    let names = run
-        .participants
-        .iter()
-        .map(|one| one.replica.name().clone())
-        .collect();
-    let mut summary = Summary::new(started, names);
-    let before: Vec<_> = run
-        .participants
-        .iter()
-        .map(|one| one.replica.usage())
-        .collect();
+    let participants = &run.participants;
+    let names = participants.iter().map(|one| one.replica.name().clone());
+    let before: Vec<_> = participants.iter().map(|one| one.replica.usage()).collect();
+    let mut course = Course::new(&shared, Summary::new(started, names.collect()), listener);
     for db in run.scope.databases() {
         if !run.stop.is_cancelled() {
             let mut database = Database {
                 shared: &shared,
                 db,
-                summary: &mut summary,
-                listener: &mut *listener,
+                course: &mut course,
             };
-            database.compare().await?;
+            if let Err(error) = database.compare().await {
+                course.abandon()?;
+                return Err(error);
+            }
         }
     }
+    course.take_up().await?;
+    let mut summary = course.summary;
     summary.interrupted = run.stop.is_cancelled();
     summary.ended = run.clock.now();
     let lost = shared.lost();
     for (index, replica) in summary.replicas.iter_mut().enumerate() {
         replica.lost = lost.get(&index).cloned();
-        replica.usage = run.participants[index]
-            .replica
-            .usage()
-            .since(&before[index]);
+        let usage = participants[index].replica.usage();
+        replica.usage = usage.since(&before[index]);
     }
     Ok(summary)
 }
 
 /// One database's part of a run.
-struct Database<'a> {
-    shared: &'a Shared<'a>,
-    db: Option<DbIndex>,
-    summary: &'a mut Summary,
-    listener: &'a mut dyn Listener,
+pub(super) struct Database<'a, 'c> {
+    pub(super) shared: &'a Shared<'a>,
+    pub(super) db: Option<DbIndex>,
+    pub(super) course: &'c mut Course<'a>,
 }
 
-/// A replica's entries and tree, with its index.
-struct Account {
-    replica: usize,
-    entries: SealedEntries,
-    tree: Tree,
-}
-
-impl Database<'_> {
+impl<'a> Database<'a, '_> {
     async fn compare(&mut self) -> Result<(), RunError> {
         let run = self.shared.run;
-        let sweep = Sweep {
-            scope: &run.scope,
-            db: self.db,
-            digest_key: &run.digest_key,
-            within: None,
-        };
+        let sweep = self.pass(Pass::First);
         let budget = Budget::new(run.settings.memory);
         let mut sides = self.sweep(&sweep, &budget).await?;
         if sides.is_empty() {
@@ -113,15 +83,29 @@ impl Database<'_> {
         }
     }
 
+    /// A pass over the keys of this database.
+    pub(super) fn pass<'p>(&self, pass: Pass<'p>) -> Sweep<'p>
+    where
+        'a: 'p,
+    {
+        let run = self.shared.run;
+        Sweep {
+            scope: &run.scope,
+            db: self.db,
+            digest_key: &run.digest_key,
+            pass,
+        }
+    }
+
     /// Reads all replicas at the same time. Nothing is answered when the run is to stop.
-    async fn sweep(
+    pub(super) async fn sweep(
         &mut self,
         sweep: &Sweep<'_>,
         budget: &Budget,
     ) -> Result<Vec<(usize, Side)>, RunError> {
         let run = self.shared.run;
         run.progress.enter(Phase::Scanning);
-        self.summary.passes += 1;
+        self.course.summary.passes += 1;
         let shared = self.shared;
         let reads = shared.active().into_iter().map(|index| async move {
             let replica = &run.participants[index].replica;
@@ -136,6 +120,7 @@ impl Database<'_> {
             results = join_all(reads) => results,
             () = run.stop.cancelled() => return Ok(Vec::new()),
         };
+        run.progress.used(budget.most());
         let mut sides = Vec::with_capacity(results.len());
         for (index, result) in results {
             match result {
@@ -147,9 +132,9 @@ impl Database<'_> {
             let reasons: Vec<String> = self.shared.lost().into_values().collect();
             return Err(RunError::TooFew(reasons.join("; ")));
         }
-        self.summary.markers_seen |= sides.iter().any(|(_, side)| side.report.markers_seen);
+        self.course.summary.markers_seen |= sides.iter().any(|(_, side)| side.report.markers_seen);
         let writes = run.settings.mode == Mode::Repair && !run.settings.force_markers;
-        if self.summary.markers_seen && writes {
+        if self.course.summary.markers_seen && writes {
             return Err(RunError::Markers);
         }
         Ok(sides)
@@ -160,6 +145,7 @@ impl Database<'_> {
         for (index, side) in sides {
             for (keyspace, kinds) in &side.counts {
                 let tallies = self
+                    .course
                     .summary
                     .tallies
                     .entry((db, keyspace.clone()))
@@ -167,67 +153,17 @@ impl Database<'_> {
                 for (kind, count) in kinds {
                     let tally = tallies.entry(*kind).or_default();
                     tally.keys = tally.keys.max(*count);
-                    self.summary.replicas[*index].keys += count;
+                    self.course.summary.replicas[*index].keys += count;
                 }
             }
             for (key, reason) in &side.reasons {
-                tracing::debug!(replica = %self.summary.replicas[*index].name, %key, reason, "unreadable at first");
+                tracing::debug!(replica = %self.course.summary.replicas[*index].name, %key, reason, "unreadable at first");
             }
         }
-    }
-
-    /// Beyond the memory limit: the sums say which buckets differ; their keys alone are read again, a part at a time.
-    async fn second_pass(&mut self, sides: Vec<(usize, Side)>) -> Result<(), RunError> {
-        let run = self.shared.run;
-        let sums: Vec<&[Buckets; 2]> = sides
-            .iter()
-            .filter_map(|(_, side)| match &side.gathered {
-                Gathered::Sums(sums) => Some(sums),
-                Gathered::Entries(_) => None,
-            })
-            .collect();
-        let differing = [0, 1].map(|class| {
-            Buckets::differing(&sums.iter().map(|sums| &sums[class]).collect::<Vec<_>>())
-        });
-        let most = (run.settings.memory / (ENTRY_BYTES + KEY_BYTES)).max(1);
-        let [longest, ignore] = differing;
-        let none = Buckets::differing(&[&Buckets::new(1), &Buckets::new(1)]);
-        let parts = longest
-            .split_by_budget(most)
-            .into_iter()
-            .map(|part| [part, none.clone()]);
-        let parts: Vec<[BucketSet; 2]> = parts
-            .chain(
-                ignore
-                    .split_by_budget(most)
-                    .into_iter()
-                    .map(|part| [none.clone(), part]),
-            )
-            .collect();
-        tracing::info!(
-            parts = parts.len(),
-            "beyond the memory limit: reading what differs again"
-        );
-        for part in &parts {
-            if part.iter().all(BucketSet::is_empty) || run.stop.is_cancelled() {
-                continue;
-            }
-            let sweep = Sweep {
-                scope: &run.scope,
-                db: self.db,
-                digest_key: &run.digest_key,
-                within: Some(part),
-            };
-            let sides = self.sweep(&sweep, &Budget::new(u64::MAX)).await?;
-            if !sides.is_empty() {
-                self.compare_entries(&sweep, sides).await?;
-            }
-        }
-        Ok(())
     }
 
     /// Builds the trees, compares them, and decides what differs.
-    async fn compare_entries(
+    pub(super) async fn compare_entries(
         &mut self,
         sweep: &Sweep<'_>,
         sides: Vec<(usize, Side)>,
@@ -265,7 +201,7 @@ impl Database<'_> {
     }
 
     async fn decide_all(&mut self, accounts: &[Account]) {
-        let run = self.shared.run;
+        let (shared, run) = (self.shared, self.shared.run);
         let sides: Vec<TreeSide<'_>> = accounts
             .iter()
             .map(|account| TreeSide {
@@ -276,126 +212,47 @@ impl Database<'_> {
         let mut diff = Diff::new(&sides, run.scope.positions());
         let expiring = AtomicU64::new(0);
         let candidates = Candidates {
-            shared: self.shared,
+            shared,
             db: self.db,
         };
-        let Some(first) = candidates.next(&mut diff, accounts, &expiring) else {
-            self.summary.expiring += expiring.into_inner();
-            return;
-        };
-        run.progress.enter(Phase::Settling);
-        self.shared.pause(run.settings.settle).await;
-        run.progress.enter(Phase::Deciding);
-        let shared = self.shared;
-        {
-            let mut waiting = Some(first);
+        let mut waiting = candidates.next(&mut diff, accounts, &expiring);
+        if waiting.is_some() {
+            run.progress.enter(Phase::Settling);
+            shared.pause(run.settings.settle).await;
+            run.progress.enter(Phase::Deciding);
             let batches = std::iter::from_fn(|| {
                 let mut batch = Vec::with_capacity(BATCH_KEYS);
-                batch.extend(waiting.take());
+                batch.extend(waiting.take().map(Tracked::new));
                 while batch.len() < BATCH_KEYS && !run.stop.is_cancelled() && !shared.is_exhausted()
                 {
                     match candidates.next(&mut diff, accounts, &expiring) {
-                        Some(candidate) => batch.push(candidate),
+                        Some(candidate) => batch.push(Tracked::new(candidate)),
                         None => break,
                     }
                 }
-                run.progress
-                    .candidates
-                    .fetch_add(batch.len() as u64, Ordering::Relaxed);
+                run.progress.found(batch.len());
                 (!batch.is_empty()).then_some(batch)
             });
-            let deciding = futures::stream::iter(batches)
-                .map(|batch| decide(shared, batch))
-                .buffered(BATCHES);
-            let mut deciding = std::pin::pin!(deciding);
-            loop {
-                let report = tokio::select! {
-                    report = deciding.next() => report,
-                    () = grace(run) => None,
-                };
-                match report {
-                    Some(report) => take_report(self.summary, self.listener, run, report),
-                    None => break,
-                }
-            }
+            self.course.decide(Stage::Additions, batches).await;
         }
-        self.summary.expiring += expiring.load(Ordering::Relaxed);
         let more =
             shared.is_exhausted() && candidates.next(&mut diff, accounts, &expiring).is_some();
-        self.summary.limit_reached |= more;
+        self.course.summary.limit_reached |= more;
+        self.course.summary.expiring += expiring.into_inner();
     }
 }
 
-/// Ends a while after the run was told to stop.
-async fn grace(run: &Run) {
-    run.stop.cancelled().await;
-    tokio::time::sleep(GRACE).await;
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn take_report(summary: &mut Summary, listener: &mut dyn Listener, run: &Run, report: BatchReport) {
-    summary.in_flight += report.in_flight;
-    summary.expiring += report.expiring;
-    let decided = report.findings.len() as u64 + report.in_flight + report.expiring;
-    run.progress.decided.fetch_add(decided, Ordering::Relaxed);
-    for finding in report.findings {
-        summary.count(&finding);
-        listener.finding(&finding);
-    }
-}
-
-/// Turns differences of trees into candidates.
-#[derive(Clone, Copy)]
-struct Candidates<'a> {
-    shared: &'a Shared<'a>,
-    db: Option<DbIndex>,
-}
-
-impl<'a> Candidates<'a> {
-    /// The next key that differs under its keyspace's policy.
-    fn next(
-        &self,
-        diff: &mut Diff<'_>,
-        accounts: &[Account],
-        expiring: &AtomicU64,
-    ) -> Option<Candidate<'a>> {
-        loop {
-            let difference = diff.next()?;
-            if let Some(candidate) = self.admit(&difference, accounts, expiring) {
-                return Some(candidate);
-            }
+    /// A daemon spawns runs: this compiles only where their future can go to another thread.
+    #[test]
+    fn a_run_can_be_spawned() {
+        fn assert_send<T: Send>(_: T) {}
+        fn spawns(job: &Run, listener: &mut dyn Listener) {
+            assert_send(run(job, listener));
         }
-    }
-
-    fn admit(
-        &self,
-        found: &Difference<'_>,
-        accounts: &[Account],
-        expiring: &AtomicU64,
-    ) -> Option<Candidate<'a>> {
-        let run = self.shared.run;
-        let keyspace = run.scope.owner(self.db, found.key)?;
-        let looks: Vec<Look> = found
-            .sides
-            .iter()
-            .map(|side| Look::listed(side.as_ref()))
-            .collect();
-        let unreadable = looks.contains(&Look::Unreadable);
-        if !unreadable && !run.scope.admits_kinds(looks.iter().filter_map(Look::kind)) {
-            return None;
-        }
-        difference(&looks, &keyspace.policy.expiry)?;
-        if is_expiring(&looks, self.shared.now(), &keyspace.policy.expiry) {
-            expiring.fetch_add(1, Ordering::Relaxed);
-            return None;
-        }
-        let mut all = vec![None; run.participants.len()];
-        for (account, look) in accounts.iter().zip(looks) {
-            all[account.replica] = Some(look);
-        }
-        Some(Candidate {
-            key: crate::model::Key::copied(found.key),
-            keyspace,
-            looks: all,
-        })
+        let _: fn(&Run, &mut dyn Listener) = spawns;
     }
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use crate::model::{DbIndex, KeyspaceName, Kind, Millis, ReplicaName};
 use crate::store::Usage;
 
-use super::finding::{DifferenceKind, Finding, Verdict};
+use super::finding::{Change, DifferenceKind, Fate, Finding, Holding, Verdict};
+use super::guard::Tripped;
 
 /// Counts of one keyspace and type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -62,6 +63,10 @@ pub struct ReplicaSummary {
     pub differing: u64,
     /// Keys that were written to it.
     pub written: u64,
+    /// Keys of which something is to be overwritten or removed, as they were found: done last, if at all.
+    pub overwrites: u64,
+    /// Keys that are to be removed, as they were found.
+    pub deletes: u64,
     /// What was moved.
     pub usage: Usage,
     /// Why it took no part, or not to the end.
@@ -93,6 +98,8 @@ pub struct Summary {
     pub limit_reached: bool,
     /// Whether a marker of a reknit with a memory was seen.
     pub markers_seen: bool,
+    /// The limits on overwriting and deleting that stopped the run, or would stop a repair.
+    pub tripped: Vec<Tripped>,
 }
 
 impl Summary {
@@ -104,6 +111,8 @@ impl Summary {
             alone: 0,
             differing: 0,
             written: 0,
+            overwrites: 0,
+            deletes: 0,
             usage: Usage::default(),
             lost: None,
         };
@@ -119,6 +128,7 @@ impl Summary {
             interrupted: false,
             limit_reached: false,
             markers_seen: false,
+            tripped: Vec::new(),
         }
     }
 
@@ -163,36 +173,20 @@ impl Summary {
     }
 
     fn count_replicas(&mut self, finding: &Finding) {
-        let holders = finding
-            .holdings
-            .iter()
-            .flatten()
-            .filter(|holding| holding.kind.is_some())
-            .count();
+        let held = |one: &&Holding| one.held().is_some();
+        let holders = finding.holdings.iter().flatten().filter(held).count();
+        let is_missing = finding.difference == DifferenceKind::Missing;
         for (replica, holding) in self.replicas.iter_mut().zip(&finding.holdings) {
             match holding {
-                None => {}
-                Some(holding) if holding.kind.is_none() => replica.missing += 1,
-                Some(_) if finding.difference == DifferenceKind::Missing && holders == 1 => {
-                    replica.alone += 1
-                }
-                Some(_) if finding.difference == DifferenceKind::Missing => {}
-                Some(_) => replica.differing += 1,
+                None | Some(Holding::Unreadable) => {}
+                Some(Holding::Absent) => replica.missing += 1,
+                Some(Holding::Held(_)) if is_missing && holders == 1 => replica.alone += 1,
+                Some(Holding::Held(_)) if is_missing => {}
+                Some(Holding::Held(_)) => replica.differing += 1,
             }
-        }
-        if !matches!(
-            finding.verdict,
-            Verdict::Planned | Verdict::Diverged | Verdict::OverLimit
-        ) {
-            for change in &finding.changes {
-                if let Some(replica) = self
-                    .replicas
-                    .iter_mut()
-                    .find(|replica| replica.name == change.replica)
-                {
-                    replica.written += 1;
-                }
-            }
+            let applied =
+                |change: &Change| change.replica == replica.name && change.fate == Fate::Applied;
+            replica.written += u64::from(finding.changes.iter().any(applied));
         }
     }
 }

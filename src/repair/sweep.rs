@@ -14,15 +14,19 @@ use super::scope::Scope;
 /// Entries are kept apart by whether their expiry is compared: each has a tree of its own.
 pub(crate) const EXPIRY_RULES: [ExpiryRule; 2] = [ExpiryRule::Longest, ExpiryRule::Ignore];
 
-/// How many pushes go by between two looks at the memory that all sides share.
-const BUDGET_STEP: u64 = 1024;
+/// What an entry costs in memory beside its key: the record, its share of the tree, and some slack of the vectors.
+pub(crate) const ENTRY_BYTES: u64 = 64;
+
+/// Memory that a side takes from the budget at a time.
+pub(crate) const GRANT: u64 = 4 << 10;
 
 /// Reasons for unreadable keys that are kept; beyond, they are asked for again at the second read.
 const REASONS_KEPT: usize = 1000;
 
-/// Memory that the entries of all sides share.
+/// Memory that the entries of all sides share. What is not granted is not used.
 pub(crate) struct Budget {
-    used: AtomicU64,
+    granted: AtomicU64,
+    most: AtomicU64,
     limit: u64,
     exceeded: AtomicBool,
 }
@@ -30,16 +34,31 @@ pub(crate) struct Budget {
 impl Budget {
     pub(crate) fn new(limit: u64) -> Self {
         Self {
-            used: AtomicU64::new(0),
+            granted: AtomicU64::new(0),
+            most: AtomicU64::new(0),
             limit,
             exceeded: AtomicBool::new(false),
         }
     }
 
-    fn add(&self, bytes: u64) {
-        if self.used.fetch_add(bytes, Ordering::Relaxed) + bytes > self.limit {
-            self.exceeded.store(true, Ordering::Relaxed);
+    /// Whether so many more bytes may be used. Once that was denied, nothing is granted any more.
+    fn grant(&self, bytes: u64) -> bool {
+        if self.is_exceeded() {
+            return false;
         }
+        let granted = self.granted.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if granted > self.limit {
+            self.granted.fetch_sub(bytes, Ordering::Relaxed);
+            self.exceeded.store(true, Ordering::Relaxed);
+            return false;
+        }
+        self.most.fetch_max(granted, Ordering::Relaxed);
+        true
+    }
+
+    /// The most that was granted.
+    pub(crate) fn most(&self) -> u64 {
+        self.most.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_exceeded(&self) -> bool {
@@ -51,6 +70,8 @@ impl Budget {
 pub(crate) enum Gathered {
     Entries([Entries; 2]),
     Sums([Buckets; 2]),
+    /// It was too much for a second pass.
+    Nothing,
 }
 
 /// One replica's account of the range.
@@ -84,8 +105,18 @@ pub(crate) struct Sweep<'a> {
     pub(crate) scope: &'a Scope,
     pub(crate) db: Option<DbIndex>,
     pub(crate) digest_key: &'a DigestKey,
-    /// Only keys of these buckets, in a second pass.
-    pub(crate) within: Option<&'a [BucketSet; 2]>,
+    pub(crate) pass: Pass<'a>,
+}
+
+/// What a pass over the keys is for.
+#[derive(Clone, Copy)]
+pub(crate) enum Pass<'a> {
+    /// All keys: their entries, or sums of them from where they exceed the budget.
+    First,
+    /// The keys of these buckets of one class: their entries, or none if they exceed the budget.
+    Within(usize, &'a BucketSet),
+    /// The keys of one class that these buckets cover: sums of them.
+    Count(usize, &'a Buckets),
 }
 
 impl Sweep<'_> {
@@ -97,7 +128,9 @@ impl Sweep<'_> {
         pacer: &Pacer,
         budget: &Budget,
     ) -> Result<Side, StoreError> {
-        let wanted = |key: &[u8]| self.wants(key);
+        // A second pass that has found too much needs no more.
+        let is_full = || matches!(self.pass, Pass::Within(..)) && budget.is_exceeded();
+        let wanted = |key: &[u8]| self.wants(key) && !is_full();
         let request = ScanRequest {
             db: self.db,
             pattern: self.scope.server_pattern(self.db),
@@ -113,7 +146,6 @@ impl Sweep<'_> {
             }
             None => replica.scan(&request, pacer, &mut collector).await?,
         };
-        collector.settle();
         Ok(Side {
             gathered: collector.gathered,
             report,
@@ -127,8 +159,23 @@ impl Sweep<'_> {
             return false;
         };
         let class = class_of(keyspace.policy.expiry.rule);
-        self.within
-            .is_none_or(|sets| sets[class].contains(Position::of(key)))
+        match self.pass {
+            Pass::First => true,
+            Pass::Within(only, set) => class == only && set.contains(Position::of(key)),
+            Pass::Count(only, buckets) => class == only && buckets.covers(Position::of(key)),
+        }
+    }
+
+    /// What a side begins with.
+    fn nothing(&self) -> Gathered {
+        match self.pass {
+            Pass::First | Pass::Within(..) => Gathered::Entries([Entries::new(), Entries::new()]),
+            Pass::Count(class, buckets) => {
+                let mut sums = [(); 2].map(|()| Buckets::new(1));
+                sums[class] = buckets.clone();
+                Gathered::Sums(sums)
+            }
+        }
     }
 
     /// The digester of a side's entries under an expiry rule.
@@ -150,8 +197,8 @@ struct Collector<'a> {
     budget: &'a Budget,
     digesters: [EntryDigester; 2],
     gathered: Gathered,
-    accounted: u64,
-    pushes: u64,
+    /// Bytes that the budget has granted and that are not used yet.
+    granted: u64,
     reasons: BTreeMap<Key, String>,
     counts: Counts,
 }
@@ -162,9 +209,8 @@ impl<'a> Collector<'a> {
             sweep,
             budget,
             digesters: [0, 1].map(|class| sweep.entry_digester(class, number)),
-            gathered: Gathered::Entries([Entries::new(), Entries::new()]),
-            accounted: 0,
-            pushes: 0,
+            gathered: sweep.nothing(),
+            granted: 0,
             reasons: BTreeMap::new(),
             counts: Counts::new(),
         }
@@ -176,29 +222,39 @@ impl<'a> Collector<'a> {
         };
         let class = class_of(keyspace.policy.expiry.rule);
         count(&mut self.counts, &keyspace.name, &listed);
+        self.make_room(listed.key().len());
         match (&mut self.gathered, listed) {
             (Gathered::Entries(entries), Listed::Readable(entry)) => entries[class].push(entry),
             (Gathered::Entries(entries), Listed::Unreadable { position, key }) => {
                 entries[class].push_unreadable(position, key);
             }
             (Gathered::Sums(sums), listed) => sums[class].add(&listed, &mut self.digesters[class]),
-        }
-        self.pushes += 1;
-        if self.pushes.is_multiple_of(BUDGET_STEP) {
-            self.account();
+            (Gathered::Nothing, _) => {}
         }
     }
 
-    fn account(&mut self) {
-        if let Gathered::Entries(entries) = &self.gathered {
-            let bytes: usize = entries.iter().map(Entries::memory_bytes).sum();
-            self.budget
-                .add((bytes as u64).saturating_sub(self.accounted));
-            self.accounted = bytes as u64;
+    /// Sees to it that one more entry fits into the budget; if not, it will be summed, or left out.
+    fn make_room(&mut self, key_length: usize) {
+        if matches!(self.gathered, Gathered::Sums(_)) {
+            return;
         }
-        // The second pass reads what was found to differ: it must keep entries.
-        if self.budget.is_exceeded() && self.sweep.within.is_none() {
-            self.fold();
+        let needed = ENTRY_BYTES + key_length as u64;
+        if self.granted < needed {
+            let more = (needed - self.granted).max(GRANT);
+            if !self.budget.grant(more) {
+                return self.overflow();
+            }
+            self.granted += more;
+        }
+        self.granted -= needed;
+    }
+
+    fn overflow(&mut self) {
+        match self.sweep.pass {
+            Pass::First => self.fold(),
+            // It will be tried again in smaller parts.
+            Pass::Within(..) => self.gathered = Gathered::Nothing,
+            Pass::Count(..) => {}
         }
     }
 
@@ -211,11 +267,6 @@ impl<'a> Collector<'a> {
             }
             self.gathered = Gathered::Sums(sums);
         }
-    }
-
-    /// Looks at the budget for the last time.
-    fn settle(&mut self) {
-        self.account();
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use crate::model::{Datacenter, DbIndex, Expiry, Key, KeyspaceName, Kind, ReplicaName};
-use crate::repair::{Holding, Verdict};
+use crate::repair::Holding;
 
 use super::{Shape, document, human, json};
 
@@ -36,12 +36,12 @@ impl Standing {
     }
 
     /// How a replica stands to the key of a finding.
-    pub(super) fn of(name: &ReplicaName, holding: Option<&Holding>, verdict: &Verdict) -> Self {
-        match (holding, verdict) {
-            (_, Verdict::Unreadable(replica, _)) if replica == name => Self::Unreadable,
-            (None, _) => Self::Unknown,
-            (Some(Holding { kind: None, .. }), _) => Self::Absent,
-            (Some(_), _) => Self::Held,
+    pub(super) fn of(holding: Option<&Holding>) -> Self {
+        match holding {
+            None => Self::Unknown,
+            Some(Holding::Unreadable) => Self::Unreadable,
+            Some(Holding::Absent) => Self::Absent,
+            Some(Holding::Held(_)) => Self::Held,
         }
     }
 }

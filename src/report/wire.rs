@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::model::{Datacenter, ReplicaName};
-use crate::repair::{Change, Detail, Finding, Holding, ReplicaSummary, Summary, Tally, Verdict};
+use crate::repair::{Change, Detail, Finding, Holding, ReplicaSummary, Summary, Tally, Tripped};
 use crate::store::Usage;
 
 use super::json::{Blob, ByReplica, expiry_millis};
@@ -50,15 +50,13 @@ struct DetailJson<'a> {
 struct ChangeJson<'a> {
     replica: &'a str,
     operations: &'a [String],
+    fate: &'static str,
 }
 
 impl<'a> FindingJson<'a> {
     pub(super) fn new(finding: &'a Finding, replicas: &'a [(ReplicaName, Datacenter)]) -> Self {
-        let holding = |(name, held): (&'a ReplicaName, &Option<Holding>)| {
-            (
-                name.0.as_str(),
-                HoldingJson::new(name, held, &finding.verdict),
-            )
+        let holding = |(name, holding): (&'a ReplicaName, &Option<Holding>)| {
+            (name.0.as_str(), HoldingJson::new(holding.as_ref()))
         };
         let names = || replicas.iter().map(|(name, _)| name);
         Self {
@@ -85,12 +83,11 @@ impl<'a> FindingJson<'a> {
 }
 
 impl HoldingJson {
-    fn new(name: &ReplicaName, holding: &Option<Holding>, verdict: &Verdict) -> Self {
-        let standing = super::Standing::of(name, holding.as_ref(), verdict);
-        let held = holding.as_ref().filter(|held| held.kind.is_some());
+    fn new(holding: Option<&Holding>) -> Self {
+        let held = holding.and_then(Holding::held);
         Self {
-            state: standing.name(),
-            r#type: held.and_then(|held| held.kind).map(|kind| kind.name()),
+            state: super::Standing::of(holding).name(),
+            r#type: held.map(|held| held.kind.name()),
             length: held.map(|held| held.length),
             expires_at_ms: held.and_then(|held| expiry_millis(held.expiry)),
         }
@@ -114,6 +111,7 @@ impl<'a> ChangeJson<'a> {
         Self {
             replica: &change.replica.0,
             operations: &change.ops,
+            fate: change.fate.name(),
         }
     }
 }
@@ -128,6 +126,7 @@ pub(super) struct SummaryJson<'a> {
     limit_reached: bool,
     partial: bool,
     markers_seen: bool,
+    tripped: Vec<TrippedJson<'a>>,
     keys: u64,
     differing: u64,
     repaired: u64,
@@ -137,6 +136,15 @@ pub(super) struct SummaryJson<'a> {
     verdicts: &'a BTreeMap<&'static str, u64>,
     keyspaces: Vec<TallyJson<'a>>,
     replicas: Vec<ReplicaJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct TrippedJson<'a> {
+    replica: &'a str,
+    what: &'static str,
+    keys: u64,
+    held: u64,
+    limit: u64,
 }
 
 #[derive(Serialize)]
@@ -163,6 +171,8 @@ struct ReplicaJson<'a> {
     alone: u64,
     differing: u64,
     written: u64,
+    overwrites: u64,
+    deletes: u64,
     usage: UsageJson,
 }
 
@@ -190,6 +200,7 @@ impl<'a> SummaryJson<'a> {
             limit_reached: summary.limit_reached,
             partial: summary.is_partial(),
             markers_seen: summary.markers_seen,
+            tripped: summary.tripped.iter().map(TrippedJson::new).collect(),
             keys: union_of_keys(summary),
             differing: total.differing(),
             repaired: total.repaired,
@@ -237,6 +248,18 @@ fn tallies(summary: &Summary) -> Vec<TallyJson<'_>> {
     rows.collect()
 }
 
+impl<'a> TrippedJson<'a> {
+    fn new(tripped: &'a Tripped) -> Self {
+        Self {
+            replica: &tripped.replica.0,
+            what: tripped.what.name(),
+            keys: tripped.keys,
+            held: tripped.held,
+            limit: tripped.limit,
+        }
+    }
+}
+
 impl<'a> ReplicaJson<'a> {
     fn new(replica: &'a ReplicaSummary, datacenter: Option<&'a Datacenter>) -> Self {
         Self {
@@ -248,6 +271,8 @@ impl<'a> ReplicaJson<'a> {
             alone: replica.alone,
             differing: replica.differing,
             written: replica.written,
+            overwrites: replica.overwrites,
+            deletes: replica.deletes,
             usage: UsageJson::new(&replica.usage),
         }
     }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use reknit::model::{Datacenter, DbIndex, Kind, Millis, ReplicaName};
 use reknit::repair::{
-    Change, DifferenceKind, Finding, Holding, Mode, ReplicaSummary, Summary, Tally, Verdict,
+    Change, Destruction, DifferenceKind, Fate, Finding, Holding, Mode, ReplicaSummary, Summary,
+    Tally, Tripped, Verdict,
 };
 use reknit::store::Usage;
 
@@ -43,6 +44,8 @@ pub(crate) fn all() -> Vec<Case> {
         repaired(),
         repair_with_all_verdicts(),
         limited(),
+        stopped(),
+        would_stop(),
         partial(),
         interrupted(),
         failed(),
@@ -57,6 +60,8 @@ fn summary(keys: u64) -> Summary {
         alone: 0,
         differing: 0,
         written: 0,
+        overwrites: 0,
+        deletes: 0,
         usage: Usage {
             keys_read: keys,
             keys_written: 0,
@@ -79,6 +84,7 @@ fn summary(keys: u64) -> Summary {
         interrupted: false,
         limit_reached: false,
         markers_seen: false,
+        tripped: Vec::new(),
     }
 }
 
@@ -116,20 +122,25 @@ fn count(summary: &mut Summary, finding: &Finding) {
     }
     for (replica, holding) in summary.replicas.iter_mut().zip(&finding.holdings) {
         match holding {
-            Some(Holding { kind: None, .. }) => replica.missing += 1,
-            Some(_) if finding.difference != DifferenceKind::Missing => replica.differing += 1,
+            Some(Holding::Absent) => replica.missing += 1,
+            Some(Holding::Held(_)) if finding.difference != DifferenceKind::Missing => {
+                replica.differing += 1;
+            }
             Some(_) | None => {}
         }
-        let written = finding.verdict == Verdict::Repaired
-            && finding
-                .changes
-                .iter()
-                .any(|change| change.replica == replica.name);
-        replica.written += u64::from(written);
+        let written =
+            |change: &Change| change.replica == replica.name && change.fate == Fate::Applied;
+        replica.written += u64::from(finding.changes.iter().any(written));
     }
 }
 
 fn resolved(mut finding: Finding, verdict: Verdict, to: &[(&str, &[&str])]) -> Finding {
+    let fate = match &verdict {
+        Verdict::Repaired => Fate::Applied,
+        Verdict::Superseded => Fate::Superseded,
+        Verdict::Refused(..) => Fate::Refused,
+        _ => Fate::Planned,
+    };
     finding.verdict = verdict;
     finding.rule = Some("hash");
     finding.changes = to
@@ -137,6 +148,7 @@ fn resolved(mut finding: Finding, verdict: Verdict, to: &[(&str, &[&str])]) -> F
         .map(|(name, ops)| Change {
             replica: replica(name),
             ops: ops.iter().map(ToString::to_string).collect(),
+            fate,
         })
         .collect();
     finding
@@ -291,6 +303,7 @@ pub(crate) fn repair_with_all_verdicts() -> Case {
         ),
         resolved(members(), Verdict::OverLimit, &[]),
     ];
+    findings[4].holdings[2] = Some(Holding::Unreadable);
     findings[5].holdings[2] = None;
     findings[5].details[0].values[2] = None;
     let mut summary = counted(12_345, &findings);
@@ -302,6 +315,57 @@ pub(crate) fn repair_with_all_verdicts() -> Case {
         findings,
         summary: Ok(summary),
         exit_code: 3,
+    }
+}
+
+/// A guard stopped it: what adds was written, what overwrites was not.
+fn stopped() -> Case {
+    let findings = vec![
+        resolved(members(), Verdict::Repaired, &[("eu", &["add 1 member"])]),
+        resolved(fields(), Verdict::HeldBack, &[("eu", &["set 1 field"])]),
+    ];
+    let mut summary = counted(10_000, &findings);
+    (summary.replicas[1].overwrites, summary.replicas[1].deletes) = (2_345, 12);
+    summary.tripped = vec![Tripped {
+        replica: replica("eu"),
+        what: Destruction::Overwrite,
+        keys: 2_345,
+        held: 10_000,
+        limit: 2_000,
+    }];
+    Case {
+        name: "stopped",
+        mode: Mode::Repair,
+        show: 20,
+        findings,
+        summary: Ok(summary),
+        exit_code: 4,
+    }
+}
+
+/// The same as a dry run.
+fn would_stop() -> Case {
+    let findings = vec![resolved(
+        fields(),
+        Verdict::Planned,
+        &[("eu", &["set 1 field"])],
+    )];
+    let summary = stopped().summary.expect("a summary");
+    let tripped = Tripped {
+        what: Destruction::Delete,
+        limit: 100,
+        ..summary.tripped[0].clone()
+    };
+    Case {
+        name: "would_stop",
+        mode: Mode::Plan,
+        summary: Ok(Summary {
+            tripped: vec![tripped, summary.tripped[0].clone()],
+            ..counted(10_000, &findings)
+        }),
+        findings,
+        exit_code: 1,
+        ..stopped()
     }
 }
 

@@ -2,34 +2,30 @@
 
 use bytes::Bytes;
 use reknit::model::{DbIndex, Expiry, Key, KeyspaceName, Kind, Millis};
-use reknit::repair::{Detail, DifferenceKind, Finding, Holding, Verdict};
+use reknit::repair::{Detail, DifferenceKind, Finding, Held, Holding, Verdict};
 
 pub(crate) fn space(name: &str) -> KeyspaceName {
     KeyspaceName(name.into())
 }
 
 fn held(kind: Kind, length: u64) -> Option<Holding> {
-    Some(Holding {
-        kind: Some(kind),
+    Some(Holding::Held(Held {
+        kind,
         expiry: Expiry::Never,
         length,
-    })
+    }))
 }
 
 fn until(kind: Kind, length: u64, at: i64) -> Option<Holding> {
-    Some(Holding {
-        kind: Some(kind),
+    Some(Holding::Held(Held {
+        kind,
         expiry: Expiry::At(Millis(at)),
         length,
-    })
+    }))
 }
 
 fn absent() -> Option<Holding> {
-    Some(Holding {
-        kind: None,
-        expiry: Expiry::Never,
-        length: 0,
-    })
+    Some(Holding::Absent)
 }
 
 fn detail(

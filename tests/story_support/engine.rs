@@ -1,19 +1,15 @@
 //! The engine of stories: a real run, by a clock that stands still.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use reknit::app::exit_of;
-use reknit::clock::ManualClock;
-use reknit::model::{Datacenter, DbIndex, DigestKey, Key, Millis, Selection};
+use reknit::model::{Key, Millis, Selection};
 use reknit::repair::{
-    Finding, Listener, Mode, Participant, Progress, Run as Repair, Scope, Settings, Summary,
-    Verdict, run,
+    Change, Fate, Finding, Listener, Mode, Run as Repair, Scope, Summary, Verdict, run,
 };
-use reknit::store::Replica;
-use tokio_util::sync::CancellationToken;
+
+use crate::support::run::run_over;
 
 use super::world::{Engine, Report, Run};
 
@@ -51,29 +47,9 @@ async fn report(story: &Run, mode: Mode) -> Report {
 }
 
 async fn prepared(story: &Run, mode: Mode) -> Repair {
-    let participant = |replica: &Arc<dyn Replica>| Participant {
-        replica: replica.clone(),
-        datacenter: Datacenter(replica.name().0.clone()),
-        default_db: DbIndex(0),
-    };
-    Repair {
-        participants: story.replicas.iter().map(participant).collect(),
-        scope: Scope::new(story.keyspaces.clone(), Selection::default()),
-        settings: Settings {
-            mode,
-            keys_per_second: 0,
-            bytes_per_second: 0,
-            memory: 1 << 30,
-            settle: Duration::ZERO,
-            limit: None,
-            force_markers: false,
-        },
-        digest_key: DigestKey::new([7; 32]),
-        tag: 7,
-        clock: Arc::new(ManualClock::new(now(story).await)),
-        stop: CancellationToken::new(),
-        progress: Arc::new(Progress::default()),
-    }
+    let mut run = run_over(story.replicas.iter().cloned(), mode, now(story).await);
+    run.scope = Scope::new(story.keyspaces.clone(), Selection::default());
+    run
 }
 
 /// The time at the first replica that is reached.
@@ -111,7 +87,9 @@ impl Listener for Words {
 }
 
 fn words(finding: &Finding) -> String {
-    let written = finding.changes.iter().map(|change| &*change.replica.0);
+    let applied = |change: &&Change| change.fate == Fate::Applied;
+    let written = finding.changes.iter().filter(applied);
+    let written = written.map(|change| &*change.replica.0);
     let written: Vec<&str> = written.collect();
     let written = match written[..] {
         [] => None,

@@ -8,6 +8,7 @@
 //! damage    makes one copy of some data differ from another
 //! golden    files that hold what is printed
 //! generate  a million mixed keys, and differences among them
+//! run       a run over replicas of any kind, made without configuration
 //! resp      commands and answers as bytes, for loading and for the floor of the benchmark
 //! ```
 //!
@@ -24,5 +25,6 @@ pub(crate) mod golden;
 pub(crate) mod judge;
 pub(crate) mod reknit;
 pub(crate) mod resp;
+pub(crate) mod run;
 pub(crate) mod server;
 pub(crate) mod transcript;

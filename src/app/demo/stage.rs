@@ -142,6 +142,8 @@ impl Runs {
             mode,
             limit: None,
             force_markers: false,
+            force_overwrites: None,
+            force_deletes: None,
         };
         let run = plan(
             &self.config,

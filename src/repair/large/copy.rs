@@ -1,11 +1,11 @@
 //! Values of any size, built aside piece by piece, digested, and only then put in the key's place.
 
-use crate::model::{Digester, Expect, Expiry, Key, Kind, Op};
+use crate::model::{Expect, Expiry, Key, Kind, Op};
 use crate::store::{Piece, PieceCursor, StoreError};
 
 use super::super::finding::Verdict;
 use super::super::look::Look;
-use super::{Large, Stopped};
+use super::{Large, Stopped, Work};
 
 impl Large<'_> {
     /// Copies a value of any size to a replica and puts it in the key's place. The copy is digested before it is
@@ -16,13 +16,13 @@ impl Large<'_> {
         to: usize,
         kind: Kind,
         expiry: Option<Expiry>,
-        digester: &mut Digester,
+        work: &mut Work<'_>,
     ) -> Result<(), Stopped> {
         let expect = self.expect(to)?;
         let aside = self.shared.next_aside();
         let built = self.build(from, to, kind, &aside).await;
         let placed = match built {
-            Ok(()) => self.place(from, to, expiry, &aside, expect, digester).await,
+            Ok(()) => self.place(from, to, expiry, &aside, expect, work).await,
             Err(stopped) => Err(stopped),
         };
         self.drop_aside(to, &aside).await;
@@ -67,7 +67,7 @@ impl Large<'_> {
         expiry: Option<Expiry>,
         aside: &Key,
         expect: Expect,
-        digester: &mut Digester,
+        work: &mut Work<'_>,
     ) -> Result<(), Stopped> {
         let db = self.candidate.keyspace.db;
         let participants = &self.shared.run.participants;
@@ -83,11 +83,11 @@ impl Large<'_> {
         let copied = self
             .reached(to, copied)?
             .pop()
-            .map(|found| Look::observed(&found, digester));
+            .map(|found| Look::observed(&found, work.digester));
         let source = self
             .reached(from, source)?
             .pop()
-            .map(|found| Look::observed(&found, digester));
+            .map(|found| Look::observed(&found, work.digester));
         match (copied, source) {
             (
                 Some(Look::Present { digest: copied, .. }),
@@ -106,12 +106,7 @@ impl Large<'_> {
     }
 
     /// Builds the bitwise or of all holders' strings aside and puts it in the key's place.
-    pub(super) async fn unite(
-        &self,
-        to: usize,
-        expiry: Expiry,
-        digester: &mut Digester,
-    ) -> Result<(), Stopped> {
+    pub(super) async fn unite(&self, to: usize, expiry: Expiry) -> Result<(), Stopped> {
         let expect = self.expect(to)?;
         let aside = self.shared.next_aside();
         let built = self.build_union(to, &aside).await;
@@ -123,7 +118,6 @@ impl Large<'_> {
             }
         };
         self.drop_aside(to, &aside).await;
-        let _ = digester;
         placed
     }
 

@@ -3,132 +3,157 @@
 use bytes::Bytes;
 
 use crate::crdt::{MergeInput, Outcome, Target, merge};
-use crate::model::{Digester, Kind, ListRule, Op, State, StringRule, Value};
+use crate::model::{Expiry, Kind, ListRule, Op, State, StringRule, Value};
 use crate::store::{Observed, PAGE_BYTES, PAGE_ELEMENTS, Piece, PieceCursor};
 
-use super::super::finding::{Finding, Verdict};
+use super::super::finding::Verdict;
 use super::super::look::Look;
+use super::super::loss::{Loss, loss};
 use super::super::resolve::describe_op;
 use super::super::run::Mode;
-use super::{Large, Stopped, note_change};
+use super::{Large, Stopped, Work, fate};
+
+/// What brings one replica to the chosen value.
+enum Step {
+    /// The union of all bits.
+    Unite(Expiry),
+    /// It holds the value; only this is to be set.
+    Expire(Expiry),
+    /// A copy of the winner's value.
+    Copy(Kind, Expiry),
+}
+
+impl Step {
+    fn words(&self) -> String {
+        match self {
+            Self::Unite(_) => "put the union of the bits".into(),
+            Self::Expire(expiry) => describe_op(&Op::Expire(*expiry)),
+            Self::Copy(..) => "put a copy of the large value".into(),
+        }
+    }
+
+    /// What it takes from a replica that holds this.
+    fn loss(&self, held: Option<&State>) -> Option<Loss> {
+        match self {
+            Self::Unite(_) | Self::Copy(..) => held.map(|_| Loss::Overwritten),
+            Self::Expire(expiry) => loss(held, &[Op::Expire(*expiry)]),
+        }
+    }
+}
+
+/// What a large register should be.
+struct Choice {
+    target: Target,
+    /// Whether bits are united instead of one value chosen.
+    united: bool,
+    /// Who holds the chosen value.
+    winner: usize,
+}
 
 impl Large<'_> {
     /// A register: one sibling is chosen, and copied to the others.
-    pub(super) async fn choose(
-        &self,
-        finding: &mut Finding,
-        digester: &mut Digester,
-    ) -> Result<(), Stopped> {
+    pub(super) async fn choose(&self, work: &mut Work<'_>) -> Result<(), Stopped> {
         let holders = self.holders();
         let mut stand_ins = Vec::with_capacity(holders.len());
         for &replica in &holders {
-            stand_ins.push(self.stand_in(replica, digester).await?);
+            stand_ins.push(self.stand_in(replica).await?);
         }
+        if self.shared.run.settings.mode == Mode::Diff {
+            return Ok(());
+        }
+        let choice = self.merge_registers(&holders, &stand_ins, work)?;
+        let mut steps = Vec::new();
+        for replica in (0..self.observed.len()).filter(|&at| self.candidate.looks[at].is_some()) {
+            let holder = holders.iter().position(|&holder| holder == replica);
+            let held = holder.map(|at| &stand_ins[at]);
+            if let Some(step) = choice.step(held) {
+                if let Some(loss) = step.loss(held) {
+                    work.lose(replica, loss);
+                }
+                steps.push((replica, step));
+            }
+        }
+        let waits = self.defers() && !work.losses.is_empty();
+        for (replica, step) in steps {
+            let taken = match self.writes() && !waits {
+                true => self.take(replica, &step, choice.winner, work).await,
+                false => Err(Stopped::Deferred),
+            };
+            self.note(work, replica, &[step.words()], fate(&taken));
+            if self.writes() {
+                match taken {
+                    Err(Stopped::Deferred) => {}
+                    taken => taken?,
+                }
+            }
+        }
+        if waits {
+            Err(Stopped::Deferred)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn merge_registers(
+        &self,
+        holders: &[usize],
+        stand_ins: &[State],
+        work: &mut Work<'_>,
+    ) -> Result<Choice, Stopped> {
         let mut policy = self.policy().clone();
         let united = policy.rules.string == StringRule::BitmapOr
             && stand_ins
                 .iter()
                 .all(|state| state.value.kind() == Kind::String);
         (policy.rules.string, policy.rules.list) = (StringRule::Lww, ListRule::Lww);
-        if self.shared.run.settings.mode == Mode::Diff {
-            return Ok(());
-        }
-        let siblings = self.siblings(&holders, &stand_ins);
-        let merged = merge(
-            &MergeInput::without_memory(&siblings, &policy, self.shared.now()),
-            digester,
-        );
-        finding.rule = Some(if united { "bitmap-or" } else { merged.rule });
-        finding.decided = merged.decided.as_ref().map(ToString::to_string);
-        finding.notes = merged.notes.iter().map(ToString::to_string).collect();
+        let siblings = self.siblings(holders, stand_ins);
+        let input = MergeInput::without_memory(&siblings, &policy, self.shared.now());
+        let merged = merge(&input, work.digester);
+        work.finding.rule = Some(if united { "bitmap-or" } else { merged.rule });
+        work.finding.decided = merged.decided.as_ref().map(ToString::to_string);
+        work.finding.notes = merged.notes.iter().map(ToString::to_string).collect();
         let target = match merged.outcome {
             Outcome::Target(target) => target,
             Outcome::Unresolved(reason) => {
                 return Err(Stopped::Verdict(Verdict::Unresolved(reason.to_string())));
             }
         };
-        let Some(winner) = holders
-            .iter()
-            .copied()
-            .zip(&stand_ins)
-            .find_map(|(replica, state)| {
-                (target.value.as_ref() == Some(&state.value)).then_some(replica)
-            })
-        else {
-            return Err(Stopped::Again);
-        };
-        let taking_part: Vec<usize> = (0..self.observed.len())
-            .filter(|&index| self.candidate.looks[index].is_some())
-            .collect();
-        for replica in taking_part {
-            let stand_in = holders
-                .iter()
-                .position(|&holder| holder == replica)
-                .map(|at| &stand_ins[at]);
-            self.bring(
-                replica, winner, stand_in, &target, united, finding, digester,
-            )
-            .await?;
-        }
-        Ok(())
+        let holds = |state: &State| target.value.as_ref() == Some(&state.value);
+        let mut pairs = holders.iter().zip(stand_ins);
+        let winner = pairs.find_map(|(&replica, state)| holds(state).then_some(replica));
+        Ok(Choice {
+            winner: winner.ok_or(Stopped::Again)?,
+            target,
+            united,
+        })
     }
 
-    /// Brings one replica to the chosen value, or only to its expiry where it holds the value.
-    #[allow(clippy::too_many_arguments)] // one step of one loop; the arguments are the loop's variables
-    pub(super) async fn bring(
+    async fn take(
         &self,
         replica: usize,
+        step: &Step,
         winner: usize,
-        stand_in: Option<&State>,
-        target: &Target,
-        united: bool,
-        finding: &mut Finding,
-        digester: &mut Digester,
+        work: &mut Work<'_>,
     ) -> Result<(), Stopped> {
-        let Some(wanted) = target.at(stand_in) else {
-            return Ok(());
-        };
-        let same_value = stand_in.is_some_and(|state| state.value == wanted.value);
-        if united {
-            note_change(self, finding, replica, "put the union of the bits");
-            return if self.writes() {
-                self.unite(replica, wanted.expiry, digester).await
-            } else {
-                Ok(())
-            };
+        let put = |value: &Value, expiry| vec![Op::Put(value.clone()), Op::Expire(expiry)];
+        match (step, &self.observed[winner]) {
+            (Step::Unite(expiry), _) => self.unite(replica, *expiry).await,
+            (Step::Expire(expiry), _) => {
+                let ops = vec![Op::Expire(*expiry)];
+                self.write(replica, self.expect(replica)?, ops).await
+            }
+            (Step::Copy(Kind::Module, expiry), Some(Observed::Whole(state))) => {
+                let ops = put(&state.value, *expiry);
+                self.write(replica, self.expect(replica)?, ops).await
+            }
+            (Step::Copy(kind, expiry), _) => {
+                self.copy(winner, replica, *kind, Some(*expiry), work).await
+            }
         }
-        if same_value && stand_in.is_some_and(|state| state.expiry == wanted.expiry) {
-            return Ok(());
-        }
-        if same_value {
-            let op = Op::Expire(wanted.expiry);
-            note_change(self, finding, replica, &describe_op(&op));
-            return if self.writes() {
-                self.write(replica, self.expect(replica)?, vec![op]).await
-            } else {
-                Ok(())
-            };
-        }
-        note_change(self, finding, replica, "put a copy of the large value");
-        if !self.writes() {
-            return Ok(());
-        }
-        let kind = wanted.value.kind();
-        if let (Kind::Module, Some(Observed::Whole(state))) = (kind, self.observed[winner].as_ref())
-        {
-            let ops = vec![Op::Put(state.value.clone()), Op::Expire(wanted.expiry)];
-            return self.write(replica, self.expect(replica)?, ops).await;
-        }
-        self.copy(winner, replica, kind, Some(wanted.expiry), digester)
-            .await
     }
 
     /// A small value that compares like the large one: its beginning, and its digest.
-    pub(super) async fn stand_in(
-        &self,
-        replica: usize,
-        digester: &mut Digester,
-    ) -> Result<State, Stopped> {
+    pub(super) async fn stand_in(&self, replica: usize) -> Result<State, Stopped> {
         let (kind, digest, expiry) = match self.candidate.looks[replica] {
             Some(Look::Present {
                 kind,
@@ -137,7 +162,6 @@ impl Large<'_> {
             }) => (kind, digest, expiry),
             _ => return Err(Stopped::Again),
         };
-        let _ = digester;
         let mark = Bytes::copy_from_slice(digest.as_bytes());
         let value = match self.observed[replica].as_ref() {
             Some(Observed::Whole(state)) if kind == Kind::Module => state.value.clone(),
@@ -194,5 +218,21 @@ impl Large<'_> {
                 ..crate::model::Stream::default()
             }),
         })
+    }
+}
+
+impl Choice {
+    /// What a replica that holds this needs, if anything.
+    fn step(&self, held: Option<&State>) -> Option<Step> {
+        let wanted = self.target.at(held)?;
+        if self.united {
+            return Some(Step::Unite(wanted.expiry));
+        }
+        match held {
+            Some(held) if held.value == wanted.value => {
+                (held.expiry != wanted.expiry).then_some(Step::Expire(wanted.expiry))
+            }
+            Some(_) | None => Some(Step::Copy(wanted.value.kind(), wanted.expiry)),
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The first lines, which say it all, and the last, which say what to do next.
 
 use crate::model::ReplicaName;
-use crate::repair::{Mode, Summary, Tally};
+use crate::repair::{Destruction, Mode, Summary, Tally, Tripped};
 
 use super::super::text::{count, duration, list, millis, thousands, union_of_keys, without_name};
 use super::paint::{Paint, Tone};
@@ -10,7 +10,7 @@ use super::paint::{Paint, Tone};
 pub(super) fn headline(paint: Paint, mode: Mode, summary: &Summary) -> String {
     let total = summary.total();
     let (tone, result) = result(mode, summary, &total);
-    let mut lines = warnings(summary)
+    let mut lines = warnings(mode, summary)
         .iter()
         .map(|warning| paint.tone(Tone::Bad, warning))
         .collect::<Vec<_>>();
@@ -82,8 +82,11 @@ fn repaired(summary: &Summary, total: &Tally) -> (Tone, String) {
 }
 
 /// Why the result is not the whole truth.
-fn warnings(summary: &Summary) -> Vec<String> {
+fn warnings(mode: Mode, summary: &Summary) -> Vec<String> {
     let mut lines = Vec::new();
+    for one in &summary.tripped {
+        lines.push(tripped(mode, one));
+    }
     if summary.interrupted {
         lines.push("INTERRUPTED: what follows is what was done until then".into());
     }
@@ -102,6 +105,24 @@ fn warnings(summary: &Summary) -> Vec<String> {
         }
     }
     lines
+}
+
+fn tripped(mode: Mode, tripped: &Tripped) -> String {
+    let (begin, were) = match mode {
+        Mode::Repair => ("STOPPED", "were to be"),
+        Mode::Plan | Mode::Diff => ("a repair would STOP", "would be"),
+    };
+    let (what, name) = match tripped.what {
+        Destruction::Overwrite => ("overwritten", tripped.what.name()),
+        Destruction::Delete => ("deleted", tripped.what.name()),
+    };
+    format!(
+        "{begin}: {} of the {} that {} holds {were} {what}, {} are allowed (guards.max_{name}_ratio)",
+        thousands(tripped.keys),
+        count(tripped.held, "key"),
+        tripped.replica,
+        thousands(tripped.limit),
+    )
 }
 
 fn lost(name: &ReplicaName, keys: u64, reason: &str) -> String {
@@ -172,6 +193,7 @@ fn next(mode: Mode, summary: &Summary) -> Vec<String> {
             "see to {names} (`reknit check` says more), then run again"
         ));
     }
+    steps.extend(forced(summary));
     match mode {
         Mode::Diff if total.left > 0 => {
             steps.push("run `reknit repair` with the same arguments".into());
@@ -196,6 +218,24 @@ fn next(mode: Mode, summary: &Summary) -> Vec<String> {
         steps.push(format!("run again: {keys} {verb} in flight"));
     }
     steps
+}
+
+/// What to do about limits that are in the way.
+fn forced(summary: &Summary) -> Option<String> {
+    let most = |what: Destruction| {
+        let of_what = summary.tripped.iter().filter(|one| one.what == what);
+        let flag = format!("--force-{}s", what.name());
+        Some(format!("`{flag} {}`", of_what.map(|one| one.keys).max()?))
+    };
+    let kinds = [Destruction::Delete, Destruction::Overwrite];
+    let flags: Vec<String> = kinds.into_iter().filter_map(most).collect();
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    (!flags.is_empty()).then(|| {
+        format!(
+            "see whether a replica was emptied, restored or written wrongly; if this is meant, run again with {}",
+            list(&flags)
+        )
+    })
 }
 
 /// A step for each verdict that leaves a key different.

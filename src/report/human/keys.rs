@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::model::{Datacenter, Expiry, Kind, Millis, ReplicaName};
-use crate::repair::{Change, Detail, DifferenceKind, Finding, Holding, Summary, Verdict};
+use crate::repair::{Change, Detail, DifferenceKind, Fate, Finding, Holding, Summary, Verdict};
 
 use super::super::explain::Standing;
 use super::super::shape::Shape;
@@ -49,7 +49,7 @@ fn key(shape: &Shape, names: &[&ReplicaName], finding: &Finding) -> String {
     lines.push(grid(
         shape,
         names.iter().map(ToString::to_string).collect(),
-        &rows(names, finding),
+        &rows(finding),
     ));
     for line in reasons(finding) {
         lines.extend(told(shape, &line));
@@ -84,7 +84,7 @@ fn difference(names: &[&ReplicaName], finding: &Finding) -> String {
         names
             .iter()
             .zip(&finding.holdings)
-            .filter(|(name, held)| Standing::of(name, held.as_ref(), &finding.verdict) == standing)
+            .filter(|(_, holding)| Standing::of(holding.as_ref()) == standing)
             .map(|(name, _)| name.0.as_str())
             .collect()
     };
@@ -97,18 +97,12 @@ fn difference(names: &[&ReplicaName], finding: &Finding) -> String {
     }
 }
 
-fn rows(names: &[&ReplicaName], finding: &Finding) -> Vec<Row> {
-    let standings: Vec<Standing> = names
-        .iter()
-        .zip(&finding.holdings)
-        .map(|(name, held)| Standing::of(name, held.as_ref(), &finding.verdict))
-        .collect();
-    let holds = standings.iter().zip(&finding.holdings);
+fn rows(finding: &Finding) -> Vec<Row> {
+    let holdings = finding.holdings.iter().map(Option::as_ref);
+    let standings: Vec<Standing> = holdings.clone().map(Standing::of).collect();
     let mut rows = vec![Row {
         label: "holds".into(),
-        cells: holds
-            .map(|(standing, held)| held_text(*standing, held.as_ref()))
-            .collect(),
+        cells: holdings.map(held_text).collect(),
     }];
     rows.extend(expiries(&finding.holdings));
     // The expiry has its row already.
@@ -120,27 +114,16 @@ fn rows(names: &[&ReplicaName], finding: &Finding) -> Vec<Row> {
     rows
 }
 
-fn held_text(standing: Standing, held: Option<&Holding>) -> String {
-    match (standing, held) {
-        (
-            Standing::Held,
-            Some(Holding {
-                kind: Some(kind),
-                length,
-                ..
-            }),
-        ) => holding(*kind, *length),
-        _ => standing.name().into(),
+fn held_text(found: Option<&Holding>) -> String {
+    match found.and_then(Holding::held) {
+        Some(held) => holding(held.kind, held.length),
+        None => Standing::of(found).name().into(),
     }
 }
 
 /// A row for expiries, where any replica has one.
 fn expiries(holdings: &[Option<Holding>]) -> Option<Row> {
-    let held = |one: &Option<Holding>| {
-        one.as_ref()
-            .filter(|one| one.kind.is_some())
-            .map(|one| one.expiry)
-    };
+    let held = |one: &Option<Holding>| Some(one.as_ref()?.held()?.expiry);
     let any = holdings
         .iter()
         .filter_map(held)
@@ -210,28 +193,21 @@ fn reasons(finding: &Finding) -> Vec<String> {
             .map_or_else(String::new, |how| format!(", decided: {how}"));
         lines.push(format!("rule {rule}{decided}"));
     }
-    let verb = match finding.verdict {
-        Verdict::Planned => "would write to",
-        Verdict::Repaired => "wrote to",
-        Verdict::Diverged
-        | Verdict::Superseded
-        | Verdict::Unresolved(_)
-        | Verdict::Refused(..)
-        | Verdict::Unreadable(..)
-        | Verdict::Unfinished(_)
-        | Verdict::OverLimit => "to write to",
-    };
-    lines.extend(
-        finding
-            .changes
-            .iter()
-            .map(|change| change_line(verb, change)),
-    );
+    let changes = finding.changes.iter();
+    lines.extend(changes.map(|change| change_line(&finding.verdict, change)));
     lines.extend(finding.notes.iter().map(|note| format!("note: {note}")));
     lines
 }
 
-fn change_line(verb: &str, change: &Change) -> String {
+fn change_line(verdict: &Verdict, change: &Change) -> String {
+    let verb = match change.fate {
+        Fate::Planned if *verdict == Verdict::Planned => "would write to",
+        Fate::Planned => "to write to",
+        Fate::Applied => "wrote to",
+        Fate::Superseded => "superseded on",
+        Fate::Refused => "refused by",
+        Fate::Unknown => "may have written to",
+    };
     let mut ops: Vec<String> = change
         .ops
         .iter()
@@ -274,6 +250,10 @@ fn verdict(finding: &Finding) -> Option<(Tone, String)> {
         Verdict::OverLimit => Some((
             Tone::Mixed,
             "not repaired: the limit was reached before".into(),
+        )),
+        Verdict::HeldBack => Some((
+            Tone::Bad,
+            "held back: a guard stopped the run before anything was overwritten or removed".into(),
         )),
     }
 }

@@ -1,0 +1,274 @@
+//! A large collection: its differing elements are merged a few at a time, as the key itself would be.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use futures::future::join_all;
+
+use crate::crdt::{MergeInput, Outcome, Target, merge};
+use crate::merkle::{Diff, Entries, EntryDigester, SealedEntries, Side, Tree};
+use crate::model::{EntryRef, Expect, ExpiryRule, Kind, Op, PositionRange, State, StreamId};
+use crate::store::EntrySink;
+
+use super::super::details::details;
+use super::super::finding::{Detail, Fate, Verdict};
+use super::super::loss::loss;
+use super::super::ops::{Unreachable, ops_within};
+use super::super::resolve::describe_op;
+use super::super::run::Mode;
+use super::{Large, Stopped, Work, fate};
+
+/// Elements that are merged and written at a time.
+pub(super) const ELEMENTS_AT_A_TIME: usize = 512;
+
+impl Large<'_> {
+    /// Joins collections of one kind, element by element; then rebuilds streams that lack older entries, and copies to
+    /// those who lack the key. Elements that take nothing from a replica are written as they come; the others, and all
+    /// behind them, may have to wait.
+    pub(super) async fn join(&self, kind: Kind, work: &mut Work<'_>) -> Result<(), Stopped> {
+        let holders = self.holders();
+        work.finding.rule = Some(self.policy().rules.name_for(kind));
+        let mut names = self.differing_elements(kind, &holders).await?;
+        if kind == Kind::Stream {
+            // Entries can only be appended in the order of their IDs.
+            names.sort_by_cached_key(|name| StreamId::parse(name));
+        }
+        let mut rest = &names[..];
+        loop {
+            let (chunk, behind) = rest.split_at(rest.len().min(ELEMENTS_AT_A_TIME));
+            let is_last = behind.is_empty();
+            self.join_elements(kind, &holders, chunk, is_last, work)
+                .await?;
+            let is_shown = !self.writes() && work.finding.details.len() >= Detail::SHOWN;
+            if is_last || is_shown {
+                break;
+            }
+            rest = behind;
+            self.check_stop()?;
+        }
+        if self.defers() && !work.losses.is_empty() {
+            return Err(Stopped::Deferred);
+        }
+        for replica in std::mem::take(&mut work.rebuilds) {
+            self.rebuild(replica, &holders, &names, work).await?;
+        }
+        for replica in self.lacking() {
+            self.copy_whole(kind, holders[0], replica, work).await?;
+        }
+        match work.stuck.take() {
+            Some(reason) => Err(Stopped::Verdict(Verdict::Unresolved(reason))),
+            None => Ok(()),
+        }
+    }
+
+    async fn copy_whole(
+        &self,
+        kind: Kind,
+        from: usize,
+        to: usize,
+        work: &mut Work<'_>,
+    ) -> Result<(), Stopped> {
+        let words = ["put a copy of the large value".to_owned()];
+        if !self.writes() {
+            self.note(work, to, &words, Fate::Planned);
+            return Ok(());
+        }
+        let copied = self.copy(from, to, kind, None, work).await;
+        self.note(work, to, &words, fate(&copied));
+        copied
+    }
+
+    /// The names of the elements on which the holders differ, in the order of their positions.
+    async fn differing_elements(
+        &self,
+        kind: Kind,
+        holders: &[usize],
+    ) -> Result<Vec<Bytes>, Stopped> {
+        if holders.len() < 2 {
+            return Ok(Vec::new());
+        }
+        let numbered = holders.iter().enumerate();
+        let listings = numbered.map(|(number, &replica)| self.listing(kind, number, replica));
+        let sides = join_all(listings).await;
+        let sides: Vec<(SealedEntries, Tree)> = sides.into_iter().collect::<Result<_, _>>()?;
+        self.check_stop()?;
+        let sides: Vec<Side<'_>> = sides
+            .iter()
+            .map(|(entries, tree)| Side { tree, entries })
+            .collect();
+        let diff = Diff::new(&sides, PositionRange::all());
+        Ok(diff
+            .map(|difference| Bytes::copy_from_slice(difference.key))
+            .collect())
+    }
+
+    /// One holder's elements, and the tree over them.
+    async fn listing(
+        &self,
+        kind: Kind,
+        number: usize,
+        replica: usize,
+    ) -> Result<(SealedEntries, Tree), Stopped> {
+        let (db, run) = (self.candidate.keyspace.db, self.shared.run);
+        let source = &run.participants[replica].replica;
+        let mut listing = Listing::default();
+        let key = &self.candidate.key;
+        let listed = source
+            .elements(db, key, kind, &run.digest_key, &mut listing)
+            .await;
+        if self.reached(replica, listed)?.is_none() {
+            return Err(Stopped::Again);
+        }
+        let secret = run.digest_key.clone();
+        let digester = EntryDigester::new(secret, ExpiryRule::Ignore, number as u32);
+        let sealed = listing.entries.seal();
+        let tree = Tree::build(&sealed, &digester);
+        Ok((sealed, tree))
+    }
+
+    /// Merges some elements, which may be none: then only the expiry.
+    async fn join_elements(
+        &self,
+        kind: Kind,
+        holders: &[usize],
+        names: &[Bytes],
+        is_last: bool,
+        work: &mut Work<'_>,
+    ) -> Result<(), Stopped> {
+        let states = self.fetch_elements(kind, holders, names).await?;
+        self.show(holders, &states, work);
+        if self.shared.run.settings.mode == Mode::Diff {
+            return Ok(());
+        }
+        let target = self.merge_elements(holders, &states, names, work)?;
+        for (&replica, state) in holders.iter().zip(&states) {
+            let Some(wanted) = target.at(Some(state)) else {
+                continue;
+            };
+            match ops_within(state, &wanted) {
+                _ if work.rebuilds.contains(&replica) => {}
+                Ok(mut ops) => {
+                    // Behind a raised last ID nothing could be appended.
+                    ops.retain(|op| is_last || !matches!(op, Op::RaiseLastId(_)));
+                    self.write_elements(replica, state, names, ops, work)
+                        .await?;
+                }
+                Err(Unreachable::Aside) => {
+                    let put = [Op::Put(wanted.value), Op::Expire(wanted.expiry)];
+                    if let Some(loss) = loss(Some(state), &put) {
+                        work.lose(replica, loss);
+                    }
+                    work.rebuilds.insert(replica);
+                }
+                Err(reason @ (Unreachable::HasGroups | Unreachable::TooLong { .. })) => {
+                    work.stuck.get_or_insert(reason.to_string());
+                }
+            }
+        }
+        if let Some(reason) = target.untouched.values().next() {
+            work.stuck.get_or_insert(reason.to_string());
+        }
+        Ok(())
+    }
+
+    /// The named elements as each holder has them.
+    pub(super) async fn fetch_elements(
+        &self,
+        kind: Kind,
+        holders: &[usize],
+        names: &[Bytes],
+    ) -> Result<Vec<State>, Stopped> {
+        let mut states = Vec::with_capacity(holders.len());
+        for &replica in holders {
+            let source = &self.shared.run.participants[replica].replica;
+            let fetched = source
+                .fetch_elements(self.candidate.keyspace.db, &self.candidate.key, kind, names)
+                .await;
+            states.push(self.reached(replica, fetched)?.ok_or(Stopped::Again)?);
+        }
+        Ok(states)
+    }
+
+    /// Brings the shown elements of one replica to what they should be, unless that has to wait.
+    async fn write_elements(
+        &self,
+        replica: usize,
+        state: &State,
+        names: &[Bytes],
+        ops: Vec<Op>,
+        work: &mut Work<'_>,
+    ) -> Result<(), Stopped> {
+        if ops.is_empty() {
+            return Ok(());
+        }
+        let words: Vec<String> = ops.iter().map(describe_op).collect();
+        let lost = loss(Some(state), &ops);
+        if let Some(loss) = lost {
+            work.lose(replica, loss);
+        }
+        if !self.writes() || (self.defers() && lost.is_some()) {
+            self.note(work, replica, &words, Fate::Planned);
+            return Ok(());
+        }
+        let expect = Expect::Elements {
+            kind: state.value.kind(),
+            names: names.to_vec(),
+            digest: work.digester.value(&state.value),
+            expiry: state.expiry,
+        };
+        let written = self.write(replica, expect, ops).await;
+        self.note(work, replica, &words, fate(&written));
+        written
+    }
+
+    pub(super) fn merge_elements(
+        &self,
+        holders: &[usize],
+        states: &[State],
+        names: &[Bytes],
+        work: &mut Work<'_>,
+    ) -> Result<Target, Stopped> {
+        let shown: BTreeSet<Bytes> = names.iter().cloned().collect();
+        let siblings = self.siblings(holders, states);
+        let input = MergeInput {
+            siblings: &siblings,
+            agreed: None,
+            policy: self.policy(),
+            now: self.shared.now(),
+            shown: Some(&shown),
+        };
+        let merged = merge(&input, work.digester);
+        work.finding.rule = Some(merged.rule);
+        work.finding.notes = merged.notes.iter().map(ToString::to_string).collect();
+        match merged.outcome {
+            Outcome::Target(target) => Ok(target),
+            Outcome::Unresolved(reason) => {
+                Err(Stopped::Verdict(Verdict::Unresolved(reason.to_string())))
+            }
+        }
+    }
+
+    fn show(&self, holders: &[usize], states: &[State], work: &mut Work<'_>) {
+        let mut siblings: Vec<Option<&State>> = vec![None; self.observed.len()];
+        for (&replica, state) in holders.iter().zip(states) {
+            siblings[replica] = Some(state);
+        }
+        let shown = &mut work.finding.details;
+        let room = Detail::SHOWN.saturating_sub(shown.len());
+        shown.extend(details(&siblings).into_iter().take(room));
+    }
+}
+
+/// The elements of one large collection.
+#[derive(Default)]
+struct Listing {
+    entries: Entries,
+}
+
+impl EntrySink for Listing {
+    fn entry(&mut self, entry: EntryRef<'_>) {
+        self.entries.push(entry);
+    }
+
+    fn unreadable(&mut self, _key: &[u8], _reason: &str) {}
+}
