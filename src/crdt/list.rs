@@ -19,7 +19,7 @@ use super::contest::{Account, Candidates, Contest, contest};
 use super::memory::{Body, Memory};
 use super::order::Whole;
 use super::register;
-use crate::model::{Digester, ListRule, Sum, Value, ValueDigest};
+use crate::model::{Digester, ElementRef, ListRule, Sum, Value, ValueDigest};
 
 /// What the changed lists have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +123,7 @@ fn find(list: &[Bytes], base: &Common, digester: &mut Digester) -> Option<usize>
         .iter()
         .map(|element| {
             let mut sum = Sum::EMPTY;
-            digester.add_member(&mut sum, element);
+            digester.add_to_sum(&mut sum, &ElementRef::Member(element));
             sum
         })
         .collect();

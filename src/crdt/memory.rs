@@ -13,7 +13,9 @@ use super::hash::Fields;
 use super::set::Members;
 use super::stream::Entries;
 use super::zset::Scores;
-use crate::model::{Digester, Expiry, Kind, State, Stream, StreamId, Sum, Value, ValueDigest};
+use crate::model::{
+    Digester, ElementRef, Expiry, Kind, State, Stream, StreamId, Sum, Value, ValueDigest,
+};
 
 /// A number that rises each time the agreement on a key changes. Zero is before the first agreement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -125,7 +127,7 @@ impl Body {
         let mut sum = Sum::EMPTY;
         elements
             .iter()
-            .for_each(|element| digester.add_member(&mut sum, element));
+            .for_each(|element| digester.add_to_sum(&mut sum, &ElementRef::Member(element)));
         Self::List {
             length: elements.len(),
             sum,

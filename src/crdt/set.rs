@@ -15,7 +15,7 @@ use super::counter::Amount;
 use super::decide::prefer;
 use super::element::{self, Collection, Element};
 use super::memory::ElementMemory;
-use crate::model::{Digester, Expiry, Kind, SetRule, Sum, Value, ValueDigest};
+use crate::model::{Digester, ElementRef, Expiry, Kind, SetRule, Value, ValueDigest};
 
 /// The members of a set.
 #[derive(Debug)]
@@ -57,9 +57,7 @@ impl Collection for Members {
     }
 
     fn digest(digester: &mut Digester, name: &Bytes, (): &(), _: Expiry) -> ValueDigest {
-        let mut sum = Sum::EMPTY;
-        digester.add_member(&mut sum, name);
-        digester.set(&sum)
+        digester.lone(&ElementRef::Member(name))
     }
 
     fn to_bytes(name: &Bytes) -> Bytes {

@@ -15,7 +15,7 @@ use super::counter::Amount;
 use super::decide::{count, extreme, prefer};
 use super::element::{self, Collection, Decide, Element};
 use super::memory::ElementMemory;
-use crate::model::{Digester, Expiry, Kind, Score, Sum, Value, ValueDigest, ZsetRule};
+use crate::model::{Digester, ElementRef, Expiry, Kind, Score, Value, ValueDigest, ZsetRule};
 
 /// The members of a sorted set.
 #[derive(Debug)]
@@ -74,9 +74,7 @@ impl Collection for Scores {
     }
 
     fn digest(digester: &mut Digester, name: &Bytes, score: &Score, _: Expiry) -> ValueDigest {
-        let mut sum = Sum::EMPTY;
-        digester.add_scored(&mut sum, name, *score);
-        digester.sorted_set(&sum)
+        digester.lone(&ElementRef::Scored(name, *score))
     }
 
     fn to_bytes(name: &Bytes) -> Bytes {

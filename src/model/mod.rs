@@ -7,6 +7,7 @@ mod address;
 #[cfg(test)]
 pub(crate) mod arbitrary;
 mod digest;
+mod elements;
 mod entry;
 mod expiry;
 mod glob;
@@ -25,6 +26,7 @@ mod value_digest;
 
 pub use address::{Address, Credentials, Secret};
 pub use digest::{DIGEST_FORMAT, DigestKey, Sum, ValueDigest};
+pub use elements::{ElementRef, Elements, FEW_BYTES, FEW_ELEMENTS, Shape};
 pub use entry::{Entry, EntryRef};
 pub use expiry::{Expiry, Millis};
 pub use glob::Glob;

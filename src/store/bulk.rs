@@ -10,17 +10,18 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
-
-use crate::model::{Digester, EntryRef, Key, Kind, MARKER_PREFIX, OWN_PREFIX, Position};
+use crate::model::{
+    Digester, EntryRef, Key, Kind, MARKER_PREFIX, OWN_PREFIX, Position, Shape, ValueDigest,
+};
 
 use super::observe::{
-    Description, Read, TypeReply, is_last_piece, is_passing, join_description, read_expiry,
+    Read, TypeReply, is_last_piece, is_passing, read_expiry, read_type, read_value,
 };
-use super::observe::{read_type, read_value};
-use super::page::{self, Described, Item, Next, PageError, pack_get, pack_page, pack_stream_end};
-use super::reading::Reading;
+use super::page::{self, Described, FirstPages, Item, Next, PageError};
+use super::page::{pack_description, pack_get, pack_stream_end};
+use super::reading::{Reading, element_of};
 use super::resp::{Frame, Frames, unexpected};
+use super::slots::{SlotIndex, Slots};
 use super::wire::{Wire, WireError};
 use super::{EntrySink, Observed, Pace, PieceCursor, ScanReport, ScanRequest};
 
@@ -43,19 +44,14 @@ pub(crate) enum Names<'a> {
 }
 
 /// A command under way, in the order of the answers.
+#[derive(Clone, Copy)]
 enum Pending {
     Names,
-    Type(Job),
+    Type(SlotIndex),
     Expiry,
-    Page(Described, u8),
-    Get(Described),
+    Page(SlotIndex),
+    Get(SlotIndex),
     StreamEnd,
-}
-
-/// A key to be described, and how often its type had changed.
-struct Job {
-    key: Bytes,
-    changes: u8,
 }
 
 /// A scan in progress; it outlives a lost connection.
@@ -67,18 +63,21 @@ pub(crate) struct Bulk<'a> {
     depth: usize,
     names: Names<'a>,
     names_under_way: bool,
-    waiting: VecDeque<Job>,
-    described: VecDeque<(Described, u8)>,
+    slots: Slots,
+    first_pages: FirstPages,
+    /// Keys of which the name alone is known.
+    waiting: VecDeque<SlotIndex>,
+    described: VecDeque<SlotIndex>,
     /// Strings whose first page was empty: empty, or gone.
-    empty: VecDeque<Described>,
+    empty: VecDeque<SlotIndex>,
     pages_under_way: usize,
     /// Keys that the pace has admitted and that were not asked for yet.
     admitted: u64,
     pending: VecDeque<Pending>,
     /// The key whose TYPE was answered and whose PEXPIRETIME is next.
-    half_described: Option<(Job, TypeReply)>,
+    half_described: Option<(SlotIndex, TypeReply)>,
     /// The stream whose first page was answered and whose end is next; nothing if that page says to read it alone.
-    half_read: Option<(Described, Option<Reading>)>,
+    half_read: Option<(SlotIndex, Option<Reading>)>,
     large: Vec<Described>,
     page_bytes: usize,
     report: ScanReport,
@@ -101,6 +100,8 @@ impl<'a> Bulk<'a> {
             depth: depth.max(1),
             names,
             names_under_way: false,
+            slots: Slots::default(),
+            first_pages: FirstPages::new(),
             waiting: VecDeque::new(),
             described: VecDeque::new(),
             empty: VecDeque::new(),
@@ -142,22 +143,18 @@ impl<'a> Bulk<'a> {
     pub(crate) fn take_up(&mut self) {
         self.names_under_way = false;
         self.pages_under_way = 0;
-        let mut again: Vec<Job> = Vec::new();
-        again.extend(self.half_described.take().map(|(job, _)| job));
-        again.extend(
-            self.half_read
-                .take()
-                .map(|(described, _)| job_of(&described, 0)),
-        );
+        let halves = [
+            self.half_described.take().map(|(slot, _)| slot),
+            self.half_read.take().map(|(slot, _)| slot),
+        ];
+        self.waiting.extend(halves.into_iter().flatten());
         for pending in self.pending.drain(..) {
             match pending {
-                Pending::Type(job) => again.push(job),
-                Pending::Page(described, changes) => again.push(job_of(&described, changes)),
-                Pending::Get(described) => self.empty.push_back(described),
+                Pending::Type(slot) | Pending::Page(slot) => self.waiting.push_back(slot),
+                Pending::Get(slot) => self.empty.push_back(slot),
                 Pending::Names | Pending::Expiry | Pending::StreamEnd => {}
             }
         }
-        self.waiting.extend(again);
     }
 
     /// Packs commands until as many are under way as may be.
@@ -167,12 +164,12 @@ impl<'a> Bulk<'a> {
                 self.ask_names(wire);
             } else if self.may_read_page() {
                 self.ask_page(wire);
-            } else if let Some(described) = self.empty.pop_front() {
-                wire.push_with(|out| pack_get(out, described.key.as_bytes()));
-                self.pending.push_back(Pending::Get(described));
-            } else if let Some(job) = self.waiting.pop_front() {
+            } else if let Some(slot) = self.empty.pop_front() {
+                wire.push_with(|out| pack_get(out, self.slots.get(slot).key()));
+                self.pending.push_back(Pending::Get(slot));
+            } else if let Some(slot) = self.waiting.pop_front() {
                 self.admit().await;
-                self.ask_description(wire, job);
+                self.ask_description(wire, slot);
             } else {
                 break;
             }
@@ -195,10 +192,9 @@ impl<'a> Bulk<'a> {
         match &mut self.names {
             Names::Scan(cursor) => cursor.is_some(),
             Names::Listed(keys) => {
-                let next = keys.next().map(|key| Job {
-                    key: key.to_bytes(),
-                    changes: 0,
-                });
+                let wanted = |key: &&Key| (self.request.wanted)(key.as_bytes());
+                let next = keys.find(wanted);
+                let next = next.map(|key| self.slots.take(key.as_bytes()));
                 self.waiting.extend(next);
                 false
             }
@@ -226,38 +222,32 @@ impl<'a> Bulk<'a> {
     }
 
     fn ask_page(&mut self, wire: &mut Wire) {
-        let Some((described, changes)) = self.described.pop_front() else {
+        let Some(slot) = self.described.pop_front() else {
             return;
         };
-        let kind = described.kind;
-        wire.push_with(|out| pack_page(out, kind, described.key.as_bytes(), &PieceCursor::Start));
-        if kind == Kind::Stream {
-            wire.push_with(|out| pack_stream_end(out, described.key.as_bytes()));
-        }
+        let asked = self.slots.get(slot);
+        wire.push_with(|out| self.first_pages.pack(out, asked.kind, &asked.argument));
         self.pages_under_way += 1;
-        self.pending.push_back(Pending::Page(described, changes));
-        if kind == Kind::Stream {
+        self.pending.push_back(Pending::Page(slot));
+        if asked.kind == Kind::Stream {
+            wire.push_with(|out| pack_stream_end(out, asked.key()));
             self.pending.push_back(Pending::StreamEnd);
         }
     }
 
-    fn ask_description(&mut self, wire: &mut Wire, job: Job) {
-        wire.push(&[b"TYPE", &job.key]);
-        wire.push(&[b"PEXPIRETIME", &job.key]);
-        self.pending.push_back(Pending::Type(job));
+    fn ask_description(&mut self, wire: &mut Wire, slot: SlotIndex) {
+        wire.push_two_with(|out| pack_description(out, &self.slots.get(slot).argument));
+        self.pending.push_back(Pending::Type(slot));
         self.pending.push_back(Pending::Expiry);
     }
 
     fn answer(&mut self, reply: &[u8]) -> Result<(), WireError> {
         match self.pending.pop_front() {
             Some(Pending::Names) => self.take_names(reply),
-            Some(Pending::Type(job)) => {
-                self.half_described = Some((job, read_type(reply)?));
-                Ok(())
-            }
+            Some(Pending::Type(slot)) => self.take_type(reply, slot),
             Some(Pending::Expiry) => self.take_description(reply),
-            Some(Pending::Page(described, changes)) => self.take_page(reply, described, changes),
-            Some(Pending::Get(described)) => self.take_get(reply, &described),
+            Some(Pending::Page(slot)) => self.take_page(reply, slot),
+            Some(Pending::Get(slot)) => self.take_get(reply, slot),
             Some(Pending::StreamEnd) => self.take_stream_end(reply),
             None => Err(WireError::Lost(
                 "an answer that nothing was asked for".into(),
@@ -291,119 +281,179 @@ impl<'a> Bulk<'a> {
         if name.starts_with(OWN_PREFIX) {
             self.report.markers_seen |= name.starts_with(MARKER_PREFIX);
         } else if (self.request.wanted)(name) {
-            self.waiting.push_back(Job {
-                key: Bytes::copy_from_slice(name),
-                changes: 0,
-            });
+            self.waiting.push_back(self.slots.take(name));
         }
+    }
+
+    fn take_type(&mut self, reply: &[u8], slot: SlotIndex) -> Result<(), WireError> {
+        match read_type(reply) {
+            Ok(kind) => self.half_described = Some((slot, kind)),
+            Err(error) => {
+                self.waiting.push_back(slot);
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     fn take_description(&mut self, reply: &[u8]) -> Result<(), WireError> {
         let expiry = read_expiry(reply)?;
-        let Some((job, kind)) = self.half_described.take() else {
+        let Some((slot, kind)) = self.half_described.take() else {
             return Err(WireError::Lost("an expiry without a type".into()));
         };
-        match join_description(Key::new(job.key.clone()), kind, expiry) {
-            Description::Absent => {}
-            Description::Present(described) => self.described.push_back((described, job.changes)),
-            Description::Unreadable(words) => self.sink.unreadable(&job.key, &words),
+        match (kind, expiry) {
+            (Err(words), _) | (_, Err(words)) => self.give_up(slot, &words),
+            (Ok(None), _) | (_, Ok(None)) => self.slots.give_back(slot),
+            (Ok(Some((kind, type_name))), Ok(Some(expiry))) => {
+                let described = self.slots.get_mut(slot);
+                described.kind = kind;
+                described.type_name = type_name;
+                described.expiry = expiry;
+                self.described.push_back(slot);
+            }
         }
         Ok(())
     }
 
-    fn take_page(
-        &mut self,
-        reply: &[u8],
-        described: Described,
-        changes: u8,
-    ) -> Result<(), WireError> {
+    fn take_page(&mut self, reply: &[u8], slot: SlotIndex) -> Result<(), WireError> {
         self.pages_under_way -= 1;
         self.page_bytes = reply.len().max(self.page_bytes - self.page_bytes / 8);
-        let mut reading = Reading::new(&described, false);
-        let last = is_last_piece(described.kind, reply);
+        match self.slots.get(slot).kind {
+            Kind::Hash => self.take_collection(Shape::Hash, reply, slot),
+            Kind::Set => self.take_collection(Shape::Set, reply, slot),
+            Kind::SortedSet => self.take_collection(Shape::SortedSet, reply, slot),
+            Kind::String | Kind::List | Kind::Stream | Kind::Module => self.take_other(reply, slot),
+        }
+    }
+
+    /// The page of a collection: nearly always all of it, so that its digest is all there is to do.
+    fn take_collection(
+        &mut self,
+        shape: Shape,
+        reply: &[u8],
+        slot: SlotIndex,
+    ) -> Result<(), WireError> {
+        let kind = self.slots.get(slot).kind;
         let digester = &mut self.digester;
-        let next = page::read_page(described.kind, &PieceCursor::Start, reply, |item| {
+        let mut elements = digester.elements(shape);
+        let next = page::read_page(kind, &PieceCursor::Start, reply, |item| {
+            if let Some(element) = element_of(&item) {
+                digester.add(&mut elements, &element);
+            }
+        });
+        match next {
+            Ok(Next::Done) if elements.is_empty() => self.slots.give_back(slot),
+            Ok(Next::Done) => {
+                let digest = self.digester.finish(elements);
+                self.emit(slot, digest);
+            }
+            Ok(Next::More(_) | Next::EmptyOrAbsent) => self.put_off(slot),
+            Err(error) => return self.take_error(error, slot),
+        }
+        Ok(())
+    }
+
+    fn take_other(&mut self, reply: &[u8], slot: SlotIndex) -> Result<(), WireError> {
+        let (kind, mut reading) = self.begin_reading(slot);
+        let last = is_last_piece(kind, reply);
+        let digester = &mut self.digester;
+        let next = page::read_page(kind, &PieceCursor::Start, reply, |item| {
             reading.take(item, last, digester);
         });
         match next {
-            Ok(Next::Done) if described.kind == Kind::Stream => {
-                self.half_read = Some((described, Some(reading)));
-            }
-            Ok(Next::More(_)) if described.kind == Kind::Stream => {
-                self.half_read = Some((described, None))
-            }
-            Ok(Next::Done) => self.emit(&described, reading),
-            Ok(Next::More(_)) => self.large.push(described),
-            Ok(Next::EmptyOrAbsent) => self.empty.push_back(described),
-            Err(PageError::WrongType) => self.describe_again(&described, changes),
-            Err(PageError::Refused(words)) if is_passing(&words) => {
-                return Err(WireError::Lost(words));
-            }
-            Err(PageError::Refused(words)) => {
-                self.sink.unreadable(described.key.as_bytes(), &words)
-            }
-            Err(PageError::Malformed(malformed)) => return Err(malformed.into()),
+            Ok(Next::Done) if kind == Kind::Stream => self.half_read = Some((slot, Some(reading))),
+            Ok(Next::More(_)) if kind == Kind::Stream => self.half_read = Some((slot, None)),
+            Ok(Next::Done) => self.end_reading(slot, reading),
+            Ok(Next::More(_)) => self.put_off(slot),
+            Ok(Next::EmptyOrAbsent) => self.empty.push_back(slot),
+            Err(error) => return self.take_error(error, slot),
         }
         Ok(())
     }
 
-    fn describe_again(&mut self, described: &Described, changes: u8) {
-        if changes < TYPE_CHANGES {
-            self.waiting.push_back(job_of(described, changes + 1));
-        } else {
-            let reason = "its type keeps changing while it is read";
-            self.sink.unreadable(described.key.as_bytes(), reason);
-        }
+    fn begin_reading(&self, slot: SlotIndex) -> (Kind, Reading) {
+        let slot = self.slots.get(slot);
+        let reading = Reading::digesting(slot.kind, &slot.type_name, slot.expiry);
+        (slot.kind, reading)
     }
 
-    fn take_get(&mut self, reply: &[u8], described: &Described) -> Result<(), WireError> {
+    fn take_get(&mut self, reply: &[u8], slot: SlotIndex) -> Result<(), WireError> {
         match page::read_get(reply) {
             Ok(Some(bytes)) => {
-                let mut reading = Reading::new(described, false);
+                let (_, mut reading) = self.begin_reading(slot);
                 reading.take(Item::Bytes(bytes), true, &mut self.digester);
-                self.emit(described, reading);
+                self.end_reading(slot, reading);
             }
-            Ok(None) => {}
-            Err(PageError::WrongType) => self.describe_again(described, 0),
-            Err(PageError::Refused(words)) => {
-                self.sink.unreadable(described.key.as_bytes(), &words)
-            }
-            Err(PageError::Malformed(malformed)) => return Err(malformed.into()),
+            Ok(None) => self.slots.give_back(slot),
+            Err(error) => return self.take_error(error, slot),
         }
         Ok(())
     }
 
     fn take_stream_end(&mut self, reply: &[u8]) -> Result<(), WireError> {
-        let Some((described, reading)) = self.half_read.take() else {
+        let Some((slot, reading)) = self.half_read.take() else {
             return Ok(());
         };
         match (page::read_stream_end(reply), reading) {
             (Ok(Some((last_id, groups))), Some(mut reading)) => {
                 reading.take_stream_end(last_id, groups);
-                self.emit(&described, reading);
+                self.end_reading(slot, reading);
             }
-            (Ok(Some(_)), None) => self.large.push(described),
-            (Ok(None), _) => {}
-            (Err(PageError::WrongType), _) => self.describe_again(&described, 0),
-            (Err(PageError::Refused(words)), _) => {
-                self.sink.unreadable(described.key.as_bytes(), &words)
-            }
-            (Err(PageError::Malformed(malformed)), _) => return Err(malformed.into()),
+            (Ok(Some(_)), None) => self.put_off(slot),
+            (Ok(None), _) => self.slots.give_back(slot),
+            (Err(error), _) => return self.take_error(error, slot),
         }
         Ok(())
     }
 
-    fn emit(&mut self, described: &Described, mut reading: Reading) {
-        if let Some(digest) = reading.digest_of_all(&mut self.digester) {
-            self.report.keys_read += 1;
-            self.sink.entry(EntryRef {
-                position: Position::of(described.key.as_bytes()),
-                key: described.key.as_bytes(),
-                kind: described.kind,
-                digest,
-                expiry: described.expiry,
-            });
+    /// A value that could not be read: another type by now, or none that may be read.
+    fn take_error(&mut self, error: PageError, slot: SlotIndex) -> Result<(), WireError> {
+        match error {
+            PageError::WrongType if self.slots.get(slot).changes < TYPE_CHANGES => {
+                self.slots.get_mut(slot).changes += 1;
+                self.waiting.push_back(slot);
+            }
+            PageError::WrongType => {
+                self.give_up(slot, "its type keeps changing while it is read");
+            }
+            PageError::Refused(words) if is_passing(&words) => {
+                self.waiting.push_back(slot);
+                return Err(WireError::Lost(words));
+            }
+            PageError::Refused(words) => self.give_up(slot, &words),
+            PageError::Malformed(malformed) => return Err(malformed.into()),
         }
+        Ok(())
+    }
+
+    fn give_up(&mut self, slot: SlotIndex, reason: &str) {
+        self.sink.unreadable(self.slots.get(slot).key(), reason);
+        self.slots.give_back(slot);
+    }
+
+    fn put_off(&mut self, slot: SlotIndex) {
+        self.large.push(self.slots.get(slot).to_described());
+        self.slots.give_back(slot);
+    }
+
+    fn end_reading(&mut self, slot: SlotIndex, mut reading: Reading) {
+        match reading.digest_of_all(&mut self.digester) {
+            Some(digest) => self.emit(slot, digest),
+            None => self.slots.give_back(slot),
+        }
+    }
+
+    fn emit(&mut self, slot: SlotIndex, digest: ValueDigest) {
+        let read = self.slots.get(slot);
+        self.report.keys_read += 1;
+        self.sink.entry(EntryRef {
+            position: Position::of(read.key()),
+            key: read.key(),
+            kind: read.kind,
+            digest,
+            expiry: read.expiry,
+        });
+        self.slots.give_back(slot);
     }
 
     /// Values that one page could not hold, one after the other, each page a command.
@@ -431,13 +481,6 @@ impl<'a> Bulk<'a> {
             }
         }
         Ok(())
-    }
-}
-
-fn job_of(described: &Described, changes: u8) -> Job {
-    Job {
-        key: described.key.to_bytes(),
-        changes,
     }
 }
 
