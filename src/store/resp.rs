@@ -47,8 +47,8 @@ impl Progress {
     /// When the bytes are not RESP2.
     pub(crate) fn advance(&mut self, buffer: &[u8]) -> Result<Option<usize>, Malformed> {
         while self.pending > 0 {
-            let (end, children) = match short_bulk(buffer, self.at) {
-                Some((start, length)) => (start + length + 2, 0),
+            let (end, children) = match short_head(buffer, self.at, b'$') {
+                Some((length, start)) => (start + length + 2, 0),
                 None => match element_end(buffer, self.at)? {
                     Some(found) => found,
                     None => return Ok(None),
@@ -64,24 +64,28 @@ impl Progress {
     }
 }
 
-/// Where the content of a bulk string of less than 1000 bytes begins and how long it is, if one begins here: nearly
-/// all elements are such. Nothing says that it is another, that its head has not come whole, or that it is not RESP2.
+/// The number in the head of a bulk string (`$`) or array (`*`) and where the head ends, if one with a number below
+/// 1000 begins here: nearly all elements are such. Nothing says that it is another, that its head has not come whole,
+/// or that it is not RESP2.
 #[inline]
-fn short_bulk(buffer: &[u8], at: usize) -> Option<(usize, usize)> {
-    // No bulk string is shorter than the empty one, `$0 CRLF CRLF`.
-    let head: [u8; 6] = buffer.get(at..)?.first_chunk().copied()?;
+fn short_head(buffer: &[u8], at: usize, kind: u8) -> Option<(usize, usize)> {
+    let rest = buffer.get(at..)?;
     let digit = |byte: u8| byte.wrapping_sub(b'0');
-    match head {
-        [b'$', ones, b'\r', b'\n', ..] if digit(ones) <= 9 => {
-            Some((at + 4, usize::from(digit(ones))))
+    match *rest {
+        [found, ones, b'\r', b'\n', ..] if found == kind && digit(ones) <= 9 => {
+            Some((usize::from(digit(ones)), at + 4))
         }
-        [b'$', tens, ones, b'\r', b'\n', _] if digit(tens) <= 9 && digit(ones) <= 9 => {
-            let length = u16::from(digit(tens)) * 10 + u16::from(digit(ones));
-            Some((at + 5, usize::from(length)))
+        [found, tens, ones, b'\r', b'\n', ..]
+            if found == kind && digit(tens) <= 9 && digit(ones) <= 9 =>
+        {
+            let number = u16::from(digit(tens)) * 10 + u16::from(digit(ones));
+            Some((usize::from(number), at + 5))
         }
-        [b'$', digits @ .., b'\r', b'\n'] if digits.iter().all(u8::is_ascii_digit) => {
-            let number = |sum: u16, byte: &u8| sum * 10 + u16::from(digit(*byte));
-            Some((at + 6, usize::from(digits.iter().fold(0, number))))
+        [found, a, b, c, b'\r', b'\n', ..]
+            if found == kind && [a, b, c].iter().all(u8::is_ascii_digit) =>
+        {
+            let tens = u16::from(digit(a)) * 10 + u16::from(digit(b));
+            Some((usize::from(tens * 10 + u16::from(digit(c))), at + 6))
         }
         _ => None,
     }
@@ -89,6 +93,9 @@ fn short_bulk(buffer: &[u8], at: usize) -> Option<(usize, usize)> {
 
 /// Where an element ends, which may be beyond the buffer, and how many elements follow that belong to it.
 fn element_end(buffer: &[u8], at: usize) -> Result<Option<(usize, u64)>, Malformed> {
+    if let Some((length, after_line)) = short_head(buffer, at, b'*') {
+        return Ok(Some((after_line, length as u64)));
+    }
     let Some((head, after_line)) = head(buffer, at)? else {
         return Ok(None);
     };
@@ -274,7 +281,7 @@ impl<'a> Frames<'a> {
     /// When it is something else.
     #[inline]
     pub(crate) fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
-        if let Some((start, length)) = short_bulk(self.buffer, self.at)
+        if let Some((length, start)) = short_head(self.buffer, self.at, b'$')
             && let Some(bytes) = self.buffer.get(start..start + length)
         {
             self.at = start + length + 2;
@@ -297,7 +304,12 @@ impl<'a> Frames<'a> {
     ///
     /// # Errors
     /// When it is something else.
+    #[inline]
     pub(crate) fn array(&mut self) -> Result<usize, Malformed> {
+        if let Some((length, after_line)) = short_head(self.buffer, self.at, b'*') {
+            self.at = after_line;
+            return Ok(length);
+        }
         match self.next()? {
             Frame::Array(length) => Ok(length),
             other => Err(unexpected("an array", &other)),
