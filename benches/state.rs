@@ -14,8 +14,8 @@ use bytesize::ByteSize;
 use clap::Parser;
 
 use reknit::model::{
-    Agreement, Body, DbIndex, Expiry, Key, Kind, Lag, LagBase, Memory, Millis, PositionRange,
-    ReplicaId, RunNumber, Seen, Sequence, ValueDigest, Version,
+    Agreement, Body, DbIndex, Expiry, Key, Kind, Lag, LagBase, Memory, Millis, Position,
+    PositionRange, ReplicaId, RunNumber, Seen, Sequence, ValueDigest, Version,
 };
 use reknit::state::{
     Changes, Intent, IntentKey, IntentPart, Opening, Retention, RunEnd, RunStart, State,
@@ -40,7 +40,10 @@ struct Args {
     keys: u64,
     /// Keys learned in one commit
     #[arg(long, default_value_t = 4096)]
-    batch: u64,
+    batch: usize,
+    /// Learn the keys in the order of positions, as a diff yields them
+    #[arg(long)]
+    in_order: bool,
     /// Listings of all keys
     #[arg(long, default_value_t = 3)]
     listings: usize,
@@ -91,8 +94,12 @@ fn open(dir: &Path) -> Result<State> {
     Ok(State::open(opening)?)
 }
 
-/// Learns all keys in an order that has nothing to do with positions, as SCAN gives them.
+/// Learns all keys: in an order that has nothing to do with positions, as SCAN gives them, or in theirs.
 fn load(state: &State, args: &Args) -> Result<()> {
+    let mut order: Vec<u64> = (0..args.keys).collect();
+    if args.in_order {
+        order.sort_by_cached_key(|number| Position::of(key(*number).as_bytes()));
+    }
     let began = Instant::now();
     let start = RunStart {
         at: NOW,
@@ -101,15 +108,12 @@ fn load(state: &State, args: &Args) -> Result<()> {
         undoes: None,
     };
     let run = state.begin_run(start)?;
-    let mut next = 0;
-    while next < args.keys {
-        let end = (next + args.batch).min(args.keys);
+    for batch in order.chunks(args.batch) {
         let mut changes = Changes::new(NOW);
-        for number in next..end {
+        for &number in batch {
             changes.put_agreement(DB, key(number), agreement(number, 1));
         }
         state.commit_unsynced(changes)?;
-        next = end;
     }
     state.sync()?;
     let loaded = began.elapsed();
@@ -190,6 +194,7 @@ fn intent(sequence: Sequence, first: u64, keys: u64) -> Intent {
             base: LagBase::Held(agreement(number, 1).memory),
             seen: Seen::all(Version(1)),
             proved: sequence,
+            since: sequence,
             evicted: false,
         };
         IntentKey {
