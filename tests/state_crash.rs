@@ -68,6 +68,7 @@ fn round(number: u64) -> Changes {
             base: LagBase::Held(None),
             seen: Seen::all(Version(number)),
             proved: Sequence(number),
+            since: Sequence(number),
             evicted: false,
         };
         changes

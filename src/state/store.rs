@@ -9,6 +9,7 @@ use std::ops::Bound;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fjall::config::{BlockSizePolicy, CompressionPolicy};
@@ -37,6 +38,10 @@ const AGREED_BUFFER_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Bytes of a block: large ones make listing cheap.
 const BLOCK_BYTES: u32 = 16 * 1024;
+
+/// How long, and how often, the writing out of tables is waited for.
+const WRITE_OUT_TURN: Duration = Duration::from_millis(10);
+const WRITE_OUT_TURNS: usize = 1000;
 
 /// What a full disk is told by.
 const PROBE_BYTES: usize = 64 * 1024;
@@ -204,12 +209,22 @@ impl Store {
         self.database.write_buffer_size()
     }
 
-    /// Lets a table be sorted into files, in the background.
-    pub(super) fn write_out(&self, table: Table) -> Result<()> {
-        let begun = self.table(table).rotate_memtable();
-        begun
-            .map(|_| ())
-            .map_err(|error| self.told("write out", error))
+    /// Sorts what is only in memory into files, so that the next opening has less of the log to read. Waits for it a
+    /// while: what is not done by then is done in the background, or at the next opening.
+    pub(super) fn write_out(&self) -> Result<()> {
+        for table in &self.tables {
+            let begun = table.rotate_memtable();
+            begun.map_err(|error| self.told("write out", error))?;
+        }
+        let is_written = || self.tables.iter().all(|it| it.sealed_memtable_count() == 0);
+        // Not for ever: a worker that met a full disk is gone, and the next write says so.
+        for _ in 0..WRITE_OUT_TURNS {
+            if is_written() {
+                break;
+            }
+            std::thread::sleep(WRITE_OUT_TURN);
+        }
+        Ok(())
     }
 
     /// Bytes on disk: of one table, without what is only in the log.

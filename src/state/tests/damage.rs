@@ -27,8 +27,7 @@ fn closed() -> TempDir {
             .put_lag(DB, name(number), A, behind(number));
         state.commit(changes).unwrap();
         if number == KEYS / 2 {
-            let store = &state.0.store;
-            store.write_out(crate::state::store::Table::Agreed).unwrap();
+            state.0.store.write_out().unwrap();
         }
     }
     drop(state);

@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use super::*;
 use crate::model::{
-    Entry, Lane, Position, PositionRange, RunNumber, State as KeyState, Value, Voids,
+    Entry, KeyspaceName, Lane, Position, PositionRange, ReplicaName, RunNumber, State as KeyState,
+    Value, Voids,
 };
 use crate::state::layout::LONGEST_NAME;
 use crate::state::{Intent, JournalEntry, Post, PreImage, RunRecord};
@@ -200,6 +201,41 @@ fn lanes_and_voids_are_kept_by_replica_and_database() {
     assert_eq!(voids.covering(Sequence(4)), Some(Sequence(2)));
     assert_eq!(voids.covering(Sequence(2)), Some(Sequence(1)));
     assert_eq!(state.voids(B, DB).unwrap(), Voids::default());
+}
+
+#[test]
+fn what_a_replica_was_read_of_and_evicted_is_kept_until_it_is_forgotten() {
+    let mut fixture = Fixture::new();
+    let name = ReplicaName("us".into());
+    let us = fixture.state().enrol(&name, [1; 8], NOW).unwrap();
+    let keyspace = |name: &str| KeyspaceName(name.into());
+    fixture.commit(|changes| {
+        changes
+            .cover(us, DB, keyspace("hits"), Sequence(4))
+            .cover(us, DB, keyspace("hits"), Sequence(9))
+            .cover(us, DbIndex(1), keyspace("rest"), Sequence(5))
+            .cover(B, DB, keyspace("rest"), Sequence(6))
+            .set_evicted(us, 300);
+    });
+    let state = fixture.reopen();
+    let covered = state.coverage(us, DB).unwrap();
+    assert_eq!(covered, [(keyspace("hits"), Sequence(9))].into());
+    assert_eq!(state.evicted(us).unwrap(), Some(300));
+    assert_eq!(state.evicted(B).unwrap(), None);
+    state.check().unwrap();
+    state.forget(us, NOW).unwrap();
+    assert!(state.coverage(us, DB).unwrap().is_empty());
+    assert_eq!(state.evicted(us).unwrap(), None);
+    assert_eq!(state.coverage(B, DB).unwrap().len(), 1);
+}
+
+#[test]
+fn the_last_step_that_may_be_known_covers_all_that_were_given() {
+    let mut fixture = Fixture::new();
+    assert_eq!(fixture.state().last_sequence(), Sequence(0));
+    let given = fixture.state().next_sequence().unwrap();
+    assert!(fixture.state().last_sequence() >= given);
+    assert!(fixture.reopen().last_sequence() >= given);
 }
 
 #[test]
