@@ -232,7 +232,10 @@ impl Site {
         let watch = world.learned();
         world.tell(|| match &ended {
             Ended::Done(summary) => {
-                format!("done: {:?} learned {}", summary.verdicts, summary.learned)
+                format!(
+                    "done: {:?} learned {} forgetful {:?}",
+                    summary.verdicts, summary.learned, summary.forgetful
+                )
             }
             Ended::Failed(error) => format!("failed: {error}"),
             Ended::Died => "died".into(),

@@ -79,13 +79,17 @@ impl Notary<'_> {
         Ok(learned)
     }
 
-    /// Sets the markers of these participants. False if one could not: it takes no further part.
+    /// Sets the markers of these participants. False if one could not, or was lost before: it takes no further part.
     pub(super) async fn prove_all(
         &self,
         shared: &Shared<'_>,
         replicas: &BTreeSet<usize>,
         step: Sequence,
     ) -> Result<bool, StateError> {
+        let active = shared.active();
+        if replicas.iter().any(|replica| !active.contains(replica)) {
+            return Ok(false);
+        }
         let nothing: [(usize, Write); 0] = [];
         let answers = join_all(
             replicas

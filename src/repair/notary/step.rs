@@ -100,11 +100,14 @@ impl<'a> Notary<'a> {
     }
 
     /// The participants whose markers are not what this run left there: what was read of them is worth nothing. They
-    /// take no further part.
+    /// take no further part. Nor do those that were lost meanwhile, whatever they say now: a step of theirs may be
+    /// open, and a newer marker would tell that it happened.
     async fn forgot_meanwhile(&self, shared: &Shared<'_>, cases: &[Case<'_>]) -> BTreeSet<usize> {
         let pupils = cases.iter().flat_map(|case| &case.pupils);
         let replicas: BTreeSet<usize> = pupils.map(|pupil| pupil.replica).collect();
-        let checks = replicas.into_iter().map(|replica| async move {
+        let active: BTreeSet<usize> = shared.active().into_iter().collect();
+        let lost: BTreeSet<usize> = replicas.difference(&active).copied().collect();
+        let checks = replicas.intersection(&active).map(|&replica| async move {
             let edge = &shared.run.participants[replica].replica;
             let lane = lane_name(self.memory.ids[replica]);
             match edge.marker(self.db, &lane).await {
@@ -123,11 +126,11 @@ impl<'a> Notary<'a> {
             }
         });
         let gone = join_all(checks).await.into_iter().flatten();
-        gone.map(|(replica, error)| {
+        let gone = gone.map(|(replica, error)| {
             shared.lose(replica, &error);
             replica
-        })
-        .collect()
+        });
+        lost.into_iter().chain(gone).collect()
     }
 
     /// Everybody who takes no part in a key.
