@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{Exit, Fleet, Plan, exit_of, plan, preflight};
+use crate::app::{Ended, Exit, Fleet, Plan, Remembering, Session, Trouble, exit_of, preflight};
 use crate::config::Config;
 use crate::repair::{self, Listener, Mode, RunError};
 use crate::report::{Report, Shape, progress};
@@ -22,6 +22,7 @@ struct Request<'a> {
     limits: &'a LimitArgs,
     output: &'a OutputArgs,
     plan: Plan,
+    remembering: Remembering,
 }
 
 /// `reknit diff`
@@ -43,6 +44,7 @@ pub(super) async fn diff(
         limits: &args.limits,
         output: &args.output,
         plan,
+        remembering: Remembering::default(),
     };
     compare(global, &request, stop).await
 }
@@ -71,6 +73,10 @@ pub(super) async fn repair(
         limits: &args.limits,
         output: &args.output,
         plan,
+        remembering: Remembering {
+            adopt: args.adopt,
+            reason: args.reason.clone(),
+        },
     };
     compare(global, &request, stop).await
 }
@@ -86,8 +92,10 @@ async fn compare(
     let mode = request.plan.mode;
     let fleet = Fleet::new(&config)?;
     warn_without_effect(&config);
-    preflight(&fleet, mode).await?;
-    let run = plan(&config, &fleet, selection, request.plan, stop)?;
+    let facts = preflight(&fleet, mode).await?;
+    let asked = (request.plan, &request.remembering);
+    let session = Session::open(&config, &fleet, selection, asked, (&facts, stop)).await?;
+    let run = &session.run;
     let mut report = Report::new(
         shape(global, request.output),
         mode,
@@ -97,7 +105,7 @@ async fn compare(
     );
     let shown = !global.quiet && std::io::stderr().is_terminal();
     let bar = shown.then(|| progress::watch(run.progress.clone()));
-    let result = repair::run(&run, &mut report as &mut dyn Listener).await;
+    let result = repair::run(run, &mut report as &mut dyn Listener).await;
     if let Some(bar) = bar {
         bar.stop().await;
     }
@@ -105,21 +113,30 @@ async fn compare(
         Ok(summary) => summary,
         Err(error @ RunError::TooFew(_)) if run.stop.is_cancelled() => {
             tracing::debug!("{error}");
-            report.fail(
-                "interrupted before two replicas were read",
-                Exit::Interrupted.code(),
-            )?;
+            let words = "interrupted before two replicas were read";
+            note_failure(&session, words, Exit::Interrupted);
+            report.fail(words, Exit::Interrupted.code())?;
             return Ok(Exit::Interrupted);
         }
         Err(error) => {
             let error = anyhow::Error::from(error);
-            report.fail(&format!("{error:#}"), exit_of_error(&error).code())?;
+            let (words, exit) = (format!("{error:#}"), exit_of_error(&error));
+            note_failure(&session, &words, exit);
+            report.fail(&words, exit.code())?;
             return Err(error);
         }
     };
     let exit = exit_of(&summary, mode);
+    session.close(&Ended::With(&summary), exit)?;
     report.finish(&summary, exit.code())?;
     Ok(exit)
+}
+
+/// Notes in the log of runs that a run came to nothing. If that cannot be noted, why it came to nothing is still said.
+fn note_failure(session: &Session, words: &str, exit: Exit) {
+    if let Err(error) = session.close(&Ended::For(words), exit) {
+        tracing::debug!("{error}");
+    }
 }
 
 pub(super) fn warn_without_effect(config: &Config) {
@@ -149,6 +166,12 @@ pub(super) fn stdout() -> Box<dyn Write + Send> {
 
 /// The exit of a command that came to nothing.
 pub(super) fn exit_of_error(error: &anyhow::Error) -> Exit {
+    if error
+        .downcast_ref::<Trouble>()
+        .is_some_and(Trouble::is_locked)
+    {
+        return Exit::Stopped;
+    }
     match error.downcast_ref::<RunError>() {
         Some(RunError::Markers) => Exit::Stopped,
         Some(RunError::Memory(_)) => Exit::Trouble,

@@ -85,6 +85,9 @@ fn summary(keys: u64) -> Summary {
         limit_reached: false,
         markers_seen: false,
         tripped: Vec::new(),
+        forgetful: Vec::new(),
+        learned: 0,
+        run: None,
     }
 }
 
