@@ -4,8 +4,12 @@
 
 mod support;
 
+use std::io::Write;
+use std::net::TcpStream;
+
 use redis::Value;
-use support::judge::assert_equal;
+use support::generate;
+use support::judge::{assert_equal, query};
 use support::reknit::{Outcome, Reknit};
 use support::resp::{RawClient, command};
 use support::server::RedisServer;
@@ -124,6 +128,38 @@ fn a_read_only_replica_can_be_compared_and_not_repaired() {
 }
 
 #[test]
+fn a_server_that_loads_its_data_is_not_taken_for_an_empty_one() {
+    let left = RedisServer::start();
+    let right = RedisServer::builder()
+        .args(["--loading-process-events-interval-bytes", "1024"])
+        .start();
+    generate::load(left.port(), 100).unwrap();
+    generate::load(right.port(), 20_000).unwrap();
+    // So slow that it loads until it is stopped: 20 s.
+    right.cmd(["CONFIG", "SET", "key-load-delay", "1000"]);
+    let mut reloading = Vec::new();
+    command(&mut reloading, &[b"DEBUG", b"RELOAD"]);
+    let mut connection = TcpStream::connect(("127.0.0.1", right.port())).unwrap();
+    connection.write_all(&reloading).unwrap();
+    while !info(&right, "persistence").contains("loading:1") {
+        std::thread::yield_now();
+    }
+    for line in ["check", "diff", "repair"] {
+        let outcome = Reknit::over(line, &[&left, &right]).run();
+        outcome.assert_code(2);
+        assert_says(&outcome, &["it is loading its data", "try again"]);
+    }
+    let outcome = Reknit::over("clean", &[&left, &right]).run();
+    outcome.assert_code(3);
+    assert_says(&outcome, &["LOADING"]);
+    assert!(info(&right, "persistence").contains("loading:1"));
+}
+
+fn info(server: &RedisServer, section: &str) -> String {
+    query(&mut server.client(), &[b"INFO", section.as_bytes()])
+}
+
+#[test]
 fn the_same_server_under_two_addresses_is_refused() {
     let server = RedisServer::builder().unix_socket().start();
     let socket = format!("unix://{}", server.socket_path().display());
@@ -200,6 +236,37 @@ fn clean_removes_keys_of_its_own_and_no_others() {
 }
 
 #[test]
+fn what_a_killed_repair_was_building_is_removed_by_clean() {
+    let [left, right] = pair();
+    left.cmd([&b"SET"[..], b"big", &vec![b'x'; 40_000_000]]);
+    let running = Reknit::over("repair", &[&left, &right])
+        .args(["--settle", "1ms"])
+        .spawn();
+    let mut client = right.client();
+    let mut own = || -> Vec<String> { query(&mut client, &[b"KEYS", b"reknit:*"]) };
+    while own().is_empty() {
+        std::thread::yield_now();
+    }
+    running.signal("KILL");
+    assert_eq!(running.finish().code(), None);
+    assert!(own()[0].starts_with("reknit:aside:"), "{:?}", own());
+    assert!(!exists(&right, "big"), "half a value is never seen");
+    let clean = || Reknit::over("clean", &[&left, &right]);
+    assert_says(
+        &clean().args(["--dry-run"]).run(),
+        &["1 key of reknit's own would be removed"],
+    );
+    assert_eq!(own().len(), 1);
+    assert_says(&clean().run(), &["removed 1 of 1 key"]);
+    assert!(own().is_empty());
+    Reknit::over("repair", &[&left, &right])
+        .args(["--settle", "1ms"])
+        .run()
+        .assert_code(0);
+    assert_equal(&[&left, &right]);
+}
+
+#[test]
 fn clean_names_the_replica_that_refuses_and_cleans_the_other() {
     let [left, right] = pair();
     for server in [&left, &right] {
@@ -238,8 +305,10 @@ fn no_password_is_ever_printed_or_logged() {
     let refused = [right.url(), url(&left, &format!("{PASSWORD}-not"))];
     for command in ["check", "diff", "repair", "clean"] {
         for urls in [&good, &bad, &refused] {
-            for format in ["text", "json"] {
+            for format in ["human", "json", "ndjson"] {
                 let outcome = over(command, urls).args(["-vvv", "--format", format]).run();
+                assert_ne!(outcome.code(), None, "{outcome}");
+                assert!(!outcome.stderr.contains("invalid value"), "{outcome}");
                 let said = format!("{}{}", outcome.stdout, outcome.stderr);
                 assert!(!said.contains(PASSWORD), "{command}: {said}");
             }

@@ -7,50 +7,13 @@ mod support;
 use std::sync::{Arc, Mutex};
 
 use reknit::app::{Exit, exit_of};
-use reknit::model::{DbIndex, Key, Kind, Millis, Op, State, Value};
-use reknit::repair::{
-    Change, Destruction, Fate, Finding, Listener, Mode, Run, Summary, Verdict, run,
-};
-use reknit::store::{Data, Fault, MemoryReplica, Portions, Replica, Step};
+use reknit::model::{DbIndex, Key, Keyspace, Keyspaces, Kind, Op, Selection, State, Value};
+use reknit::repair::{Change, Destruction, Fate, Mode, RunError, Scope, Verdict, run};
+use reknit::store::{Data, Fault, MemoryReplica, Portions, Step};
 
 use support::reknit::Reknit;
-use support::run::run_over;
+use support::run::{Findings, job, put, replicas, told};
 use support::server::RedisServer;
-
-const NOW: Millis = Millis(1_700_000_000_000);
-
-/// Remembers every finding.
-#[derive(Default)]
-struct Findings(Vec<Finding>);
-
-impl Listener for Findings {
-    fn finding(&mut self, finding: &Finding) {
-        self.0.push(finding.clone());
-    }
-}
-
-impl Findings {
-    fn of(&self, key: &str) -> &Finding {
-        let mut found = self.0.iter().filter(|one| one.key == Key::from(key));
-        let first = found.next().expect("a finding");
-        assert!(found.next().is_none(), "{key} was decided twice");
-        first
-    }
-}
-
-fn replicas() -> [MemoryReplica; 2] {
-    ["us", "eu"].map(|name| {
-        let replica = MemoryReplica::new(name, 1);
-        replica.set_now(NOW);
-        replica
-    })
-}
-
-fn put(replica: &MemoryReplica, key: &str, value: &str) {
-    let value = Value::String(value.to_owned().into());
-    let state = State::lasting(value);
-    replica.client().set_state(&Key::from(key), Some(state));
-}
 
 fn value(replica: &MemoryReplica, key: &str) -> Option<String> {
     match replica.client().get(&Key::from(key))?.value {
@@ -61,7 +24,7 @@ fn value(replica: &MemoryReplica, key: &str) -> Option<String> {
 
 /// So many keys on both that differ, and so many that eu lacks.
 fn diverged(overwritten: usize, missing: usize, equal: usize) -> [MemoryReplica; 2] {
-    let [us, eu] = replicas();
+    let [us, eu] = replicas(["us", "eu"]);
     for number in 0..overwritten {
         put(&us, &format!("both:{number:04}"), "us");
         put(&eu, &format!("both:{number:04}"), "eu");
@@ -75,21 +38,6 @@ fn diverged(overwritten: usize, missing: usize, equal: usize) -> [MemoryReplica;
         }
     }
     [us, eu]
-}
-
-fn job(replicas: &[MemoryReplica], mode: Mode) -> Run {
-    let shared = replicas.iter().cloned();
-    run_over(
-        shared.map(|one| Arc::new(one) as Arc<dyn Replica>),
-        mode,
-        NOW,
-    )
-}
-
-async fn told(job: &Run) -> (Summary, Findings) {
-    let mut findings = Findings::default();
-    let summary = run(job, &mut findings).await.unwrap();
-    (summary, findings)
 }
 
 /// The keys that were executed on a replica, in order.
@@ -225,6 +173,39 @@ async fn an_interrupted_run_names_what_waited_and_overwrites_nothing() {
     }
 }
 
+/// The first database is compared; in the second, a replica is lost and none is left to compare with.
+#[tokio::test]
+async fn a_run_that_ends_in_trouble_names_what_waited() {
+    let replicas = diverged(3, 1, 0);
+    let first = Keyspace {
+        db: Some(DbIndex(0)),
+        ..Keyspace::everything()
+    };
+    let second = Keyspace {
+        db: Some(DbIndex(1)),
+        ..first.clone()
+    };
+    let mut job = job(&replicas, Mode::Repair);
+    job.scope = Scope::new(Keyspaces::new(vec![first, second]), Selection::default());
+    replicas[1].set_faults(Some(Box::new(
+        |step: Step<'_>, db: DbIndex, _: &mut Data| {
+            if step == Step::ScanPage && db == DbIndex(1) {
+                return Fault::Disconnect;
+            }
+            Fault::None
+        },
+    )));
+    let mut findings = Findings::default();
+    let ended = run(&job, &mut findings).await;
+    assert!(matches!(ended, Err(RunError::TooFew(_))));
+    assert_eq!(findings.of("missing:0000").verdict, Verdict::Repaired);
+    for number in 0..3 {
+        let key = format!("both:{number:04}");
+        assert_eq!(findings.of(&key).verdict.name(), "unfinished");
+        assert_eq!(value(&replicas[1], &key).as_deref(), Some("eu"));
+    }
+}
+
 fn hash(pairs: impl IntoIterator<Item = (String, String)>) -> State {
     let fields = pairs.into_iter().map(|(name, value)| {
         let value = reknit::model::Field::lasting(bytes::Bytes::from(value));
@@ -236,7 +217,7 @@ fn hash(pairs: impl IntoIterator<Item = (String, String)>) -> State {
 /// The differing fields are written 512 at a time: those that only add first, those with the changed one at the end.
 #[tokio::test]
 async fn of_a_large_collection_what_adds_is_written_and_what_overwrites_waits() {
-    let [us, eu] = replicas();
+    let [us, eu] = replicas(["us", "eu"]);
     for replica in [&us, &eu] {
         replica.set_portions(Portions {
             whole_elements: 10,

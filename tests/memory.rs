@@ -306,3 +306,30 @@ async fn another_state_directory_on_the_same_replicas_is_refused() {
     let refused = site.try_repair().await.unwrap_err();
     assert!(refused.to_string().contains("--adopt"), "{refused}");
 }
+
+fn large_set(without: &[u32]) -> KeyState {
+    let members = (0..5000_u32).filter(|number| !without.contains(number));
+    let members = members.map(|number| Bytes::from(format!("m{number}")));
+    KeyState::lasting(Value::Set(members.collect()))
+}
+
+#[tokio::test]
+async fn a_large_collection_follows_the_one_side_that_changed_and_its_removal_is_one() {
+    let mut site = Site::new(&["a", "b", "c"]);
+    site.put(0, "big", Some(large_set(&[])));
+    site.repair().await;
+    site.assert_all("big", Some(large_set(&[])));
+    site.apply(1, "big", Op::RemoveMembers(vec!["m7".into()]));
+    site.repair().await;
+    site.assert_all("big", Some(large_set(&[7])));
+    // Two sides that changed are united: what both still have, and what one removed, comes back.
+    site.apply(0, "big", Op::RemoveMembers(vec!["m8".into()]));
+    site.apply(2, "big", Op::RemoveMembers(vec!["m9".into()]));
+    site.repair().await;
+    site.assert_all("big", Some(large_set(&[7])));
+    site.put(2, "big", None);
+    site.repair().await;
+    site.assert_all("big", None);
+    let summary = site.repair().await;
+    assert_eq!((summary.learned, summary.in_flight), (0, 0), "{summary:?}");
+}

@@ -8,68 +8,58 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use reknit::model::{DbIndex, Key, Millis, State, Value};
-use reknit::repair::{DifferenceKind, Finding, Listener, Mode, Summary, run};
-use reknit::store::{Data, Fault, MemoryReplica, Replica, Step};
+use reknit::model::{DbIndex, Key};
+use reknit::repair::{DifferenceKind, Mode, Summary};
+use reknit::store::{Data, Fault, MemoryReplica, Step};
 
-use support::run::run_over;
+use support::run::{job, put, replicas, told};
 
-const NOW: Millis = Millis(1_700_000_000_000);
 const LIMIT: u64 = 128 << 10;
 
-/// Keys by what was found of them.
-#[derive(Default)]
-struct Found(BTreeMap<Key, DifferenceKind>);
-
-impl Listener for Found {
-    fn finding(&mut self, finding: &Finding) {
-        let known = self.0.insert(finding.key.clone(), finding.difference);
-        assert!(known.is_none(), "{} was found twice", finding.key);
-    }
-}
-
-fn put(replica: &MemoryReplica, key: &str, value: &str) {
-    let state = State::lasting(Value::String(value.to_owned().into()));
-    replica.client().set_state(&Key::from(key), Some(state));
-}
-
 /// Two replicas of so many keys, most in one slot; every fifth differs or is missing.
-fn replicas(keys: usize) -> [MemoryReplica; 2] {
-    ["us", "eu"].map(|name| {
-        let replica = MemoryReplica::new(name, 1);
-        replica.set_now(NOW);
+fn filled(keys: usize) -> [MemoryReplica; 2] {
+    let filled = replicas(["us", "eu"]);
+    for (replica, name) in filled.iter().zip(["us", "eu"]) {
         for number in 0..keys {
             let tag = if number % 4 == 0 { "" } else { "{tag}" };
             let key = format!("{tag}key:{number:05}");
             match number % 10 {
-                0 => put(&replica, &key, name),
+                0 => put(replica, &key, name),
                 5 if name == "eu" => {}
-                _ => put(&replica, &key, "same"),
+                _ => put(replica, &key, "same"),
             }
         }
-        replica
-    })
+    }
+    filled
 }
 
-async fn told(replicas: &[MemoryReplica], mode: Mode, memory: u64) -> (Summary, Found, u64) {
-    let shared = replicas.iter().cloned();
-    let shared = shared.map(|one| Arc::new(one) as Arc<dyn Replica>);
-    let mut job = run_over(shared, mode, NOW);
+/// What is found of which key, and the memory that it took.
+async fn found(
+    replicas: &[MemoryReplica],
+    mode: Mode,
+    memory: u64,
+) -> (Summary, BTreeMap<Key, DifferenceKind>, u64) {
+    let mut job = job(replicas, mode);
     job.settings.memory = memory;
     job.settings.breaker.force_overwrites = u64::MAX;
-    let mut found = Found::default();
-    let summary = run(&job, &mut found).await.unwrap();
-    (summary, found, job.progress.memory.load(Ordering::Relaxed))
+    let (summary, findings) = told(&job).await;
+    let by_key = findings
+        .0
+        .iter()
+        .map(|one| (one.key.clone(), one.difference));
+    let by_key: BTreeMap<_, _> = by_key.collect();
+    assert_eq!(by_key.len(), findings.0.len(), "a key was found twice");
+    (summary, by_key, job.progress.memory.load(Ordering::Relaxed))
 }
 
 #[tokio::test]
 async fn the_same_is_found_in_parts_and_the_limit_is_kept() {
-    let replicas = replicas(6_000);
-    let (whole, expected, used) = told(&replicas, Mode::Diff, 1 << 30).await;
-    assert_eq!((whole.passes, expected.0.len()), (1, 1_200));
+    let replicas = filled(6_000);
+    let (whole, expected, used) = found(&replicas, Mode::Diff, 1 << 30).await;
+    assert_eq!((whole.passes, expected.len()), (1, 1_200));
     assert!(used > 4 * LIMIT, "{used} bytes would fit");
-    let (summary, found, used) = told(&replicas, Mode::Diff, LIMIT).await;
-    assert_eq!(found.0, expected.0);
+    let (summary, found, used) = found(&replicas, Mode::Diff, LIMIT).await;
+    assert_eq!(found, expected);
     assert!(used <= LIMIT, "{used} of {LIMIT} bytes");
     // The one slot is more than the limit: it was counted again, and then read in parts.
     assert!(summary.passes > 4, "{} passes", summary.passes);
@@ -79,19 +69,19 @@ async fn the_same_is_found_in_parts_and_the_limit_is_kept() {
 
 #[tokio::test]
 async fn what_is_beyond_the_limit_is_repaired_all_the_same() {
-    let replicas = replicas(6_000);
-    let (summary, _, used) = told(&replicas, Mode::Repair, LIMIT).await;
+    let replicas = filled(6_000);
+    let (summary, _, used) = found(&replicas, Mode::Repair, LIMIT).await;
     assert_eq!(summary.verdict("repaired"), 1_200);
     assert!(used <= LIMIT, "{used} of {LIMIT} bytes");
-    let (summary, found, _) = told(&replicas, Mode::Diff, 1 << 30).await;
-    assert_eq!((summary.total().differing(), found.0.len()), (0, 0));
+    let (summary, found, _) = found(&replicas, Mode::Diff, 1 << 30).await;
+    assert_eq!((summary.total().differing(), found.len()), (0, 0));
 }
 
 /// Clients add as many keys again as were counted, so that no part fits any more.
 #[tokio::test]
 async fn what_clients_add_between_the_passes_divides_the_parts_further() {
-    let replicas = replicas(3_000);
-    let (_, expected, _) = told(&replicas, Mode::Diff, 1 << 30).await;
+    let replicas = filled(3_000);
+    let (_, expected, _) = found(&replicas, Mode::Diff, 1 << 30).await;
     let listed = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let others = replicas.clone();
     let script = move |step: Step<'_>, _: DbIndex, _: &mut Data| {
@@ -105,9 +95,9 @@ async fn what_clients_add_between_the_passes_divides_the_parts_further() {
         Fault::None
     };
     replicas[0].set_faults(Some(Box::new(script)));
-    let (_, found, used) = told(&replicas, Mode::Diff, LIMIT).await;
+    let (_, found, used) = found(&replicas, Mode::Diff, LIMIT).await;
     assert!(used <= LIMIT, "{used} of {LIMIT} bytes");
     let old = |key: &Key| !key.as_bytes().starts_with(b"{tag}new");
-    let found: BTreeMap<_, _> = found.0.into_iter().filter(|(key, _)| old(key)).collect();
-    assert_eq!(found, expected.0);
+    let found: BTreeMap<_, _> = found.into_iter().filter(|(key, _)| old(key)).collect();
+    assert_eq!(found, expected);
 }

@@ -158,10 +158,12 @@ fn of_error(error: &StoreError) -> String {
         StoreError::Refused {
             command, reason, ..
         } => format!("{command} refused: {reason}"),
-        StoreError::Protocol { .. }
-        | StoreError::Fenced { .. }
-        | StoreError::Marker { .. }
-        | StoreError::Changed { .. } => error.to_string(),
+        StoreError::Protocol {
+            command, reason, ..
+        } => format!("unexpected answer to {command}: {reason}"),
+        StoreError::Fenced { .. } | StoreError::Marker { .. } | StoreError::Changed { .. } => {
+            error.to_string()
+        }
     }
 }
 
@@ -183,7 +185,7 @@ async fn examine(
     checked.notes.extend(warnings(&facts));
     checked.facts = Some(facts.clone());
     checked.skew = Some(skew(server, clock).await?);
-    if facts.loading {
+    if facts.loading || facts.clustered {
         return Ok(());
     }
     // A read-only replica refuses every write; that is said already.

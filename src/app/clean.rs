@@ -82,15 +82,15 @@ async fn clean_server(
     stop: &CancellationToken,
     databases: &mut Vec<CleanedDatabase>,
 ) -> Result<(), StoreError> {
-    let facts = server.facts().await?;
+    let Some(facts) = unless_stopped(stop, server.facts()).await? else {
+        return Ok(());
+    };
     let wanted = |db: &&DbIndex| cleaning.db.is_none_or(|only| only == **db);
     for db in facts.keys.keys().filter(wanted) {
-        if stop.is_cancelled() {
+        let Some(own) = unless_stopped(stop, server.own_keys(Some(*db))).await? else {
             return Ok(());
-        }
-        let (removable, kept): (Vec<Key>, Vec<Key>) = server
-            .own_keys(Some(*db))
-            .await?
+        };
+        let (removable, kept): (Vec<Key>, Vec<Key>) = own
             .into_iter()
             .partition(|key| cleaning.markers || !key.is_marker());
         let index = databases.len();
@@ -110,4 +110,16 @@ async fn clean_server(
         }
     }
     Ok(())
+}
+
+/// What a server answers; nothing where the stop comes first, as with a server that is silent.
+async fn unless_stopped<T>(
+    stop: &CancellationToken,
+    answer: impl Future<Output = Result<T, StoreError>>,
+) -> Result<Option<T>, StoreError> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Ok(None),
+        answer = answer => answer.map(Some),
+    }
 }

@@ -1,5 +1,7 @@
 //! What stands against reading or writing a server: its state, and what its user may not do. Pure.
 
+use bytesize::ByteSize;
+
 use crate::repair::Mode;
 use crate::store::{Access, Cause, Facts, Product, Refusal, Role};
 
@@ -36,10 +38,23 @@ pub(super) fn access_of(mode: Mode) -> Access {
 
 /// What a server's state stands against.
 pub(super) fn obstacles(facts: &Facts) -> Vec<Obstacle> {
-    [version(facts), loading(facts), role(facts), memory(facts)]
-        .into_iter()
-        .flatten()
-        .collect()
+    let found = [
+        version(facts),
+        cluster(facts),
+        loading(facts),
+        role(facts),
+        memory(facts),
+    ];
+    found.into_iter().flatten().collect()
+}
+
+/// A node holds some of the slots: what it lacks is no evidence of anything.
+fn cluster(facts: &Facts) -> Option<Obstacle> {
+    facts.clustered.then(|| Obstacle {
+        access: Access::Read,
+        problem: "it is a node of a Redis Cluster, which holds a part of the keys only".into(),
+        advice: "clusters are not supported in this version, single servers are".into(),
+    })
 }
 
 fn version(facts: &Facts) -> Option<Obstacle> {
@@ -78,8 +93,10 @@ fn memory(facts: &Facts) -> Option<Obstacle> {
     near.then(|| Obstacle {
         access: Access::Write,
         problem: format!(
-            "it uses {} of {} bytes of maxmemory ({}), so writing may evict keys or be refused",
-            facts.used_memory, facts.max_memory, facts.max_memory_policy
+            "it uses {} of {} of maxmemory ({}), so writing may evict keys or be refused",
+            ByteSize(facts.used_memory),
+            ByteSize(facts.max_memory),
+            facts.max_memory_policy
         ),
         advice: "raise maxmemory first".into(),
     })
@@ -101,7 +118,11 @@ pub(super) fn refused(refusals: &[Refusal], user: &str) -> Vec<Obstacle> {
             those.collect::<Vec<_>>()
         };
         found.extend(commands(&of(Cause::Command), access, command, user));
-        found.extend(by_server(&of(Cause::Server), access));
+        let (unknown, refused) = of(Cause::Server)
+            .into_iter()
+            .partition::<Vec<_>, _>(|one| one.words.starts_with("ERR unknown"));
+        found.extend(unknown_commands(&unknown, access, command));
+        found.extend(by_server(&refused, access));
     }
     let keys: Vec<_> = refusals
         .iter()
@@ -141,24 +162,55 @@ fn own_keys(refusals: &[&Refusal], user: &str) -> Option<Obstacle> {
     })
 }
 
+/// An older server, or one whose configuration renames commands or takes them away.
+fn unknown_commands(refusals: &[&Refusal], access: Access, command: &str) -> Option<Obstacle> {
+    let names: Vec<String> = refusals
+        .iter()
+        .map(|one| one.command.replace('|', " ").to_uppercase())
+        .collect();
+    (!refusals.is_empty()).then(|| Obstacle {
+        access,
+        problem: format!(
+            "it does not know {}, which {command} needs",
+            names.join(", ")
+        ),
+        advice:
+            "see whether its configuration takes that away (rename-command), or use a server of \
+                 version 7.0 or later"
+                .into(),
+    })
+}
+
 /// A state that refuses writes refuses all of them with the same words: said once.
 fn by_server(refusals: &[&Refusal], access: Access) -> Vec<Obstacle> {
     let mut found: Vec<Obstacle> = Vec::new();
     for refusal in refusals {
-        let is_state = !refusal.words.starts_with("ERR");
+        let words = refusal.words.trim_end_matches(['.', ' ']);
+        let is_state = !words.starts_with("ERR");
         let problem = match is_state {
-            true => format!("it takes no writes now: {}", refusal.words),
-            false => format!("it refuses {}: {}", refusal.command, refusal.words),
+            true => format!("it takes no writes now: {words}"),
+            false => format!("it refuses {}: {words}", refusal.command),
         };
         if found.iter().all(|known| known.problem != problem) {
             found.push(Obstacle {
                 access,
                 problem,
-                advice: "see what the server says of itself: INFO, and its log".into(),
+                advice: advice_for(words).into(),
             });
         }
     }
     found
+}
+
+/// What to do about a state, by the word that the server begins with.
+fn advice_for(words: &str) -> &'static str {
+    match words.split(' ').next().unwrap_or_default() {
+        "OOM" => "raise maxmemory first",
+        "NOREPLICAS" => "wait for its own replicas to follow, or lower min-replicas-to-write",
+        "MISCONF" => "it cannot save to its disk: see to that, its log says more",
+        "READONLY" => "name its master instead",
+        _ => "see what the server says of itself: INFO, and its log",
+    }
 }
 
 #[cfg(test)]
@@ -200,6 +252,49 @@ mod tests {
     fn a_state_that_refuses_all_writes_is_said_once() {
         let oom = |command| refusal(command, Access::Write, Cause::Server, "OOM no room");
         assert_eq!(refused(&[oom("set"), oom("hset")], "app").len(), 1);
+    }
+
+    #[test]
+    fn commands_that_a_server_does_not_know_are_named_together() {
+        let unknown = |command| {
+            let words = format!("ERR unknown command '{command}', with args beginning with: 'x' ");
+            refusal(command, Access::Read, Cause::Server, &words)
+        };
+        let found = refused(&[unknown("pexpiretime"), unknown("xinfo|stream")], "app");
+        assert_eq!(found.len(), 1);
+        assert_eq!(
+            found[0].problem,
+            "it does not know PEXPIRETIME, XINFO STREAM, which diff needs"
+        );
+        assert!(found[0].advice.contains("rename-command"));
+    }
+
+    #[test]
+    fn a_state_comes_with_what_to_do_about_it() {
+        let table = [
+            (
+                "OOM command not allowed when used memory > 'maxmemory'.",
+                "raise maxmemory",
+            ),
+            (
+                "NOREPLICAS Not enough good replicas to write.",
+                "min-replicas-to-write",
+            ),
+            ("MISCONF Redis is configured to save RDB snapshots", "disk"),
+            (
+                "READONLY You can't write against a read only replica.",
+                "master",
+            ),
+            ("STRANGE words", "INFO"),
+        ];
+        for (words, advice) in table {
+            let found = refused(
+                &[refusal("set", Access::Write, Cause::Server, words)],
+                "app",
+            );
+            assert!(found[0].advice.contains(advice), "{words}: {}", found[0]);
+            assert!(!found[0].to_string().contains(".,"), "{}", found[0]);
+        }
     }
 
     #[test]

@@ -20,5 +20,5 @@ pub use exit::{Exit, exit_of};
 pub use explain::{exit_of_explanation, explain};
 pub use fleet::{Fleet, Plan, Trouble, plan};
 pub use memory::{Memory, Remembering, Unremembered, open_existing, state_dir};
-pub use preflight::preflight;
+pub use preflight::{expect, preflight};
 pub use session::{Ended, Session};

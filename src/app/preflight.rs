@@ -1,8 +1,10 @@
 //! What must hold before a run: replicas that can be reached, are distinct, and may be read or written.
 
+use std::sync::atomic::Ordering;
+
 use futures::future::join_all;
 
-use crate::repair::Mode;
+use crate::repair::{Mode, Run, Scope};
 use crate::store::{Access, Facts, RedisReplica, Replica, StoreError};
 
 use super::fitness::{Obstacle, access_of, obstacles, refused};
@@ -59,6 +61,30 @@ async fn look(
     let refusals = server.rehearse(&facts, access).await?;
     let obstacle = against(refused(&refusals, server.user()));
     Ok((facts, obstacle))
+}
+
+/// Tells a run's progress how many keys it will read on all replicas together, where that can be known.
+pub fn expect(run: &Run, facts: &[Option<Facts>]) {
+    let reached = || facts.iter().flatten();
+    let listed = run.scope.listed_keys();
+    let keys = match listed {
+        Some(keys) => Some((keys.len() * reached().count()) as u64),
+        None => reached().map(|facts| keys_of(&run.scope, facts)).sum(),
+    };
+    let expected = &run.progress.expected;
+    expected.store(keys.unwrap_or(0), Ordering::Relaxed);
+}
+
+/// The keys of all databases that are worked on; nothing where only some of a database are.
+fn keys_of(scope: &Scope, facts: &Facts) -> Option<u64> {
+    let databases = scope.databases().into_iter();
+    databases
+        .map(|db| {
+            let index = db.unwrap_or(facts.default_db);
+            let keys = facts.keys.get(&index).copied().unwrap_or(0);
+            scope.takes_all(db).then_some(keys)
+        })
+        .sum()
 }
 
 fn refuse_same_server(fleet: &Fleet, facts: &[Option<Facts>]) -> Result<(), Trouble> {

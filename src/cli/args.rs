@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config;
@@ -33,7 +34,7 @@ Examples:
   reknit diff --replica us=redis://10.0.0.1:6379 --replica eu=redis://10.1.0.1:6379
   reknit diff -c reknit.yaml --keyspace hits --type hash --type zset
   reknit diff -c reknit.yaml --match 'user:*' --format ndjson > differing.ndjson
-  redis-cli --scan --pattern 'cart:*' | reknit diff -c reknit.yaml --keys-from -
+  redis-cli --no-raw --scan --pattern 'cart:*' | reknit diff -c reknit.yaml --keys-from -
 
 Nothing is written. Exits 0 in sync, 1 if keys differ, 2 on trouble, 3 if a replica was missed.";
 
@@ -80,7 +81,8 @@ const REPLICA_HELP: &str = "A replica; twice or more, in order of preference: \
 /// reknit compares two or more complete copies of the same data, works out with merge rules what each differing key
 /// should be, and writes that back with conditional writes: no client write is ever overwritten unseen.
 #[derive(Debug, Parser)]
-#[command(name = "reknit", version, after_long_help = EXIT_CODES, propagate_version = true)]
+#[command(name = "reknit", bin_name = "reknit", version, after_long_help = EXIT_CODES)]
+#[command(propagate_version = true)]
 #[command(max_term_width = 100, arg_required_else_help = true)]
 pub struct Cli {
     /// What every command takes.
@@ -175,7 +177,8 @@ pub struct RepairArgs {
     #[arg(short = 'n', long)]
     pub dry_run: bool,
     /// Repair only the first N divergences (a canary)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = super::limits::at_least_one)]
+    #[arg(allow_negative_numbers = true)]
     pub limit: Option<u64>,
     /// Write although the replicas carry markers of another reknit
     #[arg(long)]
@@ -259,7 +262,7 @@ pub struct CleanArgs {
 pub struct DemoArgs {
     /// How many keys each server is filled with
     #[arg(long, value_name = "N", default_value_t = 100_000)]
-    #[arg(value_parser = clap::value_parser!(u64).range(100..=10_000_000))]
+    #[arg(value_parser = super::limits::demo_keys, allow_negative_numbers = true)]
     pub keys: u64,
     /// Leave the servers running and say how to reach them
     #[arg(long)]
@@ -297,7 +300,8 @@ pub struct ConnectionArgs {
     #[arg(long, value_name = "TYPE=RULE", requires = "replica")]
     pub rule: Vec<String>,
     /// The database, on all replicas
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::limits::database)]
+    #[arg(allow_negative_numbers = true)]
     pub db: Option<u32>,
     /// Where to remember what replicas agreed on, instead of state.dir; a --replica has no memory without
     #[arg(long, value_name = "DIR")]
@@ -328,26 +332,35 @@ pub struct SelectionArgs {
     #[arg(long, value_name = "NAME")]
     pub keyspace: Vec<String>,
     /// Only keys that match, as in KEYS and SCAN
-    #[arg(long = "match", value_name = "GLOB")]
+    #[arg(long = "match", value_name = "GLOB", allow_hyphen_values = true)]
     pub pattern: Option<String>,
     /// Only this key, escaped as redis-cli shows it (repeatable)
-    #[arg(long, value_name = "KEY", value_parser = parse_key)]
+    #[arg(long, value_name = "KEY", value_parser = parse_key, allow_hyphen_values = true)]
     pub key: Vec<Key>,
-    /// Only keys of this file, one escaped key per line; - is standard input
+    /// Only keys of this file, one escaped key per line, in quotes or not; - is standard input
     #[arg(long, value_name = "FILE")]
     pub keys_from: Option<PathBuf>,
     /// Only keys from this one on, by bytes
-    #[arg(long, value_name = "KEY", value_parser = parse_key)]
+    #[arg(long, value_name = "KEY", value_parser = parse_key, allow_hyphen_values = true)]
     pub from: Option<Key>,
     /// Only keys before this one, by bytes
-    #[arg(long, value_name = "KEY", value_parser = parse_key)]
+    #[arg(long, value_name = "KEY", value_parser = parse_key, allow_hyphen_values = true)]
     pub to: Option<Key>,
     /// Only keys in these cluster slots
-    #[arg(long, value_name = "A-B")]
+    #[arg(long, value_name = "A-B", allow_negative_numbers = true)]
     pub slots: Option<SlotRange>,
     /// Only keys of this type on any replica: string, list, hash, set, zset, stream, module (repeatable)
     #[arg(long = "type", value_name = "TYPE")]
     pub kind: Vec<Kind>,
+}
+
+impl SelectionArgs {
+    /// Whether nothing restricts it but the configuration.
+    pub(super) fn is_everything(&self) -> bool {
+        let names_none = self.keyspace.is_empty() && self.key.is_empty() && self.kind.is_empty();
+        let bounds_none = self.from.is_none() && self.to.is_none() && self.slots.is_none();
+        names_none && bounds_none && self.pattern.is_none() && self.keys_from.is_none()
+    }
 }
 
 /// How fast and how big; each flag overrides the file.
@@ -356,15 +369,18 @@ pub struct SelectionArgs {
 pub struct LimitArgs {
     /// Commands on the way to a server at once [default: 10]
     #[arg(long, value_name = "N", value_parser = super::limits::pipeline)]
+    #[arg(allow_negative_numbers = true)]
     pub pipeline: Option<std::num::NonZeroUsize>,
     /// Keys read per second and replica, 0 for unlimited [default: 0]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::limits::number)]
+    #[arg(allow_negative_numbers = true)]
     pub keys_per_second: Option<u64>,
     /// Memory that entries may take; beyond it the work is done in two passes [default: 1GiB]
     #[arg(long, value_name = "SIZE", value_parser = super::limits::memory)]
     pub memory: Option<ByteSize>,
     /// The pause before differing keys are read again [default: 1s]
-    #[arg(long, value_name = "DURATION", value_parser = config::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = super::limits::settle)]
+    #[arg(allow_hyphen_values = true)]
     pub settle: Option<Duration>,
 }
 
@@ -376,7 +392,8 @@ pub struct OutputArgs {
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub format: Format,
     /// How many differing keys the human report shows
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = super::limits::count)]
+    #[arg(allow_negative_numbers = true)]
     pub show: usize,
 }
 
@@ -391,8 +408,15 @@ pub enum Format {
     Ndjson,
 }
 
-fn parse_key(text: &str) -> Result<Key, String> {
-    unescape(text).map(Key::new)
+/// Reads an escaped key, with or without the quotes that redis-cli and the reports put around it. Quotes that belong
+/// to a key are escaped, so they cannot be taken for those.
+pub(super) fn parse_key(text: &str) -> Result<Key, String> {
+    let inner = text
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
+    let backslashes = |inner: &str| inner.len() - inner.trim_end_matches('\\').len();
+    let quoted = inner.filter(|inner| backslashes(inner).is_multiple_of(2));
+    unescape(quoted.unwrap_or(text)).map(Key::new)
 }
 
 /// What is printed instead of running: help, the version, or what is wrong with the command line.
@@ -411,9 +435,13 @@ impl Refusal {
     fn of(error: &clap::Error) -> Self {
         let rendered = error.render();
         let asked_for = !error.use_stderr();
+        let advice = match error.kind() {
+            ErrorKind::InvalidUtf8 => "\nWrite bytes that are not UTF-8 escaped, as in '\\xff'.\n",
+            _ => "",
+        };
         let show = |text: String| match asked_for {
             true => text,
-            false => config::redact(&text),
+            false => config::redact(&text) + advice,
         };
         Self {
             text: show(rendered.to_string()),

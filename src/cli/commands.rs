@@ -3,11 +3,15 @@
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 
+use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{Ended, Exit, Fleet, Plan, Remembering, Session, Trouble, exit_of, preflight};
+use crate::app::{
+    Ended, Exit, Fleet, Plan, Remembering, Session, Trouble, exit_of, expect, preflight,
+};
 use crate::config::Config;
-use crate::repair::{self, Listener, Mode, RunError};
+use crate::model::Selection;
+use crate::repair::{self, Listener, Mode, RunError, Summary};
 use crate::report::{Report, Shape, progress};
 
 use super::args::{
@@ -88,14 +92,18 @@ async fn compare(
 ) -> anyhow::Result<Exit> {
     let config = source::load(request.connection, request.limits, config_variable())?;
     let db = request.connection.db.map(crate::model::DbIndex);
-    let selection = selection::resolve(request.selection, db, &config.keyspaces, std::io::stdin())?;
+    let (args, keyspaces) = (request.selection.clone(), config.keyspaces.clone());
+    // Standard input may be a terminal where nobody types anything: on a thread of its own, which can be left alone.
+    let reading = tokio::task::spawn_blocking(move || {
+        selection::resolve(&args, db, &keyspaces, std::io::stdin())
+    });
+    let selection = tokio::select! {
+        selection = reading => selection??,
+        () = stop.cancelled() => return Ok(Exit::Interrupted),
+    };
     let mode = request.plan.mode;
     let fleet = Fleet::new(&config)?;
     warn_without_effect(&config);
-    let facts = preflight(&fleet, mode).await?;
-    let asked = (request.plan, &request.remembering);
-    let session = Session::open(&config, &fleet, selection, asked, (&facts, stop)).await?;
-    let run = &session.run;
     let mut report = Report::new(
         shape(global, request.output),
         mode,
@@ -103,45 +111,107 @@ async fn compare(
         request.output.show,
         stdout(),
     );
-    let shown = !global.quiet && std::io::stderr().is_terminal();
-    let bar = shown.then(|| progress::watch(run.progress.clone()));
-    let result = repair::run(run, &mut report as &mut dyn Listener).await;
-    if let Some(bar) = bar {
-        bar.stop().await;
-    }
-    let summary = match result {
-        Ok(summary) => summary,
-        Err(error @ RunError::TooFew(_)) if run.stop.is_cancelled() => {
+    let work = Work {
+        config: &config,
+        fleet: &fleet,
+        plan: request.plan,
+        remembering: &request.remembering,
+        bar: !global.quiet && std::io::stderr().is_terminal(),
+    };
+    match work.run(selection, &mut report, &stop).await {
+        Ok(summary) => {
+            warn_if_nothing_was_selected(request.selection, &summary);
+            let exit = exit_of(&summary, mode);
+            told(report.finish(&summary, exit.code()))?;
+            Ok(exit)
+        }
+        Err(error) if stop.is_cancelled() => {
             tracing::debug!("{error}");
-            let words = "interrupted before two replicas were read";
-            note_failure(&session, words, Exit::Interrupted);
-            report.fail(words, Exit::Interrupted.code())?;
-            return Ok(Exit::Interrupted);
+            let words = "interrupted before two replicas were read, nothing was written";
+            tracing::warn!("{words}");
+            told(report.fail(words, Exit::Interrupted.code()))?;
+            Ok(Exit::Interrupted)
         }
         Err(error) => {
-            let error = anyhow::Error::from(error);
-            let (words, exit) = (format!("{error:#}"), exit_of_error(&error));
-            note_failure(&session, &words, exit);
-            report.fail(&words, exit.code())?;
-            return Err(error);
+            told(report.fail(&format!("{error:#}"), exit_of_error(&error).code()))?;
+            Err(error)
         }
-    };
-    let exit = exit_of(&summary, mode);
-    session.close(&Ended::With(&summary), exit)?;
-    report.finish(&summary, exit.code())?;
-    Ok(exit)
+    }
 }
 
-/// Notes in the log of runs that a run came to nothing. If that cannot be noted, why it came to nothing is still said.
-fn note_failure(session: &Session, words: &str, exit: Exit) {
-    if let Err(error) = session.close(&Ended::For(words), exit) {
-        tracing::debug!("{error}");
+/// What a run is made of beside its selection.
+struct Work<'a> {
+    config: &'a Config,
+    fleet: &'a Fleet,
+    plan: Plan,
+    remembering: &'a Remembering,
+    /// Whether its progress is shown.
+    bar: bool,
+}
+
+impl Work<'_> {
+    async fn run(
+        &self,
+        selection: Selection,
+        report: &mut Report,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Summary> {
+        // A server that is silent is waited for longer than somebody who wants to stop would wait.
+        let facts = tokio::select! {
+            ready = preflight(self.fleet, self.plan.mode) => ready?,
+            () = stop.cancelled() => anyhow::bail!("stopped before the run began"),
+        };
+        let asked = (self.plan, self.remembering);
+        let known = (&facts[..], stop.clone());
+        let session = Session::open(self.config, self.fleet, selection, asked, known).await?;
+        let run = &session.run;
+        expect(run, &facts);
+        let bar = self.bar.then(|| progress::watch(run.progress.clone()));
+        let result = repair::run(run, report as &mut dyn Listener).await;
+        if let Some(bar) = bar {
+            bar.stop().await;
+        }
+        self.note(&session, result, stop)
+    }
+
+    /// Notes in the log of runs how it ended.
+    fn note(
+        &self,
+        session: &Session,
+        result: Result<Summary, RunError>,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Summary> {
+        let error = match result {
+            Ok(summary) => {
+                session.close(&Ended::With(&summary), exit_of(&summary, self.plan.mode))?;
+                return Ok(summary);
+            }
+            Err(error) => anyhow::Error::from(error),
+        };
+        let exit = match stop.is_cancelled() {
+            true => Exit::Interrupted,
+            false => exit_of_error(&error),
+        };
+        // If that cannot be noted, why it came to nothing is said all the same.
+        if let Err(more) = session.close(&Ended::For(&format!("{error:#}")), exit) {
+            tracing::debug!("{more}");
+        }
+        Err(error)
+    }
+}
+
+/// In sync because of a mistyped pattern is worse than an error: nobody looks again.
+fn warn_if_nothing_was_selected(selection: &SelectionArgs, summary: &Summary) {
+    let none = summary.replicas.iter().all(|replica| replica.keys == 0);
+    if none && !summary.interrupted && !selection.is_everything() {
+        tracing::warn!("no replica has a key that is selected, so nothing was compared");
     }
 }
 
 pub(super) fn warn_without_effect(config: &Config) {
-    for key in &config.without_effect {
-        tracing::warn!("`{key}` is checked but has no effect in this version");
+    if !config.without_effect.is_empty() {
+        let keys = config.without_effect.join(", ");
+        tracing::warn!("checked but without effect in this version: {keys}");
     }
 }
 
@@ -158,6 +228,11 @@ pub(super) fn config_variable() -> Option<OsString> {
 
 pub(super) fn no_color() -> Option<OsString> {
     std::env::var_os("NO_COLOR")
+}
+
+/// The error of an output that cannot be written, for people.
+pub(super) fn told(written: std::io::Result<()>) -> anyhow::Result<()> {
+    written.context("cannot write to standard output")
 }
 
 pub(super) fn stdout() -> Box<dyn Write + Send> {

@@ -7,7 +7,7 @@ use crate::clock::SystemClock;
 use crate::model::DbIndex;
 
 use super::args::{CheckArgs, CleanArgs, ExplainArgs, GlobalArgs, LimitArgs};
-use super::commands::{config_variable, shape, stdout};
+use super::commands::{config_variable, shape, stdout, told};
 use super::{reports, source};
 
 /// `reknit check`
@@ -24,7 +24,7 @@ pub(super) async fn check(
     };
     let exit = checkup.exit();
     let report = reports::check(checkup);
-    report.write(&shape(global, &args.output), exit.code(), &mut stdout())?;
+    told(report.write(&shape(global, &args.output), exit.code(), &mut stdout()))?;
     Ok(exit)
 }
 
@@ -43,7 +43,7 @@ pub(super) async fn explain(
     };
     let exit = app::exit_of_explanation(&explanation);
     let report = reports::explain(explanation, &fleet.columns());
-    report.write(&shape(global, &args.output), exit.code(), &mut stdout())?;
+    told(report.write(&shape(global, &args.output), exit.code(), &mut stdout()))?;
     Ok(exit)
 }
 
@@ -61,13 +61,8 @@ pub(super) async fn clean(
         db: args.connection.db.map(DbIndex),
     };
     let servers = app::clean(&fleet, cleaning, &stop).await;
-    let databases = servers.iter().flat_map(|server| &server.databases);
-    let kept: u64 = databases.map(|database| database.kept).sum();
-    if kept > 0 {
-        tracing::warn!("{kept} markers are kept, --markers removes them too");
-    }
     let exit = app::exit_of_clean(&servers, &stop);
     let report = reports::clean(servers, args.dry_run);
-    report.write(&shape(global, &args.output), exit.code(), &mut stdout())?;
+    told(report.write(&shape(global, &args.output), exit.code(), &mut stdout()))?;
     Ok(exit)
 }

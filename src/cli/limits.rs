@@ -1,12 +1,17 @@
 //! Limits of the command line, laid over those of the configuration.
 
 use std::num::{NonZeroU64, NonZeroUsize};
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use bytesize::ByteSize;
 
 use super::args::LimitArgs;
 use crate::config::{self, Config};
-use crate::model::Limits;
+use crate::model::{Guards, Limits};
+
+/// How many keys a demo can have.
+const DEMO_KEYS: RangeInclusive<u64> = 100..=10_000_000;
 
 impl LimitArgs {
     /// Lays what was given over the configuration; settle still waits for the datacenters' own replication.
@@ -19,6 +24,54 @@ impl LimitArgs {
         }
         let settle = self.settle.unwrap_or(config.guards.settle);
         config.guards.settle = settle.max(config.replicates.unwrap_or_default());
+    }
+}
+
+/// Reads a number, 0 or more.
+pub(super) fn number(text: &str) -> Result<u64, String> {
+    let complaint = |_| format!("`{text}` is not a number, write 0 or more");
+    text.parse().map_err(complaint)
+}
+
+/// Reads a number of things to show.
+pub(super) fn count(text: &str) -> Result<usize, String> {
+    Ok(usize::try_from(number(text)?).unwrap_or(usize::MAX))
+}
+
+/// Reads a number of things to do.
+pub(super) fn at_least_one(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(0) => Err("nothing would be repaired, write 1 or more".into()),
+        Ok(number) => Ok(number),
+        Err(_) => Err(format!("`{text}` is not a number, write 1 or more")),
+    }
+}
+
+/// Reads how many keys a demo has.
+pub(super) fn demo_keys(text: &str) -> Result<u64, String> {
+    number(text)
+        .ok()
+        .filter(|number| DEMO_KEYS.contains(number))
+        .ok_or_else(|| {
+            let (least, most) = (DEMO_KEYS.start(), DEMO_KEYS.end());
+            format!("`{text}` is not between {least} and {most}")
+        })
+}
+
+/// Reads the number of a database.
+pub(super) fn database(text: &str) -> Result<u32, String> {
+    let complaint = |_| format!("`{text}` is not the number of a database, write 0 or more");
+    text.parse().map_err(complaint)
+}
+
+/// Reads the settle pause.
+pub(super) fn settle(text: &str) -> Result<Duration, String> {
+    match config::duration(text)? {
+        settle if settle > Guards::MAX_SETTLE => Err(
+            "it is longer than an hour, write the time that writes are under way, such as 1s"
+                .into(),
+        ),
+        settle => Ok(settle),
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::CommandFactory;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -20,7 +21,7 @@ pub mod limits;
 pub mod selection;
 pub mod source;
 
-use args::{Cli, Command, GlobalArgs};
+use args::{Cli, ColorWhen, Command, GlobalArgs};
 
 /// Runs the command line of this process to its exit code.
 pub fn main() -> ExitCode {
@@ -40,7 +41,9 @@ pub fn main() -> ExitCode {
     };
     let stop = CancellationToken::new();
     let exit = runtime.block_on(async {
-        tokio::spawn(watch_signals(stop.clone()));
+        // Before anything is begun: a signal that comes early must not end the process where it stands.
+        let signals = Signals::new()?;
+        tokio::spawn(signals.watch(stop.clone()));
         execute(&cli, stop).await
     });
     // Whatever still waits for a server is of no interest any more.
@@ -61,8 +64,7 @@ async fn execute(cli: &Cli, stop: CancellationToken) -> anyhow::Result<Exit> {
             let mut out = commands::stdout();
             let mut script = Vec::new();
             clap_complete::generate(args.shell, &mut Cli::command(), "reknit", &mut script);
-            out.write_all(&script)?;
-            out.flush()?;
+            commands::told(out.write_all(&script).and_then(|()| out.flush()))?;
             Ok(Exit::InSync)
         }
         Command::Check(args) => inspect::check(&cli.global, args, stop).await,
@@ -71,26 +73,34 @@ async fn execute(cli: &Cli, stop: CancellationToken) -> anyhow::Result<Exit> {
     }
 }
 
-/// The first signal asks the run to stop; the second ends the process.
-async fn watch_signals(stop: CancellationToken) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    ) else {
-        return;
-    };
-    for attempt in 0..2 {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        if attempt == 0 {
-            tracing::warn!("stopping; once more to stop at once");
-            stop.cancel();
-        }
+/// The signals that end a command.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
     }
-    std::process::exit(i32::from(Exit::Interrupted.code()));
+
+    /// The first signal asks the run to stop; the second ends the process.
+    async fn watch(mut self, stop: CancellationToken) {
+        for attempt in 0..2 {
+            tokio::select! {
+                _ = self.interrupt.recv() => {}
+                _ = self.terminate.recv() => {}
+            }
+            if attempt == 0 {
+                tracing::warn!("stopping; once more to stop at once");
+                stop.cancel();
+            }
+        }
+        std::process::exit(i32::from(Exit::Interrupted.code()));
+    }
 }
 
 /// Logs go to stderr, whatever stdout is for.
@@ -116,14 +126,21 @@ fn begin_log(global: &GlobalArgs) {
 }
 
 fn refuse(refusal: &args::Refusal) -> ExitCode {
+    let no_color = commands::no_color();
+    let text = |is_terminal| match ColorWhen::Auto.enabled(is_terminal, no_color.as_deref()) {
+        true => &refusal.styled,
+        false => &refusal.text,
+    };
     let shown = if refusal.asked_for {
-        write_to(&mut std::io::stdout(), &refusal.text)
+        let shown = text(std::io::stdout().is_terminal());
+        write_to(&mut std::io::stdout(), shown)
     } else {
-        write_to(&mut std::io::stderr(), &refusal.text)
+        let shown = text(std::io::stderr().is_terminal());
+        write_to(&mut std::io::stderr(), shown)
     };
     match shown {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            ExitCode::from(Exit::Trouble.code())
+            fail(&anyhow::Error::from(error).context("cannot write to standard output"))
         }
         _ => ExitCode::from(refusal.exit_code()),
     }

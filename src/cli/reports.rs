@@ -164,6 +164,7 @@ pub(super) fn clean(servers: Vec<CleanedServer>, dry_run: bool) -> CleanReport {
         db: one.db,
         found: one.found,
         removed: one.removed,
+        kept: one.kept,
     };
     let replicas = servers.into_iter().map(|server| CleanedReplica {
         name: server.name,

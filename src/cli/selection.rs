@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::args::SelectionArgs;
+use super::args::{SelectionArgs, parse_key};
 use crate::config::suggestion;
-use crate::model::{DbIndex, Glob, Key, Keyspace, KeyspaceName, Keyspaces, Selection, unescape};
+use crate::model::{DbIndex, Glob, Key, Keyspace, KeyspaceName, Keyspaces, Selection};
 
 /// How many keys can be selected by name.
 pub const MAX_KEYS: usize = 1_000_000;
@@ -181,13 +181,18 @@ fn keys(args: &SelectionArgs, stdin: impl Read) -> Result<Option<BTreeSet<Key>>,
     let mut keys: BTreeSet<Key> = args.key.iter().cloned().collect();
     if let Some(path) = &args.keys_from {
         if path == Path::new("-") {
+            tracing::debug!("reading keys from standard input");
             read_keys(stdin, Path::new("standard input"), &mut keys)?;
         } else {
             let file = std::fs::File::open(path).map_err(|source| unreadable(path, source))?;
             read_keys(file, path, &mut keys)?;
         }
         if keys.is_empty() {
-            return Err(SelectionError::NoKeys(path.clone()));
+            let named = match path == Path::new("-") {
+                true => PathBuf::from("standard input"),
+                false => path.clone(),
+            };
+            return Err(SelectionError::NoKeys(named));
         }
     }
     Ok((!keys.is_empty()).then_some(keys))
@@ -228,7 +233,7 @@ fn read_keys(
 fn read_key(line: &[u8]) -> Result<Key, String> {
     let text = std::str::from_utf8(line)
         .map_err(|_| "this is not utf-8, write such bytes escaped, as in \\xff".to_owned())?;
-    unescape(text).map(Key::new)
+    parse_key(text)
 }
 
 #[cfg(test)]
@@ -339,7 +344,7 @@ mod tests {
             (
                 args(|a| a.keys_from = Some("-".into())),
                 None,
-                "there is no key in -, write one escaped key per line",
+                "there is no key in standard input, write one escaped key per line",
             ),
             (
                 args(|a| a.keys_from = Some("/nowhere".into())),
@@ -355,7 +360,7 @@ mod tests {
     #[test]
     fn keys_are_read_from_lines() {
         let args = args(|a| a.keys_from = Some("-".into()));
-        let input = "hits:1\nbin\\x00\\xff\r\n\nhits:1\n";
+        let input = "hits:1\n\"bin\\x00\\xff\"\r\n\nhits:1\n";
         let found = resolve(&args, None, &configured(), input.as_bytes()).unwrap();
         let expected = BTreeSet::from([Key::new(&b"bin\x00\xff"[..]), "hits:1".into()]);
         assert_eq!(found.keys, Some(expected));

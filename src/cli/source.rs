@@ -19,7 +19,7 @@ pub enum SourceError {
     #[error("no replicas, name a file with --config or two replicas with --replica NAME=URL")]
     NoReplicas,
     /// A value without `=`.
-    #[error("{option} number {number} is not {form}")]
+    #[error("{option} number {number} is not {form}, write one like {option} {example}")]
     NotAPair {
         /// The option.
         option: &'static str,
@@ -27,6 +27,8 @@ pub enum SourceError {
         number: usize,
         /// What it should look like.
         form: &'static str,
+        /// One that does.
+        example: &'static str,
     },
     /// A password for nobody.
     #[error("{option} {name}: there is no --replica `{name}`, {advice}")]
@@ -81,7 +83,7 @@ pub fn load(
 
 fn ad_hoc(connection: &ConnectionArgs) -> Result<AdHoc, SourceError> {
     let mut replicas = Vec::with_capacity(connection.replica.len());
-    for (name, url) in pairs("--replica", "NAME=URL", &connection.replica)? {
+    for (name, url) in pairs(REPLICA, &connection.replica)? {
         replicas.push(AdHocReplica {
             name: name.to_owned(),
             url: url.to_owned(),
@@ -89,13 +91,13 @@ fn ad_hoc(connection: &ConnectionArgs) -> Result<AdHoc, SourceError> {
             password_env: None,
         });
     }
-    let option = "--password-file";
-    for (name, file) in pairs(option, "NAME=FILE", &connection.password_file)? {
+    let option = PASSWORD_FILE.option;
+    for (name, file) in pairs(PASSWORD_FILE, &connection.password_file)? {
         let slot = &mut named(&mut replicas, option, name)?.password_file;
         set_once(slot, option, name, file)?;
     }
-    let option = "--password-env";
-    for (name, variable) in pairs(option, "NAME=VARIABLE", &connection.password_env)? {
+    let option = PASSWORD_ENV.option;
+    for (name, variable) in pairs(PASSWORD_ENV, &connection.password_env)? {
         let slot = &mut named(&mut replicas, option, name)?.password_env;
         set_once(slot, option, name, variable)?;
     }
@@ -106,20 +108,48 @@ fn ad_hoc(connection: &ConnectionArgs) -> Result<AdHoc, SourceError> {
     })
 }
 
-fn pairs<'a>(
+/// An option whose values are a replica's name and something of its own.
+#[derive(Clone, Copy)]
+struct PairOption {
     option: &'static str,
     form: &'static str,
-    values: &'a [Unparsed],
-) -> Result<Vec<(&'a str, &'a str)>, SourceError> {
-    let pair = |(index, value): (usize, &'a Unparsed)| {
+    example: &'static str,
+}
+
+const REPLICA: PairOption = PairOption {
+    option: "--replica",
+    form: "NAME=URL",
+    example: "us=redis://10.0.0.1:6379",
+};
+const PASSWORD_FILE: PairOption = PairOption {
+    option: "--password-file",
+    form: "NAME=FILE",
+    example: "us=/etc/reknit/us.password",
+};
+const PASSWORD_ENV: PairOption = PairOption {
+    option: "--password-env",
+    form: "NAME=VARIABLE",
+    example: "us=US_PASSWORD",
+};
+
+impl PairOption {
+    fn complaint(self, number: usize) -> SourceError {
+        SourceError::NotAPair {
+            option: self.option,
+            number,
+            form: self.form,
+            example: self.example,
+        }
+    }
+}
+
+fn pairs(of: PairOption, values: &[Unparsed]) -> Result<Vec<(&str, &str)>, SourceError> {
+    let mut pairs = Vec::with_capacity(values.len());
+    for (index, value) in values.iter().enumerate() {
         let found = value.0.split_once('=').filter(|(name, _)| is_name(name));
-        found.ok_or(SourceError::NotAPair {
-            option,
-            number: index + 1,
-            form,
-        })
-    };
-    values.iter().enumerate().map(pair).collect()
+        pairs.push(found.ok_or(of.complaint(index + 1))?);
+    }
+    Ok(pairs)
 }
 
 /// A bare URL with a `=` in its password is no name: it must not be shown as one.
@@ -224,7 +254,7 @@ mod tests {
             ),
             (
                 "diff --replica redis://:hunter2=@h",
-                "--replica number 1 is not NAME=URL",
+                "--replica number 1 is not NAME=URL, write one like --replica us=redis://10.0.0.1:6379",
             ),
             (
                 "diff --replica us=redis://a",

@@ -70,6 +70,11 @@ pub(super) fn guards(raw: &RawGuards, lag: Option<Duration>) -> Result<Guards, C
     let at = YamlPath::of("guards");
     let default = Guards::default();
     let settle = raw.settle.map_or(default.settle, |found| found.0);
+    if settle > Guards::MAX_SETTLE {
+        let what = "the pause is longer than an hour";
+        let advice = "write the time that writes are under way, such as 1s";
+        return Err(Contradiction::new(at.key("settle"), what, advice));
+    }
     Ok(Guards {
         max_delete_ratio: ratio(
             raw.max_delete_ratio,

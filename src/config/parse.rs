@@ -83,6 +83,10 @@ fn say_again(message: &str, line: &str) -> (String, Option<String>) {
         let advice = "keep one of them".to_owned();
         return (format!("the key `{key}` stands there twice"), Some(advice));
     }
+    if message.contains("more than one document") {
+        let advice = "remove the line `---` and what follows it".to_owned();
+        return ("this is more than one document".into(), Some(advice));
+    }
     if let Some(found) = wrong_type(message) {
         return (found, None);
     }

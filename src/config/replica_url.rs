@@ -30,7 +30,9 @@ pub struct ReplicaUrl {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum UrlError {
     /// No URL at all.
-    #[error("this is not a url, write redis://host:6379/0 or unix:///path/to/socket")]
+    #[error(
+        "this is not the url of a replica, write redis://host:6379/0 or unix:///path/to/socket"
+    )]
     NotAUrl,
     /// A URL that cannot be read.
     #[error(

@@ -94,6 +94,11 @@ pub struct Guards {
     pub settle: Duration,
 }
 
+impl Guards {
+    /// The longest pause: who writes a longer one has mistaken the unit.
+    pub const MAX_SETTLE: Duration = Duration::from_secs(60 * 60);
+}
+
 impl Default for Guards {
     fn default() -> Self {
         Self {

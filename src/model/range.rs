@@ -66,7 +66,7 @@ impl FromStr for SlotRange {
             let number = part
                 .trim()
                 .parse()
-                .map_err(|_| format!("`{part}` is not a slot number"))?;
+                .map_err(|_| format!("`{text}` is not a slot number or two, such as 0-8191"))?;
             Slot::new(number)
                 .ok_or_else(|| format!("slot {number} does not exist, the last is 16383"))
         };

@@ -50,6 +50,12 @@ impl Selection {
         parts.into_iter().all(|absent| absent)
     }
 
+    /// Whether names are selected by their form or place: how many there are is not known before they are read.
+    pub fn narrows_names(&self) -> bool {
+        let bounded = self.from.is_some() || self.to.is_some() || self.slots.is_some();
+        bounded || self.pattern.is_some()
+    }
+
     /// Whether the keyspace is to be worked on.
     pub fn admits_keyspace(&self, name: &KeyspaceName) -> bool {
         self.keyspaces.contains(name)

@@ -129,14 +129,27 @@ impl<'a> Course<'a> {
         if self.summary.tripped.is_empty() {
             self.write(&mut waiting).await?;
         }
-        let run = self.shared.run;
-        while let Some(deferred) = waiting.next(&run.scope).map_err(RunError::Spool)? {
-            let verdict = if run.stop.is_cancelled() {
-                Verdict::Unfinished("interrupted before its turn".into())
-            } else {
-                Verdict::HeldBack
-            };
-            self.tell(deferred.finding, verdict);
+        let is_stopped = self.shared.run.stop.is_cancelled();
+        let interrupted = || Verdict::Unfinished("interrupted before its turn".into());
+        let verdict = is_stopped.then(interrupted);
+        self.tell_all(waiting, &verdict.unwrap_or(Verdict::HeldBack))
+    }
+
+    /// The run ends before the second stage: what waits is told and not written.
+    ///
+    /// # Errors
+    /// When what waits cannot be read back from disk.
+    pub(super) fn abandon(&mut self) -> Result<(), RunError> {
+        let spool = std::mem::replace(&mut self.spool, Spool::new());
+        let waiting = spool.read().map_err(RunError::Spool)?;
+        let verdict = Verdict::Unfinished("the run ended before its turn".into());
+        self.tell_all(waiting, &verdict)
+    }
+
+    fn tell_all(&mut self, mut waiting: Waiting, verdict: &Verdict) -> Result<(), RunError> {
+        let scope = &self.shared.run.scope;
+        while let Some(deferred) = waiting.next(scope).map_err(RunError::Spool)? {
+            self.tell(deferred.finding, verdict.clone());
         }
         Ok(())
     }

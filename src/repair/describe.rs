@@ -11,6 +11,9 @@ use super::resolve::{Resolution, describe_op};
 use super::round::Candidate;
 use super::run::{Participant, Shared};
 
+/// What is said of a stream that is built aside because it lacks older entries.
+pub(super) const REBUILD: &str = "rebuild the stream";
+
 pub(super) fn explain_into(shared: &Shared<'_>, resolution: &Resolution, finding: &mut Finding) {
     finding.rule = Some(resolution.merged.rule);
     finding.decided = resolution.merged.decided.as_ref().map(ToString::to_string);
@@ -31,7 +34,18 @@ pub(super) fn planned(shared: &Shared<'_>, resolution: &Resolution) -> Vec<Chang
         ops: write.ops.iter().map(describe_op).collect(),
         fate: Fate::Planned,
     };
-    resolution.writes.iter().map(change).collect()
+    let rebuild = |ReplicaIndex(replica): &ReplicaIndex| Change {
+        replica: participants[*replica].replica.name().clone(),
+        ops: vec![REBUILD.into()],
+        fate: Fate::Planned,
+    };
+    let rebuilds = resolution.rebuilds.iter().map(rebuild);
+    resolution
+        .writes
+        .iter()
+        .map(change)
+        .chain(rebuilds)
+        .collect()
 }
 
 /// Keeps what earlier rounds wrote, and what they failed to write to replicas that this one does not write to; in

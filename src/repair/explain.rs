@@ -262,8 +262,16 @@ async fn explain_large(
     }
     let mut finding: Finding = describe(shared, candidate, observed, &candidate.looks);
     let stage = Stage::Additions;
-    let (ended, _) =
-        large::repair(shared, stage, candidate, observed, &mut finding, digester).await;
+    let (ended, _) = large::repair(
+        shared,
+        stage,
+        candidate,
+        observed,
+        None,
+        &mut finding,
+        digester,
+    )
+    .await;
     explanation.rule = finding.rule.or(explanation.rule);
     explanation.decided = finding.decided;
     explanation.notes = finding.notes;

@@ -7,6 +7,8 @@
 
 mod copy;
 mod join;
+mod lead;
+mod rebuild;
 mod register;
 
 use std::collections::BTreeSet;
@@ -18,8 +20,11 @@ use crate::store::{Observed, Piece, PieceCursor, StoreError, WriteOutcome};
 use super::finding::{Change, Detail, Fate, Finding, Verdict};
 use super::look::Look;
 use super::loss::{Loss, Losses};
+use super::notary::{Notary, Recollection};
 use super::round::{Candidate, Stage};
 use super::run::{Mode, Shared};
+
+use lead::Lead;
 
 /// What became of a large value.
 pub(crate) enum Ended {
@@ -37,6 +42,8 @@ struct Large<'a> {
     stage: Stage,
     candidate: &'a Candidate<'a>,
     observed: &'a [Option<Observed>],
+    /// What is remembered of it.
+    recollection: Option<&'a Recollection>,
 }
 
 /// What the steps of one large value share.
@@ -44,6 +51,12 @@ struct Work<'a> {
     finding: &'a mut Finding,
     digester: &'a mut Digester,
     losses: Losses,
+    /// The participant whose elements the others take over.
+    follow: Option<usize>,
+    /// Replicas whose stream is to be rebuilt aside, by index.
+    rebuilds: BTreeSet<usize>,
+    /// Why a replica cannot be brought to what was merged.
+    stuck: Option<String>,
 }
 
 /// Why a large value could not be brought further.
@@ -64,6 +77,7 @@ pub(crate) async fn repair(
     stage: Stage,
     candidate: &Candidate<'_>,
     observed: &[Option<Observed>],
+    recollection: Option<&Recollection>,
     finding: &mut Finding,
     digester: &mut Digester,
 ) -> (Ended, Losses) {
@@ -72,19 +86,31 @@ pub(crate) async fn repair(
         stage,
         candidate,
         observed,
+        recollection,
     };
     let mut work = Work {
         finding,
         digester,
         losses: Losses::new(),
+        follow: None,
+        rebuilds: BTreeSet::new(),
+        stuck: None,
     };
     let looks = candidate.looks.iter().flatten();
     let kinds: BTreeSet<Kind> = looks.filter_map(Look::kind).collect();
     let joined = kinds.len() == 1 && kinds.iter().all(|kind| is_joined(*kind));
-    let result = match kinds.first() {
-        Some(&kind) if joined => large.join(kind, &mut work).await,
-        Some(_) => large.choose(&mut work).await,
-        None => Ok(()),
+    let result = match (large.lead(&mut work).await, kinds.first()) {
+        (Err(stopped), _) => Err(stopped),
+        (Ok(Some(Lead::Removed)), _) => large.remove(&mut work).await,
+        (Ok(lead), Some(&kind)) if joined => {
+            work.follow = followed(lead);
+            large.join(kind, &mut work).await
+        }
+        (Ok(lead), Some(_)) => {
+            work.follow = followed(lead);
+            large.choose(&mut work).await
+        }
+        (Ok(_), None) => Ok(()),
     };
     (ended(shared.run.settings.mode, result), work.losses)
 }
@@ -96,6 +122,13 @@ fn ended(mode: Mode, result: Result<(), Stopped>) -> Ended {
         (Ok(()), Mode::Plan) => Ended::Decided(Verdict::Planned),
         (Ok(()), Mode::Repair) | (Err(Stopped::Again | Stopped::Unclear), _) => Ended::Wrote,
         (Err(Stopped::Deferred), _) => Ended::Deferred,
+    }
+}
+
+fn followed(lead: Option<Lead>) -> Option<usize> {
+    match lead {
+        Some(Lead::Held(replica)) => Some(replica),
+        Some(Lead::Removed) | None => None,
     }
 }
 
@@ -175,10 +208,16 @@ impl Large<'_> {
             ops,
         };
         let db = self.candidate.keyspace.db;
-        let written = target
-            .write(db, &[write], &self.shared.run.digest_key, None)
-            .await;
-        match self.reached(replica, written)?.outcomes.pop() {
+        let outcome = match self.shared.notary(db) {
+            Some(notary) => Some(self.write_with_marker(notary, replica, write).await?),
+            None => {
+                let written = target
+                    .write(db, &[write], &self.shared.run.digest_key, None)
+                    .await;
+                self.reached(replica, written)?.outcomes.pop()
+            }
+        };
+        match outcome {
             Some(WriteOutcome::Applied) => Ok(()),
             Some(WriteOutcome::Refused(words)) => Err(Stopped::Verdict(Verdict::Refused(
                 target.name().clone(),
@@ -186,6 +225,25 @@ impl Large<'_> {
             ))),
             Some(WriteOutcome::Superseded | WriteOutcome::Contended) | None => Err(Stopped::Again),
             Some(WriteOutcome::Unknown) => Err(Stopped::Unclear),
+        }
+    }
+
+    async fn write_with_marker(
+        &self,
+        notary: &Notary<'_>,
+        replica: usize,
+        write: Write,
+    ) -> Result<WriteOutcome, Stopped> {
+        match notary
+            .write_part(self.shared, replica, write, |_| None)
+            .await
+        {
+            Ok(written) => written.map_err(Stopped::Verdict),
+            Err(error) => {
+                let verdict = Verdict::Unfinished(error.to_string());
+                self.shared.break_off(error);
+                Err(Stopped::Verdict(verdict))
+            }
         }
     }
 

@@ -23,7 +23,7 @@ use crate::model::{Agreement, Lag, ReplicaId, Sequence, Voids};
 pub(crate) use base::{Archive, Known, base};
 pub use lane::WrongState;
 pub(crate) use lane::{Knowledge, Memorable, compare};
-pub(crate) use lesson::{Absent, Fate, Lesson, Part, Pupil, Subject, lesson};
+pub(crate) use lesson::{Absent, Fate, Lesson, Pupil, Subject, alike, lesson};
 
 /// What is remembered of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -10,11 +10,13 @@
 //! in a step whose marker was acknowledged after the read.
 
 mod archive;
+mod ask;
 mod coverage;
 mod fresh;
 mod opening;
 mod settle;
 mod step;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -33,7 +35,6 @@ use super::round::Candidate;
 use super::scope::Scope;
 use archive::Shelf;
 
-pub(crate) use fresh::Learned;
 pub(crate) use opening::open;
 pub use opening::{Forgetful, MemoryTrouble};
 pub(crate) use step::{Case, Pupil};

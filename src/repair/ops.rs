@@ -9,8 +9,12 @@ use crate::crdt::alike;
 use crate::model::{Expiry, Field, Op, State, Stream, StreamId, Value};
 use std::collections::BTreeMap;
 
-/// A stream of up to this many entries is rebuilt when older entries are missing; longer ones are reported.
+/// A stream of up to this many entries is rebuilt in one transaction when older entries are missing; longer ones are
+/// rebuilt aside.
 pub const REBUILD_ENTRIES: usize = 1000;
+
+/// A stream of up to this many entries is rebuilt aside when older entries are missing; longer ones are reported.
+pub const REBUILD_ASIDE_ENTRIES: u64 = 1_000_000;
 
 /// Why a stream cannot be brought to its target: IDs only rise, so that older entries need a rebuild.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -18,14 +22,16 @@ pub enum Unreachable {
     /// A rebuild would lose the positions and pending entries of its consumer groups.
     #[error("the stream needs a rebuild, which would lose what its consumer groups have pending")]
     HasGroups,
-    /// It is too large to be held in memory.
-    #[error("the stream needs a rebuild and is too large to be held in memory")]
-    TooLarge,
-    /// It is too long to be rebuilt.
-    #[error("the stream needs a rebuild and has {entries} entries, more than {REBUILD_ENTRIES}")]
+    /// It is too long to be rebuilt in one transaction: that can be done aside.
+    #[error("the stream needs to be rebuilt aside")]
+    Aside,
+    /// It is too long to be rebuilt at all.
+    #[error(
+        "the stream needs a rebuild and has {entries} entries, more than {REBUILD_ASIDE_ENTRIES}"
+    )]
     TooLong {
-        /// Entries of the longer of the present and the wanted stream.
-        entries: usize,
+        /// Entries of all replicas together.
+        entries: u64,
     },
 }
 
@@ -77,11 +83,11 @@ pub fn ops_to_reach(
 /// the same elements only, so a void one is no absent key, and nothing here puts or removes a whole one.
 ///
 /// # Errors
-/// When a stream would have to be rebuilt: large ones are not.
+/// When a stream would have to be rebuilt.
 pub fn ops_within(now: &State, target: &State) -> Result<Vec<Op>, Unreachable> {
     let ops = value_ops(&now.value, &target.value)?;
     if ops.iter().any(|op| matches!(op, Op::Put(_) | Op::Remove)) {
-        return Err(Unreachable::TooLarge);
+        return Err(Unreachable::Aside);
     }
     Ok(with_expiry(ops, now.expiry, target.expiry))
 }
@@ -228,7 +234,7 @@ fn rebuild(now: &Stream, target: &Stream) -> Result<Vec<Op>, Unreachable> {
         return Err(Unreachable::HasGroups);
     }
     if entries > REBUILD_ENTRIES {
-        return Err(Unreachable::TooLong { entries });
+        return Err(Unreachable::Aside);
     }
     Ok(vec![Op::Put(Value::Stream(target.clone()))])
 }

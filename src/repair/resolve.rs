@@ -2,15 +2,15 @@
 
 use crate::crdt::{MergeInput, Merged, Outcome, Sibling, integer, merge};
 use crate::model::{
-    Datacenter, Digester, Expect, Expiry, Key, Millis, Op, Policy, ReplicaIndex, State, StringRule,
-    Value, Write,
+    Datacenter, Digester, Expect, Expiry, Key, Kind, Millis, Op, Policy, ReplicaIndex, State,
+    StringRule, Value, Write,
 };
 
 use super::ledger::Fate;
 use super::look::Look;
 use super::loss::{Losses, loss};
 use super::notary::Recollection;
-use super::ops::ops_to_reach;
+use super::ops::{Unreachable, ops_to_reach};
 
 /// A sibling that was read twice and found alike both times.
 pub(crate) struct Stable<'a> {
@@ -29,6 +29,8 @@ pub(crate) struct Resolution {
     pub(crate) losses: Losses,
     /// Replicas that cannot be brought to it by commands, and why.
     pub(crate) stuck: Vec<(ReplicaIndex, String)>,
+    /// Replicas whose stream has to be rebuilt aside, piece by piece, as if it were large.
+    pub(crate) rebuilds: Vec<ReplicaIndex>,
 }
 
 /// Counters beyond are overwritten instead of increased.
@@ -95,6 +97,7 @@ pub(crate) fn resolve(
         writes: Vec::new(),
         losses: Losses::new(),
         stuck: Vec::new(),
+        rebuilds: Vec::new(),
     };
     let Outcome::Target(target) = resolution.merged.outcome.clone() else {
         return resolution;
@@ -106,7 +109,10 @@ pub(crate) fn resolve(
             continue;
         }
         match ops_to_reach(sibling.state, wanted.as_ref(), false) {
-            Err(reason) => resolution.stick(sibling, reason.to_string()),
+            Err(Unreachable::Aside) => resolution.rebuilds.push(sibling.replica),
+            Err(reason @ (Unreachable::HasGroups | Unreachable::TooLong { .. })) => {
+                resolution.stick(sibling, reason.to_string());
+            }
             Ok(ops) if ops.is_empty() => {}
             // A past expiry would not be set: the server would remove the key.
             Ok(ops) if ends_before(&ops, now) => {
@@ -193,10 +199,15 @@ pub(crate) fn describe_op(op: &Op) -> String {
     };
     match op {
         Op::Remove => "remove the key".into(),
-        Op::Put(value) => match value.element_count() {
-            1 => format!("put a {} of {} bytes", value.kind(), value.payload_bytes()),
-            elements => format!("put a {} of {elements} elements", value.kind()),
-        },
+        Op::Put(value) => {
+            let (length, noun) = match value.kind() {
+                Kind::String | Kind::Module => (value.payload_bytes(), "byte"),
+                Kind::List | Kind::Hash | Kind::Set | Kind::SortedSet | Kind::Stream => {
+                    (value.element_count(), "element")
+                }
+            };
+            count(&format!("put a {} of", value.kind()), length, noun)
+        }
         Op::SetFields(fields) => count("set", fields.len(), "field"),
         Op::RemoveFields(names) => count("remove", names.len(), "field"),
         Op::ExpireField(name, expiry) => {

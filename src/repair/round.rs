@@ -14,22 +14,23 @@
 //! Writes that overwrite or remove something are not made in the stage of additions: their keys are handed back, and
 //! come again when all additions are done.
 
-use std::ops::Range;
+mod memory;
+mod verify;
 
-use crate::crdt::Outcome;
-use crate::model::{Digester, Expect, Key, Keyspace, ReplicaIndex, RunNumber, Write};
-use crate::store::{BATCH_KEYS, Observed};
+use crate::model::{Digester, Expect, Key, Keyspace, ReplicaIndex, Write};
+use crate::store::Observed;
 
-use super::describe::{describe, explain_into, keep_changes, settle_change};
+use super::describe::{describe, explain_into, keep_changes};
 use super::finding::{Fate, Finding, Verdict};
 use super::large;
 use super::look::{Look, difference, is_expiring};
 use super::loss::Losses;
-use super::notary::{Case, Pupil, Recollection};
+use super::notary::{Case, Recollection};
 use super::reading::{is_large, looks, moved, read, siblings, state, unreadable};
 use super::resolve::{Resolution, Stable, resolve};
 use super::run::{Mode, Shared};
-use super::writing::{Load, Writes, Written, write_all};
+use super::writing::Writes;
+use memory::case;
 
 /// How often a key is merged and written before it counts as superseded.
 const ROUNDS: usize = 4;
@@ -97,6 +98,8 @@ pub(crate) struct Tracked<'a> {
     evicted: Vec<usize>,
     /// Whether the last round increased it as a counter.
     counts: bool,
+    /// Whether the last round wrote it as a large value, which is remembered only once all are alike.
+    large: bool,
 }
 
 /// A key that is stable and different, with what every replica holds.
@@ -137,6 +140,7 @@ impl<'a> Tracked<'a> {
             finding: None,
             evicted: Vec::new(),
             counts: false,
+            large: false,
         }
     }
 
@@ -152,6 +156,7 @@ impl<'a> Tracked<'a> {
             finding: written.then_some(finding),
             evicted: Vec::new(),
             counts: false,
+            large: false,
         }
     }
 }
@@ -277,47 +282,15 @@ impl<'a> Round<'a> {
         }))
     }
 
-    /// Takes those out that lack the key because they evict. Answers which.
-    fn leave_out_evicted(
-        &self,
-        candidate: &Candidate<'_>,
-        looks: &mut [Option<Look>],
-    ) -> Vec<usize> {
-        let Some(notary) = self.shared.notary(candidate.keyspace.db) else {
-            return Vec::new();
-        };
-        match notary.evicted(&candidate.key, looks) {
-            Ok(evicted) => {
-                evicted.iter().for_each(|replica| looks[*replica] = None);
-                evicted
-            }
-            Err(error) => {
-                self.shared.break_off(error);
-                Vec::new()
-            }
-        }
-    }
-
-    /// Whether the replicas, which are alike, hold something else than is remembered of them.
-    fn is_news(&self, candidate: &Candidate<'_>, looks: &[Option<Look>]) -> bool {
-        let Some(notary) = self.shared.notary(candidate.keyspace.db) else {
-            return false;
-        };
-        match notary.is_news(candidate, looks) {
-            Ok(news) => news,
-            Err(error) => {
-                self.shared.break_off(error);
-                false
-            }
-        }
-    }
-
     /// Merges, writes and verifies; answers what is to be looked at again.
     async fn act(&mut self, acting: Vec<Acting<'a>>) -> Vec<Tracked<'a>> {
         let mode = self.shared.run.settings.mode;
         let mut work = Work::default();
         for one in acting {
-            if one.alike {
+            if one.alike && is_large(&one.observed) {
+                let tracked = &one.tracked;
+                self.learn_large(&tracked.candidate, &tracked.evicted).await;
+            } else if one.alike {
                 self.learn(one, &mut work);
             } else if !self.is_permitted(&one.tracked) {
                 self.find(one.finding, Verdict::OverLimit);
@@ -326,40 +299,11 @@ impl<'a> Round<'a> {
             } else if mode == Mode::Diff {
                 self.find(one.finding, Verdict::Diverged);
             } else {
-                self.merge(one, &mut work);
+                self.decide_whole(one, &mut work).await;
             }
         }
         let written = self.write(&mut work).await;
         self.verify(work.wrote, written).await
-    }
-
-    /// Writes what is to be written; with memory, in steps that remember it.
-    async fn write(&mut self, work: &mut Work<'a>) -> Vec<Written> {
-        let db = match (work.wrote.first(), work.cases.first()) {
-            (Some(tracked), _) => tracked.candidate.keyspace.db,
-            (None, Some((_, case))) => case.keyspace.db,
-            (None, None) => return Vec::new(),
-        };
-        let Some(notary) = self.shared.notary(db) else {
-            return write_all(self.shared, db, std::mem::take(&mut work.writes)).await;
-        };
-        let (numbers, cases): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut work.cases).into_iter().unzip();
-        let mut written = Vec::new();
-        for range in steps(&cases, self.round) {
-            match notary.step(self.shared, &cases[range.clone()]).await {
-                Ok(done) => written.extend(done.into_iter().filter_map(|one| {
-                    let key = numbers[range.start + one.key]?;
-                    Some(Written { key, ..one })
-                })),
-                Err(error) => {
-                    self.shared.break_off(error);
-                    break;
-                }
-            }
-        }
-        self.report.learned += numbers.iter().filter(|number| number.is_none()).count() as u64;
-        written
     }
 
     /// Whether a key may be repaired: each takes one permit, when it is first found to differ.
@@ -370,11 +314,23 @@ impl<'a> Round<'a> {
 
     async fn act_on_large(&mut self, mut one: Acting<'a>) -> Option<Tracked<'a>> {
         let candidate = &one.tracked.candidate;
+        let recollection = match self.shared.notary(candidate.keyspace.db) {
+            None => None,
+            Some(notary) => match notary.recall_for(candidate) {
+                Ok(recollection) => Some(recollection),
+                Err(error) => {
+                    self.shared.break_off(error);
+                    self.find(one.finding, Verdict::Unfinished(FORGOTTEN.into()));
+                    return None;
+                }
+            },
+        };
         let (ended, losses) = large::repair(
             self.shared,
             self.stage,
             candidate,
             &one.observed,
+            recollection.as_ref(),
             &mut one.finding,
             &mut self.digester,
         )
@@ -385,20 +341,26 @@ impl<'a> Round<'a> {
                 self.report.planned.extend(planned(&verdict, losses));
                 self.find(one.finding, verdict);
             }
-            large::Ended::Wrote => return Some(one.written()),
+            large::Ended::Wrote => {
+                one.tracked.large = true;
+                return Some(one.written());
+            }
             large::Ended::Deferred => self.defer(one, losses),
         }
         None
     }
 
     /// What is to be written for a key, unless that is decided here or has to wait.
-    fn merge(&mut self, one: Acting<'a>, work: &mut Work<'a>) {
+    async fn decide_whole(&mut self, one: Acting<'a>, work: &mut Work<'a>) {
         if let Some(run) = self.held(&one.tracked.candidate) {
             let reason = format!("run {run} was undone: it waits until it is named with --key");
             self.find(one.finding, Verdict::Unresolved(reason));
             return;
         }
         match self.resolve(&one) {
+            Some((resolution, _)) if !resolution.rebuilds.is_empty() => {
+                work.wrote.extend(self.act_on_large(one).await);
+            }
             Some((resolution, recollection)) => self.conclude(one, resolution, recollection, work),
             None => self.find(one.finding, Verdict::Unfinished(FORGOTTEN.into())),
         }
@@ -451,56 +413,6 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// The replicas are alike: what they hold is remembered. Only counters may have to be written, where each replica
-    /// counted something of its own.
-    fn learn(&mut self, one: Acting<'a>, work: &mut Work<'a>) {
-        let mode = self.shared.run.settings.mode;
-        if is_large(&one.observed) || self.held(&one.tracked.candidate).is_some() {
-            return;
-        }
-        let Some((resolution, recollection)) = self.resolve(&one) else {
-            return;
-        };
-        if resolution.writes.is_empty() {
-            if mode == Mode::Repair {
-                work.cases
-                    .extend(case(&one, resolution, recollection).map(|case| (None, case)));
-            }
-        } else if mode == Mode::Diff {
-            self.find(one.finding, Verdict::Diverged);
-        } else if self.is_permitted(&one.tracked) {
-            self.conclude(one, resolution, recollection, work);
-        } else {
-            self.find(one.finding, Verdict::OverLimit);
-        }
-    }
-
-    /// The merge of a key, with what is remembered of it. Nothing where that cannot be read.
-    fn resolve(&mut self, one: &Acting<'_>) -> Option<(Resolution, Option<Recollection>)> {
-        let candidate = &one.tracked.candidate;
-        let recollection = match self.shared.notary(candidate.keyspace.db) {
-            None => None,
-            Some(notary) => match notary.recall_for(candidate) {
-                Ok(recollection) => Some(recollection),
-                Err(error) => {
-                    self.shared.break_off(error);
-                    return None;
-                }
-            },
-        };
-        let resolution = resolve_one(self.shared, one, recollection.as_ref(), &mut self.digester);
-        Some((resolution, recollection))
-    }
-
-    /// The run that undid this key, if it waits for the operator.
-    fn held(&self, candidate: &Candidate<'_>) -> Option<RunNumber> {
-        let notary = self.shared.notary(candidate.keyspace.db)?;
-        notary.held(&candidate.key).unwrap_or_else(|error| {
-            self.shared.break_off(error);
-            None
-        })
-    }
-
     fn defer(&mut self, one: Acting<'a>, losses: Losses) {
         self.report.deferred.push(Deferred {
             candidate: one.tracked.candidate,
@@ -517,49 +429,6 @@ impl<'a> Round<'a> {
             keep_changes(self.shared, earlier.changes, &mut one.finding);
         }
     }
-
-    /// Notes what became of the writes, and reads the keys again. What is alike now is repaired; the rest is looked at
-    /// again.
-    async fn verify(
-        &mut self,
-        mut wrote: Vec<Tracked<'a>>,
-        written: Vec<Written>,
-    ) -> Vec<Tracked<'a>> {
-        let participants = &self.shared.run.participants;
-        if wrote.is_empty() {
-            return Vec::new();
-        }
-        let mut refused: Vec<Option<Verdict>> = wrote.iter().map(|_| None).collect();
-        let mut counted: Vec<bool> = wrote.iter().map(|one| one.counts).collect();
-        for one in written {
-            let name = participants[one.replica].replica.name();
-            if let Some(finding) = &mut wrote[one.key].finding {
-                settle_change(finding, name, one.fate);
-            }
-            counted[one.key] &= one.fate == Fate::Applied;
-            refused[one.key] = one.verdict.or(refused[one.key].take());
-        }
-        let reading = read(self.shared, wrote.iter().map(|one| &one.candidate)).await;
-        let mut again = Vec::new();
-        for (index, (mut one, refused)) in wrote.into_iter().zip(refused).enumerate() {
-            let mut looks = looks(&siblings(&reading, index), &mut self.digester);
-            self.leave_out_evicted(&one.candidate, &mut looks);
-            // A counter that was increased everywhere is done, also where clients go on counting.
-            let refused = refused.or(counted[index].then_some(Verdict::Repaired));
-            match (
-                verified(&one.candidate, &looks, refused),
-                one.finding.take(),
-            ) {
-                (Some(verdict), Some(finding)) => self.find(finding, verdict),
-                (_, finding) => {
-                    one.finding = finding;
-                    one.candidate.looks = looks;
-                    again.push(one);
-                }
-            }
-        }
-        again
-    }
 }
 
 /// What a look at a key led to.
@@ -575,21 +444,6 @@ impl<'a> Acting<'a> {
         self.tracked.finding = Some(self.finding);
         self.tracked
     }
-}
-
-/// The verdict on a key that was written, if the looks at it give one.
-fn verified(
-    candidate: &Candidate<'_>,
-    looks: &[Option<Look>],
-    refused: Option<Verdict>,
-) -> Option<Verdict> {
-    let took_part = candidate.looks.iter().flatten().count();
-    let present: Vec<Look> = looks.iter().flatten().copied().collect();
-    let lost = || Verdict::Unfinished("a replica was lost before the key was verified".into());
-    let alike = difference(&present, &candidate.keyspace.policy.expiry).is_none();
-    refused
-        .or_else(|| (present.len() < took_part).then(lost))
-        .or_else(|| alike.then_some(Verdict::Repaired))
 }
 
 fn planned(verdict: &Verdict, losses: Losses) -> Option<Losses> {
@@ -628,60 +482,4 @@ fn resolve_one(
         shared.now(),
         digester,
     )
-}
-
-/// What is remembered of a key that was merged, whatever becomes of its writes. Nothing without memory, and where the
-/// merge is open.
-fn case<'a>(
-    one: &Acting<'a>,
-    resolution: Resolution,
-    recollection: Option<Recollection>,
-) -> Option<Case<'a>> {
-    let Outcome::Target(target) = resolution.merged.outcome.clone() else {
-        return None;
-    };
-    let candidate = &one.tracked.candidate;
-    let took_part = candidate.looks.iter().enumerate();
-    let took_part = took_part.filter_map(|(replica, look)| look.map(|_| replica));
-    let pupil = |replica: usize| Pupil {
-        replica,
-        state: state(&one.observed[replica]).cloned(),
-        fate: resolution.fate(ReplicaIndex(replica)),
-    };
-    Some(Case {
-        key: candidate.key.clone(),
-        keyspace: candidate.keyspace,
-        recollection: recollection?,
-        target,
-        pupils: took_part.map(pupil).collect(),
-        evicted: one.tracked.evicted.clone(),
-        writes: resolution
-            .writes
-            .iter()
-            .map(|(ReplicaIndex(replica), write)| (*replica, write.clone()))
-            .collect(),
-        merged: resolution.merged,
-    })
-}
-
-/// How many writes a step carries for a replica, by round: what clients keep writing is tried in ever smaller ones.
-const STEP_KEYS: [usize; ROUNDS] = [BATCH_KEYS, 8, 1, 1];
-
-/// Splits cases into steps that no replica is held by for long.
-fn steps(cases: &[Case<'_>], round: usize) -> Vec<Range<usize>> {
-    let most = STEP_KEYS[round.min(ROUNDS - 1)];
-    let mut steps: Vec<Range<usize>> = Vec::new();
-    let mut load = Load::default();
-    for (index, case) in cases.iter().enumerate() {
-        let fits = load.add(case, most);
-        match steps.last_mut() {
-            Some(step) if fits => step.end = index + 1,
-            _ => {
-                load = Load::default();
-                load.add(case, most);
-                steps.push(index..index + 1);
-            }
-        }
-    }
-    steps
 }

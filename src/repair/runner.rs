@@ -1,12 +1,9 @@
 //! A run from beginning to end: read, compare, settle, decide, database by database; what is destructive comes last.
 
-use std::sync::atomic::AtomicU64;
-
 use futures::future::join_all;
 
-use crate::merkle::{Diff, Side as TreeSide, Tree};
+use crate::merkle::Tree;
 use crate::model::DbIndex;
-use crate::store::BATCH_KEYS;
 
 use super::candidates::{Account, Comparison};
 use super::course::Course;
@@ -40,7 +37,10 @@ pub async fn run(run: &Run, listener: &mut dyn Listener) -> Result<Summary, RunE
                 db,
                 course: &mut course,
             };
-            database.compare().await?;
+            if let Err(error) = database.compare().await {
+                course.abandon()?;
+                return Err(error);
+            }
         }
     }
     course.take_up().await?;

@@ -99,6 +99,12 @@ impl Scope {
             .map_or_else(PositionRange::all, SlotRange::positions)
     }
 
+    /// Whether all keys of a database are worked on, as far as the selection and the keyspaces' patterns tell.
+    pub fn takes_all(&self, db: Option<DbIndex>) -> bool {
+        let all = |k: &Keyspace| k.db == db && self.works_on(k) && k.pattern.matches_all();
+        !self.selection.narrows_names() && self.keyspaces.iter().any(all)
+    }
+
     /// The keys, if they are given by name.
     pub fn listed_keys(&self) -> Option<Vec<Key>> {
         let keys = self.selection.keys.as_ref()?;
@@ -109,5 +115,28 @@ impl Scope {
         !keyspace.skip
             && (self.selection.keyspaces.is_empty()
                 || self.selection.admits_keyspace(&keyspace.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::KeyspaceName;
+
+    #[test]
+    fn all_keys_of_a_database_are_taken_unless_names_are_narrowed_or_keyspaces_left_out() {
+        let name = KeyspaceName("default".into());
+        let everything = || Keyspaces::new(vec![Keyspace::everything()]);
+        let takes = |selection, db| Scope::new(everything(), selection).takes_all(db);
+        let all = Selection::of(vec![name.clone()]);
+        assert!(takes(all.clone(), None));
+        assert!(!takes(all.clone(), Some(DbIndex(3))));
+        let narrowed = Selection {
+            pattern: Some(Glob::new("a*")),
+            ..all
+        };
+        assert!(!takes(narrowed, None));
+        let other = Selection::of(vec![KeyspaceName("other".into())]);
+        assert!(!takes(other, None));
     }
 }

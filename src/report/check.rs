@@ -99,6 +99,9 @@ pub struct CheckReport {
     pub estimate: Option<Estimate>,
 }
 
+/// The exit code of a check after which a run could be made, without all replicas.
+const PARTIAL: u8 = 3;
+
 impl CheckReport {
     /// How many remarks are of this severity.
     pub fn count(&self, severity: Severity) -> u64 {
@@ -112,7 +115,7 @@ impl CheckReport {
     /// # Errors
     /// An error of writing; a broken pipe is none.
     pub fn write(&self, shape: &Shape, exit_code: u8, out: &mut dyn Write) -> io::Result<()> {
-        let page = || human::check(shape, self);
+        let page = || human::check(shape, self, exit_code == PARTIAL);
         document::write(shape, "reknit.check/1", self, page, exit_code, out)
     }
 }

@@ -18,6 +18,8 @@ pub struct CleanedDatabase {
     pub found: u64,
     /// Those of them that were removed.
     pub removed: u64,
+    /// Those of them that are markers, which are kept unless they are asked for.
+    pub kept: u64,
 }
 
 /// One replica.

@@ -11,13 +11,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::repair::{Phase, Progress};
 
-use super::text::thousands;
+use super::text::{duration, thousands};
 
 /// How often the bar is drawn.
 const INTERVAL: Duration = Duration::from_millis(200);
 
+/// Keys of so many.
 const COUNTED: &str =
-    "{spinner} {msg} {bar:24} {human_pos} of {human_len} keys, {rate}, {eta} left";
+    "{spinner} {msg} {bar:24} {human_pos} of {human_len} keys, {rate}, {left} left";
+/// Keys, and nobody knows of how many.
+const COUNTING: &str = "{spinner} {msg} {human_pos} keys, {rate}";
+/// No keys.
 const UNCOUNTED: &str = "{spinner} {msg}";
 
 /// A bar that is drawn until it is stopped.
@@ -51,15 +55,17 @@ async fn draw(progress: Arc<Progress>, stop: CancellationToken) {
     let mut interval = tokio::time::interval(INTERVAL);
     while !stop.is_cancelled() {
         let view = View::of(&progress);
-        let kind = (view.phase, view.length > 0);
+        let kind = (view.phase, view.template());
         if shown != Some(kind) {
-            bar.set_style(style(kind.1));
-            bar.set_message(view.message);
             bar.reset();
+        }
+        bar.set_length(view.length.unwrap_or(view.position));
+        bar.set_position(view.position);
+        if shown != Some(kind) {
+            bar.set_style(style(view.template()));
+            bar.set_message(view.message);
             shown = Some(kind);
         }
-        bar.set_length(view.length);
-        bar.set_position(view.position);
         bar.tick();
         tokio::select! {
             _ = interval.tick() => {}
@@ -69,17 +75,36 @@ async fn draw(progress: Arc<Progress>, stop: CancellationToken) {
     bar.finish_and_clear();
 }
 
-fn style(is_counted: bool) -> ProgressStyle {
-    let template = if is_counted { COUNTED } else { UNCOUNTED };
+fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
         .expect("the templates are constants")
-        .with_key("rate", rate)
+        .with_key("rate", |state: &ProgressState, out: &mut dyn Write| {
+            // The bar's writer cannot fail.
+            let _ = write!(out, "{}/s", thousands(rate(state).round() as u64));
+        })
+        .with_key("left", |state: &ProgressState, out: &mut dyn Write| {
+            let _ = write!(out, "{}", left(state));
+        })
         .progress_chars("━╸ ")
 }
 
-fn rate(state: &ProgressState, out: &mut dyn Write) {
-    // The bar's writer cannot fail.
-    let _ = write!(out, "{}/s", thousands(state.per_sec().round() as u64));
+/// Keys per second since the phase began.
+fn rate(state: &ProgressState) -> f64 {
+    let elapsed = state.elapsed().as_secs_f64();
+    // Until the first interval has passed, it would be a guess.
+    if elapsed < INTERVAL.as_secs_f64() {
+        return 0.0;
+    }
+    state.pos() as f64 / elapsed
+}
+
+/// How long the rest takes at this rate.
+fn left(state: &ProgressState) -> String {
+    let rest = state.len().unwrap_or(0).saturating_sub(state.pos());
+    match Duration::try_from_secs_f64(rest as f64 / rate(state)) {
+        Ok(left) => duration(Duration::from_secs(left.as_secs_f64().ceil() as u64)),
+        Err(_) => "some time".into(),
+    }
 }
 
 /// What the bar shows at one moment.
@@ -88,7 +113,8 @@ struct View {
     phase: Phase,
     message: &'static str,
     position: u64,
-    length: u64,
+    /// Of how many; nothing where that is not known.
+    length: Option<u64>,
 }
 
 impl View {
@@ -113,7 +139,15 @@ impl View {
             message,
             position,
             // Keys that were added since they were counted must not make it more than all.
-            length: length.max(position),
+            length: (length > 0).then_some(length.max(position)),
+        }
+    }
+
+    fn template(&self) -> &'static str {
+        match (self.phase, self.length) {
+            (Phase::Scanning | Phase::Deciding, Some(_)) => COUNTED,
+            (Phase::Scanning | Phase::Deciding, None) => COUNTING,
+            (Phase::Comparing | Phase::Settling, _) => UNCOUNTED,
         }
     }
 }
@@ -125,11 +159,12 @@ mod tests {
     #[test]
     fn each_phase_counts_what_it_works_on() {
         let progress = Progress::default();
+        assert_eq!(View::of(&progress).template(), COUNTING);
         progress.expected.store(10, Ordering::Relaxed);
         let view = View::of(&progress);
         assert_eq!(
             (view.message, view.position, view.length),
-            ("reading", 0, 10)
+            ("reading", 0, Some(10))
         );
 
         progress.enter(Phase::Deciding);
@@ -138,13 +173,13 @@ mod tests {
         let view = View::of(&progress);
         assert_eq!(
             (view.message, view.position, view.length),
-            ("deciding", 4, 4)
+            ("deciding", 4, Some(4))
         );
     }
 
     #[test]
     fn the_templates_can_be_read() {
-        let _ = (style(true), style(false));
+        let _ = [COUNTED, COUNTING, UNCOUNTED].map(style);
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use bytesize::ByteSize;
 
-use crate::model::{Expiry, Kind, Millis, escape};
+use crate::model::{Expiry, Kind, Millis, ReplicaName, escape};
 use crate::repair::Summary;
 
 /// A number with its thousands apart: `1,234,567`.
@@ -118,6 +118,13 @@ pub(super) fn wrapped(text: &str, width: usize, indent: &str) -> Vec<String> {
     lines
 }
 
+/// Why a replica was lost, without its name, which stands beside it: errors of the store begin with it.
+pub(super) fn without_name<'a>(name: &ReplicaName, reason: &'a str) -> &'a str {
+    let rest = reason.strip_prefix("replica ");
+    let rest = rest.and_then(|rest| rest.strip_prefix(name.0.as_str())?.strip_prefix(": "));
+    rest.unwrap_or(reason)
+}
+
 /// How many keys there are on all replicas together: those of a replica and those that it lacked.
 pub(super) fn union_of_keys(summary: &Summary) -> u64 {
     let replicas = summary.replicas.iter();
@@ -173,6 +180,13 @@ mod tests {
         let lines = wrapped("one two three_and_more four", 8, " ");
         assert_eq!(lines, [" one two", "   three_and_more", "   four"]);
         assert_eq!(wrapped("", 8, ""), [""]);
+    }
+
+    #[test]
+    fn a_replica_is_named_once() {
+        let us = ReplicaName("us".into());
+        assert_eq!(without_name(&us, "replica us: INFO: lost"), "INFO: lost");
+        assert_eq!(without_name(&us, "replica usa: lost"), "replica usa: lost");
     }
 
     #[test]

@@ -107,9 +107,60 @@ pub(super) fn advise(reason: &str) -> String {
             "is the server running, and does it listen there?",
         ),
         ("out of range", "the server has fewer databases"),
+        (
+            "unknown command",
+            "the server is too old, or its configuration takes the command away",
+        ),
+        (
+            "No such file",
+            "is the server running, and does it listen at this socket?",
+        ),
+        ("lookup address", "check the host's name"),
+        (
+            "Bad data format",
+            "does the server have the module, in the same version?",
+        ),
+        (
+            "not RESP2",
+            "is this the port of a Redis server, and without TLS?",
+        ),
     ];
     match advice.iter().find(|(sign, _)| reason.contains(sign)) {
-        Some((_, advice)) => format!("{reason} ({advice})"),
+        Some((_, advice)) => format!("{} ({advice})", reason.trim_end()),
         None => reason.to_owned(),
+    }
+}
+
+/// The command that a refusal begins with, such as `AUTH: WRONGPASS ...`, and the server's words.
+pub(super) fn refused_command(reason: &str) -> Option<(&str, &str)> {
+    let (command, words) = reason.split_once(": ")?;
+    let is_command = command.bytes().all(|byte| byte.is_ascii_uppercase());
+    is_command.then_some((command, words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_the_command_that_was_refused_once() {
+        let table = [
+            ("AUTH: WRONGPASS no", Some(("AUTH", "WRONGPASS no"))),
+            ("OOM command not allowed", None),
+            ("ERR wrong: no", None),
+        ];
+        for (reason, expected) in table {
+            assert_eq!(refused_command(reason), expected, "{reason}");
+        }
+    }
+
+    #[test]
+    fn what_to_try_is_added_where_the_words_do_not_say_it() {
+        let told = advise("ERR unknown command 'INFO', with args beginning with: ");
+        assert!(told.ends_with(
+            "with: (the server is too old, or its configuration takes the command away)"
+        ));
+        assert!(advise("not RESP2: byte 0x48").contains("without TLS"));
+        assert_eq!(advise("Broken pipe"), "Broken pipe");
     }
 }

@@ -53,6 +53,8 @@ pub struct Facts {
     pub role: Role,
     /// Whether it refuses writes because it is a read-only replica.
     pub read_only: bool,
+    /// Whether it is a node of a Redis Cluster, which holds some of the slots only.
+    pub clustered: bool,
     /// Whether it is still loading its data.
     pub loading: bool,
     /// Bytes in use.
@@ -134,6 +136,7 @@ pub(crate) mod tests {
             version: "7.0.15".into(),
             role: Role::Master,
             read_only: false,
+            clustered: false,
             loading: false,
             used_memory: 0,
             max_memory: 0,

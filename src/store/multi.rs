@@ -11,6 +11,7 @@ use crate::model::{Marker, STATES_KEY, Write};
 
 use super::commands::pack_op;
 use super::counter::{Counting, pack_counters, read_counters, refusal};
+use super::error::advise;
 use super::resp::{Frame, Frames, unexpected};
 use super::wire::{Wire, WireError};
 use super::{Seal, WriteOutcome};
@@ -184,7 +185,7 @@ fn read_answers(frames: &mut Frames<'_>, count: usize) -> Result<WriteOutcome, W
         if let Frame::Error(words) = peek.next()?
             && !words.starts_with(b"BUSYGROUP")
         {
-            outcome = WriteOutcome::Refused(String::from_utf8_lossy(words).into_owned());
+            outcome = WriteOutcome::Refused(advise(&String::from_utf8_lossy(words)));
         }
     }
     Ok(outcome)

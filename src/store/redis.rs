@@ -15,7 +15,7 @@ use crate::model::{
 use super::bulk::{Bulk, Names};
 use super::dump::{Dumped, dump};
 use super::elements::read_elements;
-use super::error::{advise, advise_marker};
+use super::error::{advise, advise_marker, refused_command};
 use super::markers::{fence, read_markers, read_states};
 use super::observe::observe;
 use super::pieces::{build_aside, list_elements, read_piece, unlink};
@@ -237,15 +237,18 @@ impl RedisReplica {
                 action: action.into(),
                 reason: format!("{} at {}", advise(&reason), self.connecting.endpoint),
             },
-            WireError::Refused(reason) => StoreError::Refused {
-                replica,
-                command: action.into(),
-                reason: advise(&reason),
-            },
+            WireError::Refused(reason) => {
+                let (command, reason) = refused_command(&reason).unwrap_or((action, &reason));
+                StoreError::Refused {
+                    replica,
+                    command: command.into(),
+                    reason: advise(reason),
+                }
+            }
             WireError::Malformed(malformed) => StoreError::Protocol {
                 replica,
                 command: action.into(),
-                reason: malformed.to_string(),
+                reason: advise(&malformed.to_string()),
             },
         }
     }

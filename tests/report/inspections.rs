@@ -229,15 +229,16 @@ fn open() -> ExplainReport {
     }
 }
 
-fn cleaned(name: &str, lost: Option<&str>, databases: &[(u32, u64, u64)]) -> CleanedReplica {
+fn cleaned(name: &str, lost: Option<&str>, databases: &[[u64; 4]]) -> CleanedReplica {
     CleanedReplica {
         name: replica(name),
         databases: databases
             .iter()
-            .map(|(db, found, removed)| CleanedDatabase {
-                db: DbIndex(*db),
-                found: *found,
-                removed: *removed,
+            .map(|&[db, found, removed, kept]| CleanedDatabase {
+                db: DbIndex(u32::try_from(db).unwrap()),
+                found,
+                removed,
+                kept,
             })
             .collect(),
         lost: lost.map(ToOwned::to_owned),
@@ -248,8 +249,8 @@ pub(crate) fn clean() -> CleanReport {
     CleanReport {
         dry_run: false,
         replicas: vec![
-            cleaned("us", None, &[(0, 1_200, 1_200), (3, 0, 0)]),
-            cleaned("eu", Some("connection refused"), &[(0, 5, 4)]),
+            cleaned("us", None, &[[0, 1_202, 1_200, 2], [3, 0, 0, 0]]),
+            cleaned("eu", Some("connection refused"), &[[0, 5, 4, 0]]),
         ],
     }
 }
@@ -257,13 +258,16 @@ pub(crate) fn clean() -> CleanReport {
 fn dry_run() -> CleanReport {
     CleanReport {
         dry_run: true,
-        replicas: vec![cleaned("us", None, &[(0, 1, 0)])],
+        replicas: vec![cleaned("us", None, &[[0, 2, 0, 1]])],
     }
 }
 
 fn nothing() -> CleanReport {
     CleanReport {
         dry_run: false,
-        replicas: vec![cleaned("us", None, &[(0, 0, 0)]), cleaned("eu", None, &[])],
+        replicas: vec![
+            cleaned("us", None, &[[0, 0, 0, 0]]),
+            cleaned("eu", None, &[]),
+        ],
     }
 }

@@ -6,11 +6,12 @@
 
 mod cases;
 mod fields;
+#[path = "../support/golden.rs"]
+mod golden;
 mod inspections;
 mod samples;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use reknit::cli::args::Format;
@@ -74,19 +75,7 @@ fn told(case: &Case, shape: Shape) -> String {
 }
 
 fn check_golden(name: &str, found: &str) {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/report");
-    let path = folder.join(format!("{name}.txt"));
-    if std::env::var_os("REKNIT_UPDATE").is_some() {
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(&path, found).unwrap();
-    }
-    let expected = std::fs::read_to_string(&path)
-        .unwrap_or_else(|error| panic!("{}: {error}; set REKNIT_UPDATE=1", path.display()));
-    assert!(
-        expected == found,
-        "{} differs, REKNIT_UPDATE=1 takes this over:\n{found}",
-        path.display()
-    );
+    golden::check_golden(&format!("report/{name}"), found);
 }
 
 /// Everything that is printed as JSON, document by document.

@@ -6,11 +6,14 @@
 use std::io;
 
 use super::resp::{RawClient, command};
+use super::server::RedisServer;
 
 const STRING_BYTES: usize = 100;
 const ELEMENTS: u64 = 10;
 /// Keys sent before their answers are read.
 const BATCH_KEYS: u64 = 1000;
+/// Fields that one command sets.
+const FIELDS_AT_A_TIME: usize = 500;
 /// The expiry that a difference in expiry gives a key: the first moment of 2100.
 const EXPIRY_MS: &[u8] = b"4102444800000";
 
@@ -224,4 +227,21 @@ fn mix(seed: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
+}
+
+/// Sets so many fields of one hash, a few at a time.
+pub(crate) fn fill_hash(server: &RedisServer, key: &str, fields: usize) {
+    let mut connection = server.client();
+    for start in (0..fields).step_by(FIELDS_AT_A_TIME) {
+        let mut command = redis::cmd("HSET");
+        command.arg(key);
+        for field in start..fields.min(start + FIELDS_AT_A_TIME) {
+            command
+                .arg(format!("field:{field}"))
+                .arg(format!("value:{field}"));
+        }
+        command
+            .query::<()>(&mut connection)
+            .expect("fields that are set");
+    }
 }

@@ -3,9 +3,11 @@
 //! ```text
 //! server    a redis-server as a child, gone when the test ends
 //! reknit    the binary, run with a time limit
+//! transcript  what it printed, without what differs from run to run
 //! judge     are two servers equal? asked of the servers, never of reknit
 //! proxy     loses answers, delays transactions, lets clients in between
 //! damage    makes one copy of some data differ from another
+//! golden    files that hold what is printed
 //! generate  a million mixed keys, and differences among them
 //! run       a run over replicas of any kind, made without configuration
 //! resp      commands and answers as bytes, for loading and for the floor of the benchmark
@@ -20,9 +22,11 @@
 
 pub(crate) mod damage;
 pub(crate) mod generate;
+pub(crate) mod golden;
 pub(crate) mod judge;
 pub(crate) mod proxy;
 pub(crate) mod reknit;
 pub(crate) mod resp;
 pub(crate) mod run;
 pub(crate) mod server;
+pub(crate) mod transcript;

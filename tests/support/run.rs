@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reknit::clock::ManualClock;
-use reknit::model::{Datacenter, DbIndex, DigestKey, Keyspaces, Millis, Selection};
-use reknit::repair::{
-    Breaker, Finding, Listener, Mode, Participant, Progress, Run, Scope, Settings,
+use reknit::model::{
+    Datacenter, DbIndex, DigestKey, Key, Keyspaces, Millis, Selection, State, Value,
 };
-use reknit::store::Replica;
+use reknit::repair::{
+    Breaker, Finding, Listener, Mode, Participant, Progress, Run, Scope, Settings, Summary, run,
+};
+use reknit::store::{MemoryReplica, Replica};
 use tokio_util::sync::CancellationToken;
 
 /// The run of this mode over replicas in this order, each in a datacenter of its own name.
@@ -53,4 +55,60 @@ pub(crate) struct Nobody;
 
 impl Listener for Nobody {
     fn finding(&mut self, _finding: &Finding) {}
+}
+
+/// Remembers every finding.
+#[derive(Default)]
+pub(crate) struct Findings(pub(crate) Vec<Finding>);
+
+impl Listener for Findings {
+    fn finding(&mut self, finding: &Finding) {
+        self.0.push(finding.clone());
+    }
+}
+
+impl Findings {
+    /// The one finding of a key.
+    #[track_caller]
+    pub(crate) fn of(&self, key: &str) -> &Finding {
+        let mut found = self.0.iter().filter(|one| one.key == Key::from(key));
+        let first = found.next().expect("a finding");
+        assert!(found.next().is_none(), "{key} was decided twice");
+        first
+    }
+}
+
+/// The time at replicas in memory.
+pub(crate) const NOW: Millis = Millis(1_700_000_000_000);
+
+/// Empty replicas in memory.
+pub(crate) fn replicas<const COUNT: usize>(names: [&str; COUNT]) -> [MemoryReplica; COUNT] {
+    names.map(|name| {
+        let replica = MemoryReplica::new(name, 1);
+        replica.set_now(NOW);
+        replica
+    })
+}
+
+/// Sets a string.
+pub(crate) fn put(replica: &MemoryReplica, key: &str, value: &str) {
+    let state = State::lasting(Value::String(value.to_owned().into()));
+    replica.client().set_state(&Key::from(key), Some(state));
+}
+
+/// The run of this mode over replicas in memory.
+pub(crate) fn job(replicas: &[MemoryReplica], mode: Mode) -> Run {
+    let shared = replicas.iter().cloned();
+    run_over(
+        shared.map(|one| Arc::new(one) as Arc<dyn Replica>),
+        mode,
+        NOW,
+    )
+}
+
+/// What came of a run.
+pub(crate) async fn told(job: &Run) -> (Summary, Findings) {
+    let mut findings = Findings::default();
+    let summary = run(job, &mut findings).await.expect("a run to its end");
+    (summary, findings)
 }

@@ -14,10 +14,17 @@ pub enum DemoError {
         "redis-server is not installed: the demo starts three of them, try `apt-get install redis-server`"
     )]
     NotInstalled,
-    /// A server does not come up.
+    /// The server is one that reknit does not work with.
+    #[error("redis-server is too old: {0}; the demo needs version 7.0 or later")]
+    TooOld(String),
+    /// There is no place for the servers' files.
     #[error(
-        "redis-server for {name} does not start: {reason}; the demo needs version 7.0 or later"
+        "cannot make a directory for the servers' files: {0}; see to the space and permissions of the \
+         temporary directory, or name another in TMPDIR"
     )]
+    Directory(#[source] io::Error),
+    /// A server does not come up.
+    #[error("redis-server for {name} does not start, it says: {reason}")]
     Start {
         /// The replica.
         name: &'static str,

@@ -12,6 +12,7 @@ mod diverge;
 mod error;
 mod servers;
 mod stage;
+mod version;
 
 use futures::future::try_join_all;
 use redis::Pipeline;
@@ -64,7 +65,7 @@ pub async fn demo(demo: &Demo, stop: CancellationToken) -> Result<Exit, DemoErro
     let played_to_its_end = matches!(result, Ok(Exit::InSync | Exit::Diverged));
     if demo.keep && played_to_its_end {
         stage.say(&how_to_go_on(&started))?;
-        started.keep();
+        started.keep().await;
     } else {
         started.stop().await?;
         if result.is_ok() {

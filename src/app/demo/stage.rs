@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{Exit, Fleet, Plan, exit_of, plan, preflight};
+use crate::app::{Exit, Fleet, Plan, exit_of, expect, plan, preflight};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{AdHoc, AdHocReplica, Config};
 use crate::model::{Key, KeyspaceName, Millis, Selection};
@@ -137,7 +137,7 @@ impl Runs {
         selection: Selection,
         show: usize,
     ) -> Result<Exit, DemoError> {
-        preflight(&self.fleet, mode).await?;
+        let facts = preflight(&self.fleet, mode).await?;
         let asked = Plan {
             mode,
             limit: None,
@@ -152,6 +152,7 @@ impl Runs {
             asked,
             self.stop.clone(),
         )?;
+        expect(&run, &facts);
         let columns = self.fleet.columns();
         let mut report = Report::new(stage.demo.shape, mode, columns, show, (stage.demo.open)());
         let bar = stage.demo.bar;

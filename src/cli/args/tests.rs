@@ -1,5 +1,7 @@
 //! The command line, word by word.
 
+use std::os::unix::ffi::OsStrExt;
+
 use clap::CommandFactory;
 
 use super::*;
@@ -36,6 +38,33 @@ fn keys_are_unescaped() {
     };
     assert_eq!(args.key.as_bytes(), b"a\x00\xff");
     assert!(refused(&["explain", r"a\q"]).contains("unreadable escape at byte 1"));
+}
+
+#[test]
+fn keys_may_stand_in_the_quotes_that_redis_cli_puts_around_them() {
+    let table = [
+        (r#""a b""#, &b"a b"[..]),
+        (r#""end\\""#, b"end\\"),
+        (r#""\"""#, b"\""),
+        (r#""open\""#, b"\"open\""),
+        (r#"""#, b"\""),
+        (r#""half"#, b"\"half"),
+        ("-x", b"-x"),
+    ];
+    for (word, expected) in table {
+        let Command::Diff(args) = read(&["diff", "--key", word]).unwrap().command else {
+            panic!("diff was asked for");
+        };
+        assert_eq!(args.selection.key[0].as_bytes(), expected, "{word}");
+    }
+}
+
+#[test]
+fn an_argument_that_is_no_utf8_is_to_be_escaped() {
+    let word = OsStr::from_bytes(b"bin\xff");
+    let words = [OsStr::new("reknit"), OsStr::new("explain"), word];
+    let text = Cli::read(words).unwrap_err().text;
+    assert!(text.contains(r"escaped, as in '\xff'"), "{text}");
 }
 
 #[test]
@@ -89,11 +118,22 @@ fn limits_out_of_range_are_refused() {
             ["--settle", "5"],
             "the duration `5` has no unit, write `5s` for seconds",
         ),
+        (["--settle", "-1s"], "the duration `-1s` is negative"),
+        (["--settle", "1000y"], "longer than an hour"),
         (["--slots", "9-3"], "slot range `9-3` ends before it starts"),
         (["--type", "blob"], "`blob` is not a type"),
+        (["--slots", "-5"], "is not a slot number"),
+        (["--slots", "1-2-3"], "is not a slot number"),
+        (["--db", "-1"], "`-1` is not the number of a database"),
+        (["--show", "many"], "`many` is not a number"),
+        (["--keys-per-second", "-3"], "`-3` is not a number"),
     ];
     for (words, expected) in table {
         let text = refused(&["diff", words[0], words[1]]);
         assert!(text.contains(expected), "{words:?}: {text}");
     }
+    let nothing = refused(&["repair", "--limit", "0"]);
+    assert!(nothing.contains("nothing would be repaired"), "{nothing}");
+    let few = refused(&["demo", "--keys", "5"]);
+    assert!(few.contains("`5` is not between 100 and 10000000"), "{few}");
 }

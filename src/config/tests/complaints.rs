@@ -73,6 +73,10 @@ fn every_unreadable_value_is_named() {
             "guards.settle: the duration `-5s` is negative at line 5 column 19, write one like 1s or 0s",
         ),
         (
+            "guards: { settle: 2h }",
+            "guards.settle: the pause is longer than an hour at line 5 column 19, write the time that writes are under way, such as 1s",
+        ),
+        (
             "guards: { max_delete_ratio: much }",
             "guards.max_delete_ratio: `much` is not a number at line 5 column 29, write one like 0.5",
         ),

@@ -1,62 +1,82 @@
 //! A large collection: its differing elements are merged a few at a time, as the key itself would be.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use futures::future::join_all;
 
 use crate::crdt::{MergeInput, Outcome, Target, merge};
 use crate::merkle::{Diff, Entries, EntryDigester, SealedEntries, Side, Tree};
-use crate::model::{EntryRef, Expect, ExpiryRule, Kind, Op, PositionRange, State};
+use crate::model::{EntryRef, Expect, ExpiryRule, Kind, Op, PositionRange, State, StreamId};
 use crate::store::EntrySink;
 
 use super::super::details::details;
 use super::super::finding::{Detail, Fate, Verdict};
 use super::super::loss::loss;
-use super::super::ops::ops_within;
+use super::super::ops::{Unreachable, ops_within};
 use super::super::resolve::describe_op;
 use super::super::run::Mode;
 use super::{Large, Stopped, Work, fate};
 
 /// Elements that are merged and written at a time.
-const ELEMENTS_AT_A_TIME: usize = 512;
+pub(super) const ELEMENTS_AT_A_TIME: usize = 512;
 
 impl Large<'_> {
-    /// Joins collections of one kind, element by element; then copies to those who lack the key. Elements that take
-    /// nothing from a replica are written as they come; the others, and the copies behind them, may have to wait.
+    /// Joins collections of one kind, element by element; then rebuilds streams that lack older entries, and copies to
+    /// those who lack the key. Elements that take nothing from a replica are written as they come; the others, and all
+    /// behind them, may have to wait.
     pub(super) async fn join(&self, kind: Kind, work: &mut Work<'_>) -> Result<(), Stopped> {
         let holders = self.holders();
         work.finding.rule = Some(self.policy().rules.name_for(kind));
-        let names = self.differing_elements(kind, &holders).await?;
-        // Without differing elements, the expiry is still to be merged.
-        let none: [&[Bytes]; 1] = [&[]];
-        let chunks = names.chunks(ELEMENTS_AT_A_TIME);
-        let last_resort = none.into_iter().filter(|_| names.is_empty());
-        for chunk in chunks.chain(last_resort) {
-            self.join_elements(kind, &holders, chunk, work).await?;
-            if !self.writes() && work.finding.details.len() >= Detail::SHOWN {
+        let mut names = self.differing_elements(kind, &holders).await?;
+        if kind == Kind::Stream {
+            // Entries can only be appended in the order of their IDs.
+            names.sort_by_cached_key(|name| StreamId::parse(name));
+        }
+        let mut rest = &names[..];
+        loop {
+            let (chunk, behind) = rest.split_at(rest.len().min(ELEMENTS_AT_A_TIME));
+            let is_last = behind.is_empty();
+            self.join_elements(kind, &holders, chunk, is_last, work)
+                .await?;
+            let is_shown = !self.writes() && work.finding.details.len() >= Detail::SHOWN;
+            if is_last || is_shown {
                 break;
             }
+            rest = behind;
             self.check_stop()?;
         }
         if self.defers() && !work.losses.is_empty() {
             return Err(Stopped::Deferred);
         }
-        for replica in self.lacking() {
-            let copied = match self.writes() {
-                true => self.copy(holders[0], replica, kind, None, work).await,
-                false => Err(Stopped::Deferred),
-            };
-            self.note(
-                work,
-                replica,
-                &["put a copy of the large value".into()],
-                fate(&copied),
-            );
-            if self.writes() {
-                copied?;
-            }
+        for replica in std::mem::take(&mut work.rebuilds) {
+            self.rebuild(replica, &holders, &names, work).await?;
         }
-        Ok(())
+        for replica in self.lacking() {
+            let source = work.follow.unwrap_or(holders[0]);
+            self.copy_whole(kind, source, replica, work).await?;
+        }
+        match work.stuck.take() {
+            Some(reason) => Err(Stopped::Verdict(Verdict::Unresolved(reason))),
+            None => Ok(()),
+        }
+    }
+
+    async fn copy_whole(
+        &self,
+        kind: Kind,
+        from: usize,
+        to: usize,
+        work: &mut Work<'_>,
+    ) -> Result<(), Stopped> {
+        let words = ["put a copy of the large value".to_owned()];
+        if !self.writes() {
+            self.note(work, to, &words, Fate::Planned);
+            return Ok(());
+        }
+        let copied = self.copy(from, to, kind, None, work).await;
+        self.note(work, to, &words, fate(&copied));
+        copied
     }
 
     /// The names of the elements on which the holders differ, in the order of their positions.
@@ -68,32 +88,11 @@ impl Large<'_> {
         if holders.len() < 2 {
             return Ok(Vec::new());
         }
-        let mut sides: Vec<(SealedEntries, Tree)> = Vec::with_capacity(holders.len());
-        for &replica in holders {
-            let mut listing = Listing::default();
-            let db = self.candidate.keyspace.db;
-            let source = &self.shared.run.participants[replica].replica;
-            let listed = source.elements(
-                db,
-                &self.candidate.key,
-                kind,
-                &self.shared.run.digest_key,
-                &mut listing,
-            );
-            if self.reached(replica, listed.await)?.is_none() {
-                return Err(Stopped::Again);
-            }
-            let number = sides.len() as u32;
-            let digester = EntryDigester::new(
-                self.shared.run.digest_key.clone(),
-                ExpiryRule::Ignore,
-                number,
-            );
-            let sealed = listing.entries.seal();
-            let tree = Tree::build(&sealed, &digester);
-            sides.push((sealed, tree));
-            self.check_stop()?;
-        }
+        let numbered = holders.iter().enumerate();
+        let listings = numbered.map(|(number, &replica)| self.listing(kind, number, replica));
+        let sides = join_all(listings).await;
+        let sides: Vec<(SealedEntries, Tree)> = sides.into_iter().collect::<Result<_, _>>()?;
+        self.check_stop()?;
         let sides: Vec<Side<'_>> = sides
             .iter()
             .map(|(entries, tree)| Side { tree, entries })
@@ -104,14 +103,82 @@ impl Large<'_> {
             .collect())
     }
 
+    /// One holder's elements, and the tree over them.
+    async fn listing(
+        &self,
+        kind: Kind,
+        number: usize,
+        replica: usize,
+    ) -> Result<(SealedEntries, Tree), Stopped> {
+        let (db, run) = (self.candidate.keyspace.db, self.shared.run);
+        let source = &run.participants[replica].replica;
+        let mut listing = Listing::default();
+        let key = &self.candidate.key;
+        let listed = source
+            .elements(db, key, kind, &run.digest_key, &mut listing)
+            .await;
+        if self.reached(replica, listed)?.is_none() {
+            return Err(Stopped::Again);
+        }
+        let secret = run.digest_key.clone();
+        let digester = EntryDigester::new(secret, ExpiryRule::Ignore, number as u32);
+        let sealed = listing.entries.seal();
+        let tree = Tree::build(&sealed, &digester);
+        Ok((sealed, tree))
+    }
+
     /// Merges some elements, which may be none: then only the expiry.
     async fn join_elements(
         &self,
         kind: Kind,
         holders: &[usize],
         names: &[Bytes],
+        is_last: bool,
         work: &mut Work<'_>,
     ) -> Result<(), Stopped> {
+        let states = self.fetch_elements(kind, holders, names).await?;
+        self.show(holders, &states, work);
+        if self.shared.run.settings.mode == Mode::Diff {
+            return Ok(());
+        }
+        let target = self.merge_elements(holders, &states, names, work)?;
+        for (&replica, state) in holders.iter().zip(&states) {
+            let Some(wanted) = target.at(Some(state)) else {
+                continue;
+            };
+            match ops_within(state, &wanted) {
+                _ if work.rebuilds.contains(&replica) => {}
+                Ok(mut ops) => {
+                    // Behind a raised last ID nothing could be appended.
+                    ops.retain(|op| is_last || !matches!(op, Op::RaiseLastId(_)));
+                    self.write_elements(replica, state, names, ops, work)
+                        .await?;
+                }
+                Err(Unreachable::Aside) => {
+                    let put = [Op::Put(wanted.value), Op::Expire(wanted.expiry)];
+                    if let Some(loss) = loss(Some(state), &put) {
+                        work.lose(replica, loss);
+                    }
+                    work.rebuilds.insert(replica);
+                }
+                Err(reason @ (Unreachable::HasGroups | Unreachable::TooLong { .. })) => {
+                    work.stuck.get_or_insert(reason.to_string());
+                }
+            }
+        }
+        if let Some(reason) = target.untouched.values().next() {
+            work.stuck.get_or_insert(reason.to_string());
+        }
+        Ok(())
+    }
+
+    /// The named elements as each holder has them.
+    pub(super) async fn fetch_elements(
+        &self,
+        kind: Kind,
+        holders: &[usize],
+        names: &[Bytes],
+    ) -> Result<Vec<State>, Stopped> {
         let mut states = Vec::with_capacity(holders.len());
         for &replica in holders {
             let source = &self.shared.run.participants[replica].replica;
@@ -120,23 +187,7 @@ impl Large<'_> {
                 .await;
             states.push(self.reached(replica, fetched)?.ok_or(Stopped::Again)?);
         }
-        self.show(holders, &states, work);
-        if self.shared.run.settings.mode == Mode::Diff {
-            return Ok(());
-        }
-        let target = self.merge_elements(holders, &states, names, work)?;
-        for (&replica, state) in holders.iter().zip(&states) {
-            if let Some(wanted) = target.at(Some(state)) {
-                let ops = ops_within(state, &wanted)
-                    .map_err(|reason| Stopped::Verdict(Verdict::Unresolved(reason.to_string())))?;
-                self.write_elements(replica, state, names, ops, work)
-                    .await?;
-            }
-        }
-        match target.untouched.values().next() {
-            Some(reason) => Err(Stopped::Verdict(Verdict::Unresolved(reason.to_string()))),
-            None => Ok(()),
-        }
+        Ok(states)
     }
 
     /// Brings the shown elements of one replica to what they should be, unless that has to wait.
@@ -171,13 +222,16 @@ impl Large<'_> {
         written
     }
 
-    fn merge_elements(
+    pub(super) fn merge_elements(
         &self,
         holders: &[usize],
         states: &[State],
         names: &[Bytes],
         work: &mut Work<'_>,
     ) -> Result<Target, Stopped> {
+        if let Some(leader) = work.follow {
+            return led(leader, holders, states);
+        }
         let shown: BTreeSet<Bytes> = names.iter().cloned().collect();
         let siblings = self.siblings(holders, states);
         let input = MergeInput {
@@ -207,6 +261,19 @@ impl Large<'_> {
         let room = Detail::SHOWN.saturating_sub(shown.len());
         shown.extend(details(&siblings).into_iter().take(room));
     }
+}
+
+/// What the leader shows is what all should show.
+fn led(leader: usize, holders: &[usize], states: &[State]) -> Result<Target, Stopped> {
+    let place = holders.iter().position(|holder| *holder == leader);
+    let state = &states[place.ok_or(Stopped::Again)?];
+    Ok(Target {
+        value: Some(state.value.clone()),
+        expiry: state.expiry,
+        keeps_own_expiry: false,
+        untouched: BTreeMap::new(),
+        partial: true,
+    })
 }
 
 /// The elements of one large collection.

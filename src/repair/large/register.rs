@@ -118,6 +118,19 @@ impl Large<'_> {
                 return Err(Stopped::Verdict(Verdict::Unresolved(reason.to_string())));
             }
         };
+        if let Some(leader) = work.follow {
+            let place = holders.iter().position(|holder| *holder == leader);
+            let state = &stand_ins[place.ok_or(Stopped::Again)?];
+            return Ok(Choice {
+                target: Target {
+                    value: Some(state.value.clone()),
+                    expiry: state.expiry,
+                    ..target
+                },
+                united: false,
+                winner: leader,
+            });
+        }
         let holds = |state: &State| target.value.as_ref() == Some(&state.value);
         let mut pairs = holders.iter().zip(stand_ins);
         let winner = pairs.find_map(|(&replica, state)| holds(state).then_some(replica));

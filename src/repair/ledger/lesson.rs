@@ -113,7 +113,7 @@ pub(crate) fn lesson(
     let ended = lesson.settled.iter().any(|(_, lag)| lag.is_none());
     let renewed = moved || ended || !lesson.parts.is_empty();
     let left = absent.iter().filter_map(|absent| {
-        let lag = left_behind(subject, absent, moved);
+        let lag = left_behind(subject.past, subject.step, absent, moved);
         let news = renewed || absent.evicted && !known_evicted(subject, absent);
         news.then_some((absent.id, Some(lag)))
     });
@@ -362,17 +362,57 @@ fn names(memories: &[Option<&Memory>], old: Option<&Agreement>) -> BTreeSet<Byte
     present.chain(removed).collect()
 }
 
+/// What is to be remembered of a key that is remembered by its digest alone, and on which all who took part are alike.
+pub(crate) fn alike(
+    past: &Past,
+    memory: Option<Memory>,
+    took_part: Vec<ReplicaId>,
+    absent: &[Absent],
+    step: Sequence,
+    now: Millis,
+) -> Lesson {
+    let before = past.agreement.as_ref();
+    let known = before.and_then(|before| before.memory.as_ref());
+    let moved = known.map(|known| (known.digest, known.expiry))
+        != memory.as_ref().map(|memory| (memory.digest, memory.expiry));
+    if before.is_none() && memory.is_none() {
+        return Lesson::default();
+    }
+    let next = match before {
+        Some(before) if !moved => Agreement {
+            proved: step,
+            ..before.clone()
+        },
+        _ => Agreement {
+            version: Version(version(past).0 + 1),
+            memory,
+            removed: BTreeMap::new(),
+            proved: step,
+            since: now,
+        },
+    };
+    let reached = took_part.into_iter().map(|id| (id, None));
+    let left = absent
+        .iter()
+        .map(|absent| (absent.id, Some(left_behind(past, step, absent, moved))));
+    Lesson {
+        agreement: Some(next),
+        settled: reached.chain(left).collect(),
+        parts: Vec::new(),
+    }
+}
+
 /// The lag of a replica that did not take part: base and seen as they were.
-fn left_behind(subject: &Subject<'_>, absent: &Absent, moved: bool) -> Lag {
-    if let Some(lag) = subject.past.lags.get(&absent.id) {
+fn left_behind(past: &Past, step: Sequence, absent: &Absent, moved: bool) -> Lag {
+    if let Some(lag) = past.lags.get(&absent.id) {
         return Lag {
-            base: frozen(lag, subject.past, moved),
-            since: subject.step,
+            base: frozen(lag, past, moved),
+            since: step,
             evicted: lag.evicted || absent.evicted,
             ..lag.clone()
         };
     }
-    let (base, seen, proved) = match &subject.past.agreement {
+    let (base, seen, proved) = match &past.agreement {
         Some(agreement) if moved => (
             LagBase::Held(agreement.memory.clone()),
             Seen::all(agreement.version),
@@ -392,7 +432,7 @@ fn left_behind(subject: &Subject<'_>, absent: &Absent, moved: bool) -> Lag {
         base,
         seen,
         proved,
-        since: subject.step,
+        since: step,
         evicted: absent.evicted,
     }
 }

@@ -19,7 +19,7 @@ use crate::state::{Changes, StateError};
 use crate::store::{BATCH_KEYS, Observed, StoreError};
 
 use super::Notary;
-use super::step::{Answer, ask};
+use super::ask::{Answer, ask};
 
 /// What became of fresh keys.
 #[derive(Default)]

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use crate::crdt::Evidence;
-use crate::model::{Digester, Key, ReplicaId, State, Write};
+use crate::model::{DbIndex, Digester, Key, ReplicaId, State, Write};
 use crate::repair::ledger::Lesson;
 use crate::state::{Changes, IntentKey, IntentPart, JournalEntry, JournalPlace, Post, PreImage};
 
-use super::step::{Answer, Case, Step};
+use super::ask::Answer;
+use super::step::{Case, Step};
 
 /// A key of an intent; `place` tells at which place of a replica's writes it stands.
 pub(super) fn intent_key(
@@ -106,21 +107,21 @@ pub(super) fn remember_only(step: &Step<'_, '_>, answers: &BTreeMap<usize, Answe
     let proved = |replica: usize| matches!(answers.get(&replica), Some(Answer::Proved(..)));
     for ((_, case), lesson) in step.cases.iter().zip(&step.lessons) {
         if case.pupils.iter().all(|pupil| proved(pupil.replica)) {
-            remember(&mut changes, step, case, lesson);
+            remember_lesson(&mut changes, step.notary.index, &case.key, lesson);
         }
     }
     changes
 }
 
-fn remember(changes: &mut Changes, step: &Step<'_, '_>, case: &Case<'_>, lesson: &Lesson) {
-    let db = step.notary.index;
+/// Writes a lesson down that does not depend on a write.
+pub(super) fn remember_lesson(changes: &mut Changes, db: DbIndex, key: &Key, lesson: &Lesson) {
     if let Some(agreement) = &lesson.agreement {
-        changes.put_agreement(db, case.key.clone(), agreement.clone());
+        changes.put_agreement(db, key.clone(), agreement.clone());
     }
     for (replica, lag) in &lesson.settled {
         match lag {
-            Some(lag) => changes.put_lag(db, case.key.clone(), *replica, lag.clone()),
-            None => changes.drop_lag(db, case.key.clone(), *replica),
+            Some(lag) => changes.put_lag(db, key.clone(), *replica, lag.clone()),
+            None => changes.drop_lag(db, key.clone(), *replica),
         };
     }
 }

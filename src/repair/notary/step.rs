@@ -18,13 +18,11 @@ use crate::repair::ledger::{Absent, Fate, Lesson, Pupil as LedgerPupil, Subject,
 use crate::repair::run::Shared;
 use crate::repair::writing::{Written, judged};
 use crate::state::{Changes, Intent, StateError};
-use crate::store::{Replica, Seal, Sealing, StoreError, WriteOutcome, Written as StoreWritten};
+use crate::store::{StoreError, WriteOutcome};
 
+use super::ask::{Answer, ask};
 use super::settle::{intent_key, journal_entry, journal_place, outcome_place, remember_only};
 use super::{Notary, Recollection, lane_name};
-
-/// How often a marker is set that a transaction left as it was.
-const SEALINGS: usize = 3;
 
 /// A key that was merged: to be remembered, and perhaps to be written.
 pub(crate) struct Case<'a> {
@@ -46,16 +44,6 @@ pub(crate) struct Pupil {
     /// What it held when it was last read.
     pub(crate) state: Option<State>,
     pub(crate) fate: Fate,
-}
-
-/// What a participant said to its part of a step.
-pub(super) enum Answer {
-    /// The marker was set; the outcomes of its writes, by place.
-    Proved(Marker, Vec<WriteOutcome>),
-    /// It cannot be reached, and what was sent may have happened.
-    Unknown(StoreError),
-    /// Nothing of it happened.
-    Refused(StoreError),
 }
 
 impl Case<'_> {
@@ -142,6 +130,30 @@ impl<'a> Notary<'a> {
         .collect()
     }
 
+    /// Everybody who takes no part in a key.
+    pub(super) fn absent(
+        &self,
+        keyspace: &Keyspace,
+        took_part: &BTreeSet<usize>,
+        evicted: &[usize],
+    ) -> Vec<Absent> {
+        let memory = self.memory;
+        let participants = (0..memory.ids.len()).filter(|replica| !took_part.contains(replica));
+        let participants = participants.map(|replica| Absent {
+            id: memory.ids[replica],
+            covered: self
+                .trust(replica, keyspace)
+                .and_then(|trust| trust.covered),
+            evicted: evicted.contains(&replica),
+        });
+        let others = memory.others.iter().map(|id| Absent {
+            id: *id,
+            covered: None,
+            evicted: false,
+        });
+        participants.chain(others).collect()
+    }
+
     pub(super) fn id(&self, replica: usize) -> ReplicaId {
         self.memory.ids[replica]
     }
@@ -212,27 +224,9 @@ impl<'s> Step<'s, '_> {
             step: self.sequence,
             now: self.shared.run.clock.now(),
         };
-        lesson(&subject, &pupils, &self.absent(case), digester)
-    }
-
-    fn absent(&self, case: &Case<'_>) -> Vec<Absent> {
-        let memory = self.notary.memory;
-        let took_part: BTreeSet<usize> = case.pupils.iter().map(|pupil| pupil.replica).collect();
-        let participants = (0..memory.ids.len()).filter(|replica| !took_part.contains(replica));
-        let participants = participants.map(|replica| Absent {
-            id: memory.ids[replica],
-            covered: self
-                .notary
-                .trust(replica, case.keyspace)
-                .and_then(|trust| trust.covered),
-            evicted: case.evicted.contains(&replica),
-        });
-        let others = memory.others.iter().map(|id| Absent {
-            id: *id,
-            covered: None,
-            evicted: false,
-        });
-        participants.chain(others).collect()
+        let took_part = case.pupils.iter().map(|pupil| pupil.replica).collect();
+        let absent = self.notary.absent(case.keyspace, &took_part, &case.evicted);
+        lesson(&subject, &pupils, &absent, digester)
     }
 
     async fn take(self) -> Result<Vec<Written>, StateError> {
@@ -365,120 +359,6 @@ impl<'s> Step<'s, '_> {
                 Answer::Unknown(_) => None,
             }
         })
-    }
-}
-
-/// One participant's part of a step.
-struct Asked<'s, 'a> {
-    notary: &'s Notary<'a>,
-    shared: &'s Shared<'s>,
-    sequence: Sequence,
-    replica: usize,
-}
-
-/// Writes to one participant, and finds out what became of it. Its marker is set, also where nothing is written.
-pub(super) async fn ask(
-    notary: &Notary<'_>,
-    shared: &Shared<'_>,
-    sequence: Sequence,
-    replica: usize,
-    writes: &[(usize, Write)],
-) -> Answer {
-    let asked = Asked {
-        notary,
-        shared,
-        sequence,
-        replica,
-    };
-    asked.write(writes).await
-}
-
-impl Asked<'_, '_> {
-    fn edge(&self) -> &dyn Replica {
-        self.shared.run.participants[self.replica].replica.as_ref()
-    }
-
-    async fn write(&self, writes: &[(usize, Write)]) -> Answer {
-        let batch: Vec<Write> = writes.iter().map(|(_, write)| write.clone()).collect();
-        match self.send(&batch).await {
-            Err(error) => Answer::Refused(error),
-            Ok(written) => match written.sealing {
-                Sealing::Set(marker) => Answer::Proved(marker, written.outcomes),
-                Sealing::Unset | Sealing::Unasked => self.prove(written.outcomes).await,
-                Sealing::Unknown => self.find_out(batch.len()).await,
-            },
-        }
-    }
-
-    async fn send(&self, batch: &[Write]) -> Result<StoreWritten, StoreError> {
-        let (memory, digest_key) = (self.notary.memory, &self.shared.run.digest_key);
-        let seal = Seal {
-            lane: lane_name(memory.ids[self.replica]),
-            expect: self.notary.marker(self.replica),
-            set: Marker {
-                state: self.notary.identity(),
-                owner: memory.owner,
-                run: memory.run,
-                sequence: self.sequence,
-                written: 0,
-            },
-            register: None,
-        };
-        let edge = self.edge();
-        edge.write(self.notary.db, batch, digest_key, Some(&seal))
-            .await
-    }
-
-    /// Sets the marker alone, after a transaction that was aborted: what was read is proved all the same.
-    async fn prove(&self, outcomes: Vec<WriteOutcome>) -> Answer {
-        for _ in 0..SEALINGS {
-            match self.send(&[]).await {
-                Err(error) => return Answer::Refused(error),
-                Ok(written) => match written.sealing {
-                    Sealing::Set(marker) => return Answer::Proved(marker, outcomes),
-                    Sealing::Unknown => return Box::pin(self.find_out(outcomes.len())).await,
-                    Sealing::Unset | Sealing::Unasked => {}
-                },
-            }
-        }
-        Answer::Refused(self.fenced())
-    }
-
-    /// After a lost answer: fences the lane, so that nothing can arrive any more, and asks the marker.
-    async fn find_out(&self, writes: usize) -> Answer {
-        let memory = self.notary.memory;
-        let lane = lane_name(memory.ids[self.replica]);
-        let edge = self.edge();
-        let fenced = edge
-            .fence(self.notary.db, &lane, memory.owner, memory.run)
-            .await;
-        let found = match fenced {
-            Err(error) => return Answer::Unknown(error),
-            Ok(None) => return Answer::Refused(self.fenced()),
-            Ok(Some(found)) => Marker {
-                owner: memory.owner,
-                run: memory.run,
-                ..found
-            },
-        };
-        let told = |place: usize| match found.proves(self.sequence, place as u8) {
-            true => WriteOutcome::Applied,
-            false => WriteOutcome::Superseded,
-        };
-        let outcomes = (0..writes).map(told).collect();
-        if found.sequence == self.sequence {
-            return Answer::Proved(found, outcomes);
-        }
-        self.notary.set_marker(self.replica, found);
-        Box::pin(self.prove(outcomes)).await
-    }
-
-    fn fenced(&self) -> StoreError {
-        StoreError::Fenced {
-            replica: self.edge().name().clone(),
-            lane: lane_name(self.notary.memory.ids[self.replica]),
-            found: None,
-        }
     }
 }
 

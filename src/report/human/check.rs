@@ -6,9 +6,9 @@ use super::super::text::{count, duration, list, size, thousands};
 use super::joined;
 use super::paint::{Paint, Tone};
 
-pub(in crate::report) fn check(shape: &Shape, report: &CheckReport) -> String {
+pub(in crate::report) fn check(shape: &Shape, report: &CheckReport, is_partial: bool) -> String {
     let paint = Paint(shape.colour);
-    let mut parts = vec![headline(paint, report)];
+    let mut parts = vec![headline(paint, report, is_partial)];
     parts.extend(report.replicas.iter().map(|one| replica(paint, one)));
     parts.push(remarks(paint, &report.remarks, ""));
     parts.extend(report.estimate.as_ref().map(estimate));
@@ -16,18 +16,19 @@ pub(in crate::report) fn check(shape: &Shape, report: &CheckReport) -> String {
     joined(parts)
 }
 
-fn headline(paint: Paint, report: &CheckReport) -> String {
+fn headline(paint: Paint, report: &CheckReport, is_partial: bool) -> String {
     let on = count(report.replicas.len() as u64, "replica");
     let warnings = count(report.count(Severity::Warn), "warning");
     match (report.count(Severity::Error), report.count(Severity::Warn)) {
         (0, 0) => paint.tone(Tone::Good, &format!("ready: {on}")),
         (0, _) => paint.tone(Tone::Mixed, &format!("ready, with {warnings}: {on}")),
         (errors, _) => {
+            let (tone, state) = match is_partial {
+                true => (Tone::Mixed, "ready for a partial run"),
+                false => (Tone::Bad, "not ready"),
+            };
             let errors = count(errors, "error");
-            paint.tone(
-                Tone::Bad,
-                &format!("not ready: {errors}, {warnings} on {on}"),
-            )
+            paint.tone(tone, &format!("{state}: {errors}, {warnings} on {on}"))
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use comfy_table::Cell;
 
-use super::super::clean::CleanReport;
+use super::super::clean::{CleanReport, CleanedDatabase};
 use super::super::shape::Shape;
-use super::super::text::{count, thousands};
+use super::super::text::{count, thousands, without_name};
 use super::joined;
 use super::paint::{Paint, Tone};
 use super::tables::{framed, number, table};
@@ -16,12 +16,13 @@ pub(in crate::report) fn clean(shape: &Shape, report: &CleanReport) -> String {
             .iter()
             .flat_map(|replica| &replica.databases)
     };
-    let found: u64 = databases().map(|database| database.found).sum();
-    let removed: u64 = databases().map(|database| database.removed).sum();
+    let sum = |count: fn(&CleanedDatabase) -> u64| databases().map(count).sum();
     let paint = Paint(shape.colour);
+    let removable = sum(|database| database.found - database.kept);
     joined([
         lost(paint, report),
-        headline(paint, report.dry_run, found, removed),
+        headline(paint, report, removable, sum(|database| database.removed)),
+        kept(sum(|database| database.kept)),
         rows(shape, report),
     ])
 }
@@ -29,20 +30,29 @@ pub(in crate::report) fn clean(shape: &Shape, report: &CleanReport) -> String {
 fn lost(paint: Paint, report: &CleanReport) -> String {
     let lines = report.replicas.iter().filter_map(|replica| {
         let reason = replica.lost.as_ref()?;
-        let line = format!(
-            "PARTIAL: replica {} was not cleaned to the end: {reason}",
-            replica.name
-        );
+        let reason = without_name(&replica.name, reason);
+        let name = &replica.name;
+        let line = format!("PARTIAL: replica {name} was not cleaned to the end: {reason}");
         Some(paint.tone(Tone::Bad, &line))
     });
     lines.collect::<Vec<_>>().join("\n")
 }
 
-fn headline(paint: Paint, dry_run: bool, found: u64, removed: u64) -> String {
+/// What was found, left out what is to be kept.
+fn headline(paint: Paint, report: &CleanReport, found: u64, removed: u64) -> String {
     let own = count(found, "key");
-    if found == 0 {
-        paint.tone(Tone::Good, "clean: nothing of reknit's own was found")
-    } else if dry_run {
+    let lost = report.replicas.iter().filter(|one| one.lost.is_some());
+    if found == 0 && report.replicas.len() == lost.clone().count() {
+        paint.tone(Tone::Bad, "no replica was looked through")
+    } else if found == 0 && lost.count() > 0 {
+        let text = "nothing of reknit's own is to be removed where it was looked for";
+        paint.tone(Tone::Mixed, text)
+    } else if found == 0 {
+        paint.tone(
+            Tone::Good,
+            "clean: nothing of reknit's own is to be removed",
+        )
+    } else if report.dry_run {
         let text = format!("{own} of reknit's own would be removed (dry run: nothing was written)");
         paint.tone(Tone::Mixed, &text)
     } else {
@@ -56,8 +66,19 @@ fn headline(paint: Paint, dry_run: bool, found: u64, removed: u64) -> String {
     }
 }
 
+fn kept(markers: u64) -> String {
+    match markers {
+        0 => String::new(),
+        1 => "1 marker is kept, `--markers` removes it too".into(),
+        _ => format!(
+            "{} are kept, `--markers` removes them too",
+            count(markers, "marker")
+        ),
+    }
+}
+
 fn rows(shape: &Shape, report: &CleanReport) -> String {
-    let mut table = table(shape, &["replica", "db", "found", "removed"]);
+    let mut table = table(shape, &["replica", "db", "found", "removed", "kept"]);
     let mut any = false;
     for replica in &report.replicas {
         for database in &replica.databases {
@@ -67,6 +88,7 @@ fn rows(shape: &Shape, report: &CleanReport) -> String {
                 Cell::new(database.db),
                 number(database.found),
                 number(database.removed),
+                number(database.kept),
             ]);
         }
     }

@@ -1,8 +1,10 @@
 //! One key from every side, for people.
 
-use super::super::explain::{ExplainReport, ExplainedElement, ExplainedResult, Standing};
+use super::super::explain::{
+    ExplainReport, ExplainedElement, ExplainedResult, ExplainedSibling, Standing,
+};
 use super::super::shape::Shape;
-use super::super::text::{count, expiry, holding, quoted};
+use super::super::text::{count, expiry, holding, quoted, without_name};
 use super::grid::{Row, grid};
 use super::joined;
 use super::keys::{detail_value, element_label, readable};
@@ -20,8 +22,16 @@ pub(in crate::report) fn explain(shape: &Shape, report: &ExplainReport) -> Strin
 
 fn title(paint: Paint, report: &ExplainReport) -> String {
     let (tone, state) = match report.difference {
-        None => (
+        None if report.siblings.iter().all(is_absent) => (
             Tone::Good,
+            "no replica holds it: is the key written as redis-cli shows it, and the database right?"
+                .to_owned(),
+        ),
+        None if report.siblings.iter().all(is_known) => {
+            (Tone::Good, "equal on every replica".to_owned())
+        }
+        None => (
+            Tone::Mixed,
             "equal on every replica that could be read".to_owned(),
         ),
         Some("missing") => (Tone::Mixed, "some replicas lack it".to_owned()),
@@ -36,6 +46,14 @@ fn title(paint: Paint, report: &ExplainReport) -> String {
         report.position,
         paint.tone(tone, &state)
     )
+}
+
+fn is_absent(sibling: &ExplainedSibling) -> bool {
+    sibling.state == Standing::Absent
+}
+
+fn is_known(sibling: &ExplainedSibling) -> bool {
+    matches!(sibling.state, Standing::Held | Standing::Absent)
 }
 
 fn side_by_side(shape: &Shape, report: &ExplainReport) -> String {
@@ -60,6 +78,7 @@ fn side_by_side(shape: &Shape, report: &ExplainReport) -> String {
     }
     let problems = report.siblings.iter().filter_map(|sibling| {
         let problem = sibling.problem.as_ref()?;
+        let problem = without_name(&sibling.replica, problem);
         let line = format!("    {}: {problem}", sibling.replica);
         Some(Paint(shape.colour).tone(Tone::Bad, &line))
     });

@@ -3,7 +3,7 @@
 use crate::model::ReplicaName;
 use crate::repair::{Destruction, Mode, Summary, Tally, Tripped};
 
-use super::super::text::{count, duration, list, millis, thousands, union_of_keys};
+use super::super::text::{count, duration, list, millis, thousands, union_of_keys, without_name};
 use super::paint::{Paint, Tone};
 
 /// What came of the run.
@@ -46,13 +46,18 @@ fn result(mode: Mode, summary: &Summary, total: &Tally) -> (Tone, String) {
 fn in_sync(summary: &Summary, keys: u64) -> (Tone, String) {
     let seen = summary.replicas.iter().filter(|one| one.lost.is_none());
     let on = count(seen.count() as u64, "replica");
-    if summary.interrupted {
+    if summary.interrupted && keys == 0 {
+        (Tone::Mixed, "nothing was compared yet".into())
+    } else if summary.interrupted {
         (Tone::Mixed, "no difference was found so far".into())
     } else if summary.is_partial() {
         let text = format!("no difference in {} on {on}", count(keys, "key"));
         (Tone::Mixed, text)
     } else if keys == 0 {
-        (Tone::Good, format!("in sync: no keys on {on}"))
+        (
+            Tone::Good,
+            format!("in sync: there is no key to compare on {on}"),
+        )
     } else {
         (
             Tone::Good,
@@ -123,10 +128,7 @@ fn tripped(mode: Mode, tripped: &Tripped) -> String {
 }
 
 fn lost(name: &ReplicaName, keys: u64, reason: &str) -> String {
-    // Errors of the store begin with the replica's name.
-    let reason = reason
-        .strip_prefix(&format!("replica {name}: "))
-        .unwrap_or(reason);
+    let reason = without_name(name, reason);
     if keys == 0 {
         format!("PARTIAL: replica {name} took no part: {reason}")
     } else {

@@ -17,6 +17,7 @@ pub(super) fn of(name: &ReplicaName) -> Facts {
         version: "7.0.15".into(),
         role: Role::Master,
         read_only: false,
+        clustered: false,
         loading: false,
         used_memory: 0,
         max_memory: 0,

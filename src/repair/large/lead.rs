@@ -1,0 +1,159 @@
+//! A large key with memory: it is remembered by its digest alone, so one changed side that had seen the agreed version
+//! leads, and the others follow it. Only where several changed are they joined, as without memory.
+
+use crate::crdt::{Base, MergeInput, Note, Outcome, Sibling, merge};
+use crate::model::{Body, Memory, Op, Policy, ReplicaIndex, State, StringRule};
+
+use super::super::finding::Verdict;
+use super::super::look::Look;
+use super::super::loss::Loss;
+use super::super::notary::Recollection;
+use super::super::resolve::describe_op;
+use super::{Large, Stopped, Work, fate};
+
+/// Whom the others follow.
+pub(super) enum Lead {
+    /// The key was removed.
+    Removed,
+    /// This participant holds what all should hold.
+    Held(usize),
+}
+
+impl Large<'_> {
+    /// Who leads, by what is remembered; nobody without memory, or where several sides are to be joined.
+    pub(super) async fn lead(&self, work: &mut Work<'_>) -> Result<Option<Lead>, Stopped> {
+        let Some(recollection) = self.recollection else {
+            return Ok(None);
+        };
+        if self.policy().rules.string == StringRule::BitmapOr {
+            return Ok(None);
+        }
+        let mut stand_ins: Vec<Option<State>> = Vec::with_capacity(self.observed.len());
+        for (replica, look) in self.candidate.looks.iter().enumerate() {
+            stand_ins.push(match look {
+                Some(Look::Present { .. }) => Some(self.stand_in(replica).await?),
+                Some(Look::Absent | Look::Unreadable) | None => None,
+            });
+        }
+        let pasts = Pasts::new(recollection, self.observed.len());
+        let siblings = self.remembered(&stand_ins, &pasts);
+        let agreed = recollection.agreed();
+        let whole = pasts.agreed.as_ref();
+        let agreed = agreed.map(|agreed| crate::crdt::Agreed {
+            memory: whole,
+            ..agreed
+        });
+        let policy = as_registers(self.policy());
+        let input = MergeInput {
+            agreed: agreed.as_ref(),
+            ..MergeInput::without_memory(&siblings, &policy, self.shared.now())
+        };
+        let merged = merge(&input, work.digester);
+        if merged.notes.contains(&Note::UnitedByWholeKey) || agreed.is_none() {
+            return Ok(None);
+        }
+        work.finding.rule = Some(merged.rule);
+        work.finding.notes = merged.notes.iter().map(ToString::to_string).collect();
+        match merged.outcome {
+            Outcome::Unresolved(reason) => {
+                Err(Stopped::Verdict(Verdict::Unresolved(reason.to_string())))
+            }
+            Outcome::Target(target) => match &target.value {
+                None => Ok(Some(Lead::Removed)),
+                Some(value) => {
+                    let holds = |state: &Option<State>| {
+                        state.as_ref().is_some_and(|state| state.value == *value)
+                    };
+                    let leader = stand_ins.iter().position(holds).ok_or(Stopped::Again)?;
+                    Ok(Some(Lead::Held(leader)))
+                }
+            },
+        }
+    }
+
+    fn remembered<'s>(
+        &'s self,
+        stand_ins: &'s [Option<State>],
+        pasts: &'s Pasts,
+    ) -> Vec<Sibling<'s>> {
+        let looks = self.candidate.looks.iter().enumerate();
+        let taking_part = looks.filter_map(|(replica, look)| Some((replica, (*look)?)));
+        taking_part
+            .map(|(replica, look)| Sibling {
+                replica: ReplicaIndex(replica),
+                datacenter: &self.shared.run.participants[replica].datacenter,
+                state: stand_ins[replica].as_ref(),
+                digest: look.digest(),
+                base: self.recollection.and_then(|known| {
+                    let base = known.base(replica)?;
+                    Some(Base {
+                        memory: pasts.bases[replica].as_ref(),
+                        ..base
+                    })
+                }),
+            })
+            .collect()
+    }
+
+    /// Removes the key wherever it still is.
+    pub(super) async fn remove(&self, work: &mut Work<'_>) -> Result<(), Stopped> {
+        let holders = self.holders();
+        holders
+            .iter()
+            .for_each(|replica| work.lose(*replica, Loss::Deleted));
+        for replica in holders {
+            let removed = match self.writes() && !self.defers() {
+                true => {
+                    let expect = self.expect(replica)?;
+                    self.write(replica, expect, vec![Op::Remove]).await
+                }
+                false => Err(Stopped::Deferred),
+            };
+            self.note(work, replica, &[describe_op(&Op::Remove)], fate(&removed));
+            if self.writes() {
+                removed?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is remembered, by whole key.
+struct Pasts {
+    agreed: Option<Memory>,
+    bases: Vec<Option<Memory>>,
+}
+
+impl Pasts {
+    fn new(recollection: &Recollection, participants: usize) -> Self {
+        let agreed = recollection.agreed();
+        let base = |replica| recollection.base(replica)?.memory.map(by_digest);
+        Self {
+            agreed: agreed.and_then(|agreed| agreed.memory.map(by_digest)),
+            bases: (0..participants).map(base).collect(),
+        }
+    }
+}
+
+/// A memory without what is in the value.
+fn by_digest(memory: &Memory) -> Memory {
+    Memory {
+        body: match memory.body {
+            Body::Stream { first, last_id, .. } => Body::Stream {
+                first,
+                last_id,
+                entries: None,
+            },
+            Body::Whole | Body::Counter(_) | Body::Elements(_) | Body::List { .. } => Body::Whole,
+        },
+        ..memory.clone()
+    }
+}
+
+/// Stand-ins are compared, never counted or joined.
+fn as_registers(policy: &Policy) -> Policy {
+    let mut policy = policy.clone();
+    policy.rules.string = StringRule::Lww;
+    policy.rules.list = crate::model::ListRule::Lww;
+    policy
+}

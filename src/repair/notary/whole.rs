@@ -1,0 +1,100 @@
+//! Large keys: they are remembered by whole key, once all who take part are alike; the writes that bring them there are
+//! many, and each only sets the marker.
+
+use std::collections::BTreeSet;
+
+use crate::model::{Body, Memory, Write};
+use crate::repair::finding::Verdict;
+use crate::repair::ledger::alike;
+use crate::repair::look::Look;
+use crate::repair::round::Candidate;
+use crate::repair::run::Shared;
+use crate::state::{Changes, JournalEntry, StateError};
+use crate::store::WriteOutcome;
+
+use super::Notary;
+use super::ask::{Answer, ask};
+use super::settle::remember_lesson;
+
+impl Notary<'_> {
+    /// Writes one part of a large value. The marker goes along, and what is overwritten is journalled before; nothing
+    /// is agreed on yet.
+    ///
+    /// # Errors
+    /// When the state directory takes no more.
+    pub(crate) async fn write_part(
+        &self,
+        shared: &Shared<'_>,
+        replica: usize,
+        write: Write,
+        entry: impl FnOnce(crate::model::Sequence) -> Option<JournalEntry>,
+    ) -> Result<Result<WriteOutcome, Verdict>, StateError> {
+        let _one_at_a_time = self.gate.lock().await;
+        let step = self.memory.state.next_sequence()?;
+        if let Some(entry) = entry(step) {
+            let mut changes = Changes::new(shared.run.clock.now());
+            changes.journal(entry);
+            self.memory.state.commit(changes)?;
+        }
+        let answer = ask(self, shared, step, replica, &[(0, write)]).await;
+        match answer {
+            Answer::Proved(marker, mut outcomes) => {
+                self.set_marker(replica, marker);
+                let mut changes = Changes::new(shared.run.clock.now());
+                self.acknowledge(&mut changes, &BTreeSet::from([replica]), step)?;
+                self.memory.state.commit_unsynced(changes)?;
+                Ok(Ok(outcomes.pop().unwrap_or(WriteOutcome::Unknown)))
+            }
+            Answer::Unknown(error) | Answer::Refused(error) => {
+                shared.lose(replica, &error);
+                Ok(Err(Verdict::Unfinished(error.to_string())))
+            }
+        }
+    }
+
+    /// Remembers a large key on which all who take part are alike.
+    ///
+    /// # Errors
+    /// When the state directory takes no more.
+    pub(crate) async fn learn_alike(
+        &self,
+        shared: &Shared<'_>,
+        candidate: &Candidate<'_>,
+        looks: &[Option<Look>],
+        evicted: &[usize],
+    ) -> Result<(), StateError> {
+        let took_part: BTreeSet<usize> =
+            (0..looks.len()).filter(|at| looks[*at].is_some()).collect();
+        let _one_at_a_time = self.gate.lock().await;
+        let step = self.memory.state.next_sequence()?;
+        if !self.prove_all(shared, &took_part, step).await? {
+            return Ok(());
+        }
+        let past = self.past(&candidate.key)?;
+        let held = looks.iter().flatten().next().copied();
+        let ids = took_part.iter().map(|replica| self.id(*replica)).collect();
+        let absent = self.absent(candidate.keyspace, &took_part, evicted);
+        let now = shared.run.clock.now();
+        let lesson = alike(&past, held.and_then(memory), ids, &absent, step, now);
+        let mut changes = Changes::new(now);
+        remember_lesson(&mut changes, self.index, &candidate.key, &lesson);
+        self.acknowledge(&mut changes, &took_part, step)?;
+        self.memory.state.commit(changes)
+    }
+}
+
+fn memory(look: Look) -> Option<Memory> {
+    match look {
+        Look::Present {
+            kind,
+            digest,
+            expiry,
+        } => Some(Memory {
+            kind,
+            digest,
+            expiry,
+            body: Body::Whole,
+        }),
+        Look::Absent | Look::Unreadable => None,
+    }
+}
