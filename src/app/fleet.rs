@@ -8,7 +8,10 @@ use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError};
 use crate::model::{Address, Datacenter, DbIndex, DigestKey, ReplicaName, Selection};
 use crate::repair::{Breaker, Mode, Participant, Progress, Run, Scope, Settings};
+use crate::state::StateError;
 use crate::store::{Connecting, Endpoint, RedisReplica, Replica, StoreError};
+
+use super::memory::Unremembered;
 
 /// Why nothing could be begun.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +51,17 @@ pub enum Trouble {
     /// The system gives no randomness.
     #[error("the system gives no random bytes: {0}")]
     Randomness(String),
+    /// What runs remember.
+    #[error(transparent)]
+    Memory(#[from] Unremembered),
+}
+
+impl Trouble {
+    /// Whether somebody else works on the state directory.
+    pub fn is_locked(&self) -> bool {
+        let locked = |error: &StateError| matches!(error, StateError::Locked { .. });
+        matches!(self, Self::Memory(Unremembered::State(error)) if locked(error))
+    }
 }
 
 /// The replicas of a configuration, in datacenter order. Nothing is connected yet.
@@ -124,7 +138,7 @@ pub struct Plan {
     pub force_deletes: Option<u64>,
 }
 
-/// The run that a configuration, a selection and a plan make.
+/// The run that a configuration, a selection and a plan make, without memory.
 ///
 /// # Errors
 /// When the system gives no random bytes.
@@ -163,7 +177,7 @@ pub fn plan(
     })
 }
 
-fn random<const LENGTH: usize>() -> Result<[u8; LENGTH], Trouble> {
+pub(super) fn random<const LENGTH: usize>() -> Result<[u8; LENGTH], Trouble> {
     let mut bytes = [0; LENGTH];
     getrandom::fill(&mut bytes).map_err(|error| Trouble::Randomness(error.to_string()))?;
     Ok(bytes)

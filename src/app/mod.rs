@@ -8,7 +8,10 @@ mod exit;
 mod explain;
 mod fitness;
 mod fleet;
+mod logbook;
+mod memory;
 mod preflight;
+mod session;
 
 pub use check::{CheckedServer, Checkup, Gravity, Note, Reach, check};
 pub use clean::{CleanedDatabase, CleanedServer, Cleaning, clean, exit_of_clean};
@@ -16,4 +19,6 @@ pub use estimate::{Estimate, Size};
 pub use exit::{Exit, exit_of};
 pub use explain::{exit_of_explanation, explain};
 pub use fleet::{Fleet, Plan, Trouble, plan};
+pub use memory::{Memory, Remembering, Unremembered, open_existing, state_dir};
 pub use preflight::{expect, preflight};
+pub use session::{Ended, Session};

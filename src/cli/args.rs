@@ -189,6 +189,12 @@ pub struct RepairArgs {
     /// Delete up to N keys of a replica although guards.max_delete_ratio says no
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub force_deletes: Option<u64>,
+    /// Why limits are overruled, for the log of runs
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Set aside what is remembered, take all replicas over, and begin as a first run
+    #[arg(long)]
+    pub adopt: bool,
     /// Replicas and policy.
     #[command(flatten)]
     pub connection: ConnectionArgs,
@@ -297,6 +303,9 @@ pub struct ConnectionArgs {
     #[arg(long, value_name = "N", value_parser = super::limits::database)]
     #[arg(allow_negative_numbers = true)]
     pub db: Option<u32>,
+    /// Where to remember what replicas agreed on, instead of state.dir; a --replica has no memory without
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
 }
 
 /// A value that may hold a password: taken as it comes, parsed later, never printed.

@@ -6,7 +6,9 @@ use std::io::{IsTerminal, Write};
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{Exit, Fleet, Plan, exit_of, expect, plan, preflight};
+use crate::app::{
+    Ended, Exit, Fleet, Plan, Remembering, Session, Trouble, exit_of, expect, preflight,
+};
 use crate::config::Config;
 use crate::model::Selection;
 use crate::repair::{self, Listener, Mode, RunError, Summary};
@@ -24,6 +26,7 @@ struct Request<'a> {
     limits: &'a LimitArgs,
     output: &'a OutputArgs,
     plan: Plan,
+    remembering: Remembering,
 }
 
 /// `reknit diff`
@@ -45,6 +48,7 @@ pub(super) async fn diff(
         limits: &args.limits,
         output: &args.output,
         plan,
+        remembering: Remembering::default(),
     };
     compare(global, &request, stop).await
 }
@@ -73,6 +77,10 @@ pub(super) async fn repair(
         limits: &args.limits,
         output: &args.output,
         plan,
+        remembering: Remembering {
+            adopt: args.adopt,
+            reason: args.reason.clone(),
+        },
     };
     compare(global, &request, stop).await
 }
@@ -107,6 +115,7 @@ async fn compare(
         config: &config,
         fleet: &fleet,
         plan: request.plan,
+        remembering: &request.remembering,
         bar: !global.quiet && std::io::stderr().is_terminal(),
     };
     match work.run(selection, &mut report, &stop).await {
@@ -135,6 +144,7 @@ struct Work<'a> {
     config: &'a Config,
     fleet: &'a Fleet,
     plan: Plan,
+    remembering: &'a Remembering,
     /// Whether its progress is shown.
     bar: bool,
 }
@@ -151,14 +161,42 @@ impl Work<'_> {
             ready = preflight(self.fleet, self.plan.mode) => ready?,
             () = stop.cancelled() => anyhow::bail!("stopped before the run began"),
         };
-        let run = plan(self.config, self.fleet, selection, self.plan, stop.clone())?;
-        expect(&run, &facts);
+        let asked = (self.plan, self.remembering);
+        let known = (&facts[..], stop.clone());
+        let session = Session::open(self.config, self.fleet, selection, asked, known).await?;
+        let run = &session.run;
+        expect(run, &facts);
         let bar = self.bar.then(|| progress::watch(run.progress.clone()));
-        let result = repair::run(&run, report as &mut dyn Listener).await;
+        let result = repair::run(run, report as &mut dyn Listener).await;
         if let Some(bar) = bar {
             bar.stop().await;
         }
-        Ok(result?)
+        self.note(&session, result, stop)
+    }
+
+    /// Notes in the log of runs how it ended.
+    fn note(
+        &self,
+        session: &Session,
+        result: Result<Summary, RunError>,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Summary> {
+        let error = match result {
+            Ok(summary) => {
+                session.close(&Ended::With(&summary), exit_of(&summary, self.plan.mode))?;
+                return Ok(summary);
+            }
+            Err(error) => anyhow::Error::from(error),
+        };
+        let exit = match stop.is_cancelled() {
+            true => Exit::Interrupted,
+            false => exit_of_error(&error),
+        };
+        // If that cannot be noted, why it came to nothing is said all the same.
+        if let Err(more) = session.close(&Ended::For(&format!("{error:#}")), exit) {
+            tracing::debug!("{more}");
+        }
+        Err(error)
     }
 }
 
@@ -203,6 +241,12 @@ pub(super) fn stdout() -> Box<dyn Write + Send> {
 
 /// The exit of a command that came to nothing.
 pub(super) fn exit_of_error(error: &anyhow::Error) -> Exit {
+    if error
+        .downcast_ref::<Trouble>()
+        .is_some_and(Trouble::is_locked)
+    {
+        return Exit::Stopped;
+    }
     match error.downcast_ref::<RunError>() {
         Some(RunError::Markers) => Exit::Stopped,
         Some(RunError::Memory(_)) => Exit::Trouble,

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::args::{ConnectionArgs, LimitArgs, Unparsed};
 use crate::config::{AdHoc, AdHocReplica, Config, ConfigError, suggestion};
-use crate::model::DbIndex;
+use crate::model::{DbIndex, StateDir};
 
 /// The environment variable that names the configuration file where no option does.
 pub const CONFIG_VARIABLE: &str = "REKNIT_CONFIG";
@@ -74,6 +74,9 @@ pub fn load(
     } else {
         Config::from_ad_hoc(&ad_hoc(connection)?, db)?
     };
+    if let Some(dir) = &connection.state_dir {
+        config.state = StateDir::At(dir.clone());
+    }
     limits.apply(&mut config);
     Ok(config)
 }
@@ -197,7 +200,6 @@ mod tests {
     use super::*;
     use crate::cli::args::{Cli, Command};
     use crate::config::PasswordSource;
-    use crate::model::StateDir;
 
     fn load_words(words: &str) -> Result<Config, SourceError> {
         let words = std::iter::once("reknit").chain(words.split_whitespace());

@@ -8,7 +8,7 @@ use super::YamlPath;
 use super::error::Contradiction;
 use super::raw::{RawAgreement, RawGuards, RawLimits, RawReplicates, RawState};
 use super::scalar::YamlNumber;
-use crate::model::{AgreementBounds, Guards, Intensity, Limits, Ratio, StateDir};
+use crate::model::{AgreementBounds, Guards, Intensity, JournalBounds, Limits, Ratio, StateDir};
 
 /// Reads the limits.
 pub(super) fn limits(raw: &RawLimits) -> Result<Limits, Contradiction> {
@@ -144,4 +144,24 @@ pub(super) fn state(raw: Option<&RawState>, base_dir: &Path) -> Result<StateDir,
             Some(dir) => Ok(StateDir::At(base_dir.join(dir))),
         },
     }
+}
+
+/// Reads how much of the journal is kept.
+pub(super) fn journal(raw: Option<&RawState>) -> Result<JournalBounds, Contradiction> {
+    let default = JournalBounds::default();
+    let Some(RawState::Map(map)) = raw else {
+        return Ok(default);
+    };
+    let nowhere = map.dir.as_deref() == Some("none");
+    if nowhere && (map.journal_age.is_some() || map.journal_size.is_some()) {
+        return Err(Contradiction::new(
+            YamlPath::of("state"),
+            "without a directory there is no journal",
+            "name a directory, or write state: none",
+        ));
+    }
+    Ok(JournalBounds {
+        age: map.journal_age.map_or(default.age, |found| found.0),
+        size: map.journal_size.map_or(default.size, |found| found.0),
+    })
 }

@@ -38,7 +38,7 @@ pub use replicas::{Layout, MAX_REPLICAS, PasswordSource, ReplicaConfig};
 pub use scalar::{duration, size};
 pub use schedules::{Due, HttpConfig, Schedule, Window};
 
-use crate::model::{AgreementBounds, DbIndex, Guards, Keyspaces, Limits, StateDir};
+use crate::model::{AgreementBounds, DbIndex, Guards, JournalBounds, Keyspaces, Limits, StateDir};
 
 /// Words of `prefer` that no datacenter can be named by.
 const RESERVED_NAMES: [&str; 3] = ["majority", "greatest", "skip"];
@@ -60,6 +60,8 @@ pub struct Config {
     pub agreement: AgreementBounds,
     /// Where memory is kept.
     pub state: StateDir,
+    /// How much of the journal is kept there.
+    pub journal: JournalBounds,
     /// When repairs run by themselves.
     pub schedules: Vec<Schedule>,
     /// Where status and metrics are served.
@@ -139,6 +141,7 @@ fn build(
         )?,
         agreement: bounds::agreement(raw.agreement.as_ref().unwrap_or(&Default::default())),
         state: bounds::state(raw.state.as_ref(), base_dir)?,
+        journal: bounds::journal(raw.state.as_ref())?,
         schedules: schedules::schedules(raw_schedules, &keyspaces)?,
         http: schedules::http(raw.http.as_ref().unwrap_or(&Default::default()), base_dir)?,
         without_effect: without_effect(raw),
@@ -148,9 +151,8 @@ fn build(
     })
 }
 
-/// What the daemon and runs with memory will use.
+/// What the daemon will use.
 fn without_effect(raw: &RawConfig) -> Vec<&'static str> {
-    let with_directory = matches!(&raw.state, Some(raw::RawState::Map(map)) if map.dir.is_some());
     [
         (
             "limits.intensity",
@@ -158,8 +160,6 @@ fn without_effect(raw: &RawConfig) -> Vec<&'static str> {
                 .as_ref()
                 .is_some_and(|limits| limits.intensity.is_some()),
         ),
-        ("state.dir", with_directory),
-        ("agreement", raw.agreement.is_some()),
         ("schedules", raw.schedules.is_some()),
         ("http", raw.http.is_some()),
     ]

@@ -115,7 +115,7 @@ pub(super) struct RawAgreement {
     pub(super) history: Option<YamlDuration>,
 }
 
-/// `none`, or a map with `dir`.
+/// `none`, or a map.
 #[derive(Debug)]
 pub(super) enum RawState {
     Word(String),
@@ -130,6 +130,8 @@ pub(super) enum RawState {
 )]
 pub(super) struct RawStateMap {
     pub(super) dir: Option<String>,
+    pub(super) journal_age: Option<YamlDuration>,
+    pub(super) journal_size: Option<YamlSize>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -42,6 +42,7 @@ fn every_default_of_the_example_is_the_default_of_the_code() {
     assert_eq!(example.guards, Guards::default());
     assert_eq!(example.agreement, AgreementBounds::default());
     assert_eq!(example.state, StateDir::default());
+    assert_eq!(example.journal, JournalBounds::default());
     assert_eq!(example.http, HttpConfig::default());
     assert_eq!(example.schedules, bare.schedules);
     assert_eq!(example.replicates, None);
@@ -73,13 +74,7 @@ fn replicas_of_the_example_are_what_it_says() {
     );
     assert_eq!(
         config.without_effect,
-        [
-            "limits.intensity",
-            "state.dir",
-            "agreement",
-            "schedules",
-            "http"
-        ]
+        ["limits.intensity", "schedules", "http"]
     );
 }
 
@@ -132,6 +127,8 @@ fn the_example_names_every_key() {
         "history",
         "state",
         "dir",
+        "journal_age",
+        "journal_size",
         "schedules",
         "cron",
         "every",

@@ -128,22 +128,32 @@ impl Default for AgreementBounds {
 }
 
 /// Where runs keep what they remember.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum StateDir {
     /// In this directory.
     At(PathBuf),
+    /// Where the system keeps the state of its services, or else the user that of programs.
+    #[default]
+    Usual,
     /// Nowhere: no memory, no markers, nothing is ever removed.
     Nowhere,
 }
 
-impl StateDir {
-    /// The directory of a configuration that names none.
-    pub const DEFAULT: &'static str = "/var/lib/reknit";
+/// How much of the journal is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JournalBounds {
+    /// What runs wrote that ended longer ago is forgotten.
+    pub age: Duration,
+    /// Beyond this size, the oldest is forgotten.
+    pub size: ByteSize,
 }
 
-impl Default for StateDir {
+impl Default for JournalBounds {
     fn default() -> Self {
-        Self::At(Self::DEFAULT.into())
+        Self {
+            age: Duration::from_secs(30 * 24 * 60 * 60),
+            size: ByteSize::gib(1),
+        }
     }
 }
 

@@ -39,7 +39,7 @@ pub use glob::Glob;
 pub use hyperloglog::{REGISTER_COUNT, Registers};
 pub use key::{Key, escape, unescape};
 pub use keyspace::{DbIndex, Keyspace, KeyspaceName, Keyspaces};
-pub use limits::{AgreementBounds, Guards, Intensity, Limits, Ratio, StateDir};
+pub use limits::{AgreementBounds, Guards, Intensity, JournalBounds, Limits, Ratio, StateDir};
 pub use memory::{Amount, Body, ElementMemory, Memory, Seen, Version};
 pub use op::{Expect, Op, Write};
 pub use policy::{

@@ -28,6 +28,9 @@ pub async fn run(run: &Run, listener: &mut dyn Listener) -> Result<Summary, RunE
     let before: Vec<_> = participants.iter().map(|one| one.replica.usage()).collect();
     let mut summary = Summary::new(started, names.collect());
     summary.forgetful = forgetful;
+    if run.settings.mode == Mode::Repair {
+        summary.run = run.memory.as_ref().map(|memory| memory.run);
+    }
     let mut course = Course::new(&shared, summary, listener);
     for db in run.scope.databases() {
         if !run.stop.is_cancelled() && !shared.is_broken() {
@@ -147,8 +150,11 @@ impl<'a> Database<'a, '_> {
             let reasons: Vec<String> = self.shared.lost().into_values().collect();
             return Err(RunError::TooFew(reasons.join("; ")));
         }
-        self.course.summary.markers_seen |= sides.iter().any(|(_, side)| side.report.markers_seen);
-        let forgets = run.memory.is_none() && !run.settings.force_markers;
+        let forgets = run.memory.is_none();
+        let seen = sides.iter().any(|(_, side)| side.report.markers_seen);
+        // Those of a run with memory are its own: others it has refused already.
+        self.course.summary.markers_seen |= forgets && seen;
+        let forgets = forgets && !run.settings.force_markers;
         let writes = run.settings.mode == Mode::Repair && forgets;
         if self.course.summary.markers_seen && writes {
             return Err(RunError::Markers);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{DbIndex, KeyspaceName, Kind, Millis, ReplicaName};
+use crate::model::{DbIndex, KeyspaceName, Kind, Millis, ReplicaName, RunNumber};
 use crate::store::Usage;
 
 use super::finding::{Change, DifferenceKind, Fate, Finding, Holding, Verdict};
@@ -105,6 +105,8 @@ pub struct Summary {
     pub forgetful: Vec<Forgetful>,
     /// Keys of which something new was remembered.
     pub learned: u64,
+    /// The number of a run that repairs with memory, in the log of runs.
+    pub run: Option<RunNumber>,
 }
 
 impl Summary {
@@ -136,6 +138,7 @@ impl Summary {
             tripped: Vec::new(),
             forgetful: Vec::new(),
             learned: 0,
+            run: None,
         }
     }
 

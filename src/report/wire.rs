@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::model::{Datacenter, ReplicaName};
-use crate::repair::{Change, Detail, Finding, Holding, ReplicaSummary, Summary, Tally, Tripped};
+use crate::repair::{
+    Change, Detail, Finding, Forgetful, Holding, ReplicaSummary, Summary, Tally, Tripped,
+};
 use crate::store::Usage;
 
 use super::json::{Blob, ByReplica, expiry_millis};
@@ -126,6 +128,9 @@ pub(super) struct SummaryJson<'a> {
     limit_reached: bool,
     partial: bool,
     markers_seen: bool,
+    run: Option<u64>,
+    learned: u64,
+    forgetful: Vec<ForgetfulJson<'a>>,
     tripped: Vec<TrippedJson<'a>>,
     keys: u64,
     differing: u64,
@@ -136,6 +141,15 @@ pub(super) struct SummaryJson<'a> {
     verdicts: &'a BTreeMap<&'static str, u64>,
     keyspaces: Vec<TallyJson<'a>>,
     replicas: Vec<ReplicaJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct ForgetfulJson<'a> {
+    replica: &'a str,
+    db: u32,
+    known: bool,
+    remembers_step: Option<u64>,
+    text: String,
 }
 
 #[derive(Serialize)]
@@ -200,6 +214,9 @@ impl<'a> SummaryJson<'a> {
             limit_reached: summary.limit_reached,
             partial: summary.is_partial(),
             markers_seen: summary.markers_seen,
+            run: summary.run.map(|run| run.0),
+            learned: summary.learned,
+            forgetful: summary.forgetful.iter().map(ForgetfulJson::new).collect(),
             tripped: summary.tripped.iter().map(TrippedJson::new).collect(),
             keys: union_of_keys(summary),
             differing: total.differing(),
@@ -246,6 +263,18 @@ fn tallies(summary: &Summary) -> Vec<TallyJson<'_>> {
         })
     });
     rows.collect()
+}
+
+impl<'a> ForgetfulJson<'a> {
+    fn new(forgetful: &'a Forgetful) -> Self {
+        Self {
+            replica: &forgetful.replica.0,
+            db: forgetful.db.0,
+            known: forgetful.known,
+            remembers_step: forgetful.remembers.map(|step| step.0),
+            text: forgetful.to_string(),
+        }
+    }
 }
 
 impl<'a> TrippedJson<'a> {

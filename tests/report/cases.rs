@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use reknit::model::{Datacenter, DbIndex, Kind, Millis, ReplicaName};
+use reknit::model::{Datacenter, DbIndex, Kind, Millis, ReplicaName, RunNumber, Sequence};
 use reknit::repair::{
-    Change, Destruction, DifferenceKind, Fate, Finding, Holding, Mode, ReplicaSummary, Summary,
-    Tally, Tripped, Verdict,
+    Change, Destruction, DifferenceKind, Fate, Finding, Forgetful, Holding, Mode, ReplicaSummary,
+    Summary, Tally, Tripped, Verdict,
 };
 use reknit::store::Usage;
 
@@ -42,6 +42,7 @@ pub(crate) fn all() -> Vec<Case> {
         diff_cut_to_two(),
         dry_run(),
         repaired(),
+        remembered(),
         repair_with_all_verdicts(),
         limited(),
         stopped(),
@@ -87,6 +88,7 @@ fn summary(keys: u64) -> Summary {
         tripped: Vec::new(),
         forgetful: Vec::new(),
         learned: 0,
+        run: None,
     }
 }
 
@@ -256,6 +258,37 @@ fn repaired() -> Case {
     summary.in_flight = 1;
     Case {
         name: "repaired",
+        mode: Mode::Repair,
+        show: 20,
+        findings,
+        summary: Ok(summary),
+        exit_code: 0,
+    }
+}
+
+/// A run with memory, which recognises a flushed and a restored replica and meets a new one.
+fn remembered() -> Case {
+    let findings = vec![resolved(
+        missing(),
+        Verdict::Repaired,
+        &[("us", &["remove the key"])],
+    )];
+    let mut summary = counted(1_000, &findings);
+    let forgot = |name, remembers, known| Forgetful {
+        replica: replica(name),
+        db: DbIndex(0),
+        remembers,
+        known,
+    };
+    summary.forgetful = vec![
+        forgot("us", Some(Sequence(41)), true),
+        forgot("eu", None, true),
+        forgot("ap", None, false),
+    ];
+    summary.learned = 12;
+    summary.run = Some(RunNumber(7));
+    Case {
+        name: "remembered",
         mode: Mode::Repair,
         show: 20,
         findings,

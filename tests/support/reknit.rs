@@ -7,6 +7,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
+use tempfile::TempDir;
+
 use super::server::RedisServer;
 
 /// A run that takes longer than this hangs.
@@ -18,6 +20,7 @@ pub(crate) struct Reknit {
     command: Command,
     stdin: Option<Vec<u8>>,
     limit: Duration,
+    home: TempDir,
 }
 
 impl Reknit {
@@ -25,10 +28,15 @@ impl Reknit {
     pub(crate) fn new<A: Into<OsString>>(args: impl IntoIterator<Item = A>) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_reknit"));
         command.args(args.into_iter().map(Into::into));
+        // Never the state of whoever runs the tests: a home of its own, gone with the run.
+        let home = tempfile::tempdir().expect("there is room for temporary files");
+        command.env("XDG_STATE_HOME", home.path());
+        command.env_remove("STATE_DIRECTORY");
         Self {
             command,
             stdin: None,
             limit: RUN_LIMIT,
+            home,
         }
     }
 
@@ -92,6 +100,7 @@ impl Reknit {
             stderr,
             limit: self.limit,
             shown: format!("{:?}", self.command),
+            _home: self.home,
         }
     }
 }
@@ -104,6 +113,7 @@ pub(crate) struct Running {
     stderr: Receiver<Vec<u8>>,
     limit: Duration,
     shown: String,
+    _home: TempDir,
 }
 
 impl Running {

@@ -29,7 +29,7 @@ fn every_unreadable_text_is_named() {
         ),
         (
             "state: { path: /x }",
-            "state: unknown key `path` at line 5 column 10, the known ones are dir",
+            "state: unknown key `path` at line 5 column 10, the known ones are dir, journal_age, journal_size",
         ),
         (
             "limits:\n\tpipeline: 3",
@@ -308,6 +308,10 @@ fn every_contradiction_elsewhere_is_named() {
         (
             "state: memory",
             "state: this is neither `none` nor a map at line 5 column 8, write state: none, or state: { dir: /var/lib/reknit }",
+        ),
+        (
+            "state: { dir: none, journal_age: 1d }",
+            "state: without a directory there is no journal at line 5 column 8, name a directory, or write state: none",
         ),
         (
             "state: { dir: '' }",

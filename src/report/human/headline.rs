@@ -90,6 +90,8 @@ fn warnings(mode: Mode, summary: &Summary) -> Vec<String> {
     if summary.interrupted {
         lines.push("INTERRUPTED: what follows is what was done until then".into());
     }
+    let forgot = summary.forgetful.iter().filter(|one| one.known);
+    lines.extend(forgot.map(|one| format!("FORGOT: {one}")));
     for replica in &summary.replicas {
         if let Some(reason) = &replica.lost {
             lines.push(lost(&replica.name, replica.keys, reason));
@@ -148,6 +150,12 @@ pub(super) fn closing(paint: Paint, mode: Mode, summary: &Summary) -> String {
 
 fn asides(summary: &Summary) -> Vec<String> {
     let mut lines = Vec::new();
+    let new = summary.forgetful.iter().filter(|one| !one.known);
+    lines.extend(new.map(ToString::to_string));
+    if summary.learned > 0 {
+        let keys = count(summary.learned, "key");
+        lines.push(format!("{keys} learned: alike, and remembered from now on"));
+    }
     if summary.limit_reached {
         lines.push("the limit ended the run before all differing keys were looked at".into());
     }
@@ -175,7 +183,10 @@ fn took(summary: &Summary) -> String {
         passes => format!(", keys read in {passes} passes"),
     };
     let span = duration(millis(summary.ended.0 - summary.started.0));
-    format!("took {span}{passes}")
+    let run = summary.run.map_or_else(String::new, |run| {
+        format!("; run {run} in the log (`reknit runs show {run}`)")
+    });
+    format!("took {span}{passes}{run}")
 }
 
 fn next(mode: Mode, summary: &Summary) -> Vec<String> {

@@ -1,0 +1,351 @@
+//! Runs with memory by the command line, on real servers: what they remember, whom they recognise, what they refuse.
+
+#![allow(clippy::unwrap_used)] // a test that panics has failed, as it should
+
+mod support;
+
+use std::fs;
+use std::path::PathBuf;
+
+use redis::Value;
+use support::judge::assert_equal;
+use support::reknit::{Outcome, Reknit};
+use support::server::RedisServer;
+use tempfile::TempDir;
+
+/// Servers, a configuration and a state directory.
+struct Site {
+    servers: Vec<RedisServer>,
+    dir: TempDir,
+    rules: &'static str,
+}
+
+impl Site {
+    fn new(servers: usize) -> Self {
+        Self {
+            servers: (0..servers).map(|_| RedisServer::start()).collect(),
+            dir: tempfile::tempdir().unwrap(),
+            rules: "",
+        }
+    }
+
+    fn counting(servers: usize) -> Self {
+        Self {
+            rules: "{ string: counter }",
+            ..Self::new(servers)
+        }
+    }
+
+    fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    /// Names the first so many servers r1, r2, ...
+    fn config(&self, servers: usize) -> PathBuf {
+        self.config_of((1..=servers).map(|number| (format!("r{number}"), number - 1)))
+    }
+
+    fn config_of(&self, replicas: impl IntoIterator<Item = (String, usize)>) -> PathBuf {
+        let mut text = String::from("replicas:\n");
+        for (name, index) in replicas {
+            let url = self.servers[index].url();
+            text.push_str(&format!("  - {{ name: {name}, url: \"{url}\" }}\n"));
+        }
+        let rules = if self.rules.is_empty() {
+            "{}"
+        } else {
+            self.rules
+        };
+        text.push_str(&format!("keyspaces: [{{ name: all, rules: {rules} }}]\n"));
+        text.push_str("guards: { settle: 50ms }\nstate: { dir: state }\n");
+        let path = self.dir.path().join("reknit.yaml");
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn with(&self, command: &str) -> Reknit {
+        let config = self.config(self.servers.len());
+        Reknit::new([command]).args(["-c".into(), config])
+    }
+
+    fn repair(&self) -> Outcome {
+        let outcome = self.with("repair").run();
+        outcome.assert_code(0);
+        outcome
+    }
+
+    fn cmd(&self, server: usize, words: &str) -> Value {
+        self.servers[server].cmd(words.split(' '))
+    }
+
+    #[track_caller]
+    fn assert_all(&self, words: &str, expected: &Value) {
+        for (index, server) in self.servers.iter().enumerate() {
+            let found = server.cmd(words.split(' '));
+            assert_eq!(found, *expected, "{words} on r{}", index + 1);
+        }
+    }
+}
+
+fn text(value: &str) -> Value {
+    Value::BulkString(value.as_bytes().to_vec())
+}
+
+#[track_caller]
+fn json(outcome: &Outcome) -> serde_json::Value {
+    serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| panic!("{error}\n{outcome}"))
+}
+
+#[track_caller]
+fn assert_says(outcome: &Outcome, parts: &[&str]) {
+    let said = format!("{}{}", outcome.stdout, outcome.stderr);
+    for part in parts {
+        assert!(said.contains(part), "`{part}` is missing\n{outcome}");
+    }
+}
+
+/// Replaces a server by one that starts with its data of some time ago.
+fn restore(site: &mut Site, index: usize, rdb: &std::path::Path) {
+    let port_config = RedisServer::with_rdb(rdb);
+    site.servers[index] = port_config;
+}
+
+#[test]
+fn a_delete_propagates_and_is_told_from_a_missing_key() {
+    let site = Site::new(3);
+    site.cmd(0, "SET k v");
+    site.cmd(1, "SADD s x y");
+    let first = site.repair();
+    assert_says(
+        &first,
+        &[
+            "r1 (database 0) takes part for the first time",
+            "run 1 in the log",
+        ],
+    );
+    site.assert_all("GET k", &text("v"));
+    site.cmd(2, "DEL k");
+    site.cmd(0, "SREM s x");
+    site.cmd(1, "SET new v");
+    let diff = site.with("diff").run();
+    diff.assert_code(1);
+    site.repair();
+    site.assert_all("EXISTS k", &Value::Int(0));
+    site.assert_all("SCARD s", &Value::Int(1));
+    site.assert_all("GET new", &text("v"));
+    site.with("diff").run().assert_code(0);
+    let idle = site.with("repair").args(["--format", "json"]).run();
+    let told = json(&idle);
+    assert_eq!(told["summary"]["run"], 3);
+    assert_eq!(told["summary"]["forgetful"].as_array().unwrap().len(), 0);
+    assert_eq!(told["summary"]["learned"], 0);
+    assert_eq!(told["summary"]["markers_seen"], false);
+}
+
+#[test]
+fn counters_are_summed_and_a_diff_says_that_equal_ones_still_have_to_be() {
+    let site = Site::counting(3);
+    site.cmd(0, "SET hits 10");
+    site.repair();
+    for server in 0..3 {
+        site.cmd(server, "INCRBY hits 2");
+    }
+    let before = fs::read(site.state().join("committed")).unwrap();
+    site.with("diff").run().assert_code(1);
+    let dry = site.with("repair").args(["--dry-run"]).run();
+    dry.assert_code(1);
+    site.assert_all("GET hits", &text("12"));
+    assert_eq!(fs::read(site.state().join("committed")).unwrap(), before);
+    site.repair();
+    site.assert_all("GET hits", &text("16"));
+    site.with("diff").run().assert_code(0);
+}
+
+#[test]
+fn a_flushed_replica_is_filled_again_and_told_in_one_line() {
+    let site = Site::new(3);
+    site.cmd(0, "MSET a 1 b 2 c 3");
+    site.repair();
+    site.cmd(1, "FLUSHALL");
+    let outcome = site.repair();
+    assert_says(&outcome, &["FORGOT: r2 (database 0) lost its marker"]);
+    assert_eq!(outcome.stdout.matches("FORGOT").count(), 1, "{outcome}");
+    site.assert_all("DBSIZE", &site.cmd(0, "DBSIZE"));
+    site.assert_all("GET c", &text("3"));
+}
+
+#[test]
+fn a_replica_restored_from_a_backup_brings_nothing_back() {
+    let mut site = Site::new(2);
+    site.cmd(0, "SET gone v");
+    site.cmd(0, "SET stays v");
+    site.repair();
+    site.cmd(1, "SAVE");
+    let backup = site.dir.path().join("backup.rdb");
+    fs::copy(site.servers[1].dir().join("dump.rdb"), &backup).unwrap();
+    site.cmd(0, "DEL gone");
+    site.cmd(0, "SET later v");
+    site.repair();
+    restore(&mut site, 1, &backup);
+    assert_eq!(site.cmd(1, "EXISTS gone"), Value::Int(1));
+    let outcome = site.repair();
+    assert_says(
+        &outcome,
+        &["FORGOT: r2 (database 0) was rolled back to step"],
+    );
+    site.assert_all("EXISTS gone", &Value::Int(0));
+    site.assert_all("GET later", &text("v"));
+    let servers: Vec<&RedisServer> = site.servers.iter().collect();
+    assert_equal_but_markers(&servers);
+}
+
+/// Equal in every key but reknit's own.
+fn assert_equal_but_markers(servers: &[&RedisServer]) {
+    let replicas = servers.iter().enumerate();
+    let replicas = replicas.map(|(index, one)| format!("--replica=r{index}={}", one.url()));
+    let outcome = Reknit::new(["clean".to_owned(), "--markers".to_owned()])
+        .args(replicas)
+        .run();
+    outcome.assert_code(0);
+    assert_equal(servers);
+}
+
+#[test]
+fn two_runs_never_overlap() {
+    let site = Site::new(2);
+    site.cmd(0, "SET k v");
+    site.repair();
+    let lock = fs::File::options()
+        .write(true)
+        .open(site.state().join("lock"))
+        .unwrap();
+    lock.lock().unwrap();
+    for command in ["repair", "diff"] {
+        let outcome = site.with(command).run();
+        outcome.assert_code(4);
+        assert_says(&outcome, &["in use by process", "(repair) since"]);
+    }
+    drop(lock);
+    site.repair();
+}
+
+#[test]
+fn a_damaged_state_is_named_and_set_aside_by_adopt_alone() {
+    let site = Site::new(2);
+    site.cmd(0, "SET k v");
+    site.repair();
+    site.cmd(1, "DEL k");
+    fs::write(site.state().join("identity"), "{}").unwrap();
+    let outcome = site.with("repair").run();
+    outcome.assert_code(2);
+    assert_says(&outcome, &["identity", "--adopt"]);
+    assert_eq!(site.cmd(0, "EXISTS k"), Value::Int(1));
+    let outcome = site.with("repair").args(["--adopt"]).run();
+    outcome.assert_code(0);
+    assert_says(&outcome, &["is set aside in", "this is a first run"]);
+    // Nobody remembers that it was deleted: a first run fills in.
+    site.assert_all("EXISTS k", &Value::Int(1));
+    site.cmd(1, "DEL k");
+    site.repair();
+    site.assert_all("EXISTS k", &Value::Int(0));
+}
+
+#[test]
+fn another_state_directory_is_refused_until_it_adopts() {
+    let site = Site::new(2);
+    site.cmd(0, "SET k v");
+    site.repair();
+    let other = site.dir.path().join("other");
+    let elsewhere = || {
+        site.with("repair")
+            .args(["--state-dir".into(), other.clone()])
+    };
+    let outcome = elsewhere().run();
+    outcome.assert_code(2);
+    assert_says(&outcome, &["another state directory", "--adopt"]);
+    elsewhere().args(["--adopt"]).run().assert_code(0);
+    site.with("repair").run().assert_code(2);
+    elsewhere().run().assert_code(0);
+}
+
+#[test]
+fn a_run_without_memory_still_refuses_markers_and_an_ad_hoc_run_can_have_memory() {
+    let site = Site::new(2);
+    site.cmd(0, "SET k v");
+    let servers: Vec<&RedisServer> = site.servers.iter().collect();
+    let ad_hoc = || Reknit::over("repair", &servers).args(["--settle", "50ms"]);
+    ad_hoc().run().assert_code(0);
+    assert_eq!(
+        site.cmd(0, "DBSIZE"),
+        Value::Int(1),
+        "no marker without memory"
+    );
+    let dir = site.state();
+    ad_hoc()
+        .args(["--state-dir".into(), dir.clone()])
+        .run()
+        .assert_code(0);
+    site.cmd(1, "DEL k");
+    ad_hoc().run().assert_code(4);
+    ad_hoc()
+        .args(["--state-dir".into(), dir])
+        .run()
+        .assert_code(0);
+    site.assert_all("EXISTS k", &Value::Int(0));
+}
+
+#[test]
+fn other_replicas_than_those_that_are_remembered_are_refused() {
+    let mut site = Site::new(2);
+    site.cmd(0, "SET k v");
+    site.repair();
+    let config = site.config_of([("x".into(), 0), ("y".into(), 1)]);
+    let renamed = Reknit::new(["repair"]).args(["-c".into(), config]).run();
+    renamed.assert_code(2);
+    assert_says(
+        &renamed,
+        &["remembers the replicas", "reknit rename OLD NEW"],
+    );
+    // The same names, and other servers behind them.
+    let strangers = Site::new(2);
+    site.servers = strangers.servers;
+    let outcome = site.with("repair").run();
+    outcome.assert_code(2);
+    assert_says(&outcome, &["none of the replicas carries its marker"]);
+}
+
+#[test]
+fn exchanged_names_are_found_out() {
+    let site = Site::new(2);
+    site.cmd(0, "SET k v");
+    site.repair();
+    let config = site.config_of([("r1".into(), 1), ("r2".into(), 0)]);
+    let outcome = Reknit::new(["repair"]).args(["-c".into(), config]).run();
+    outcome.assert_code(2);
+    assert_says(&outcome, &["exchanged"]);
+}
+
+#[test]
+fn a_forced_run_says_why_and_the_log_keeps_it() {
+    let site = Site::new(2);
+    for number in 0..300 {
+        site.cmd(0, &format!("SET k{number} v"));
+    }
+    site.repair();
+    for number in 0..200 {
+        site.cmd(1, &format!("DEL k{number}"));
+    }
+    site.with("repair").run().assert_code(4);
+    let forced = ["--force-deletes", "200"];
+    let outcome = site.with("repair").args(forced).run();
+    outcome.assert_code(2);
+    assert_says(&outcome, &["--reason"]);
+    let reason = ["--reason", "the import was wrong"];
+    site.with("repair")
+        .args(forced)
+        .args(reason)
+        .run()
+        .assert_code(0);
+    site.assert_all("EXISTS k1", &Value::Int(0));
+    site.assert_all("EXISTS k299", &Value::Int(1));
+}
