@@ -277,9 +277,7 @@ impl RedisReplica {
         }
         self.give_back(lease);
         let report = bulk.report();
-        self.meter
-            .keys_read
-            .fetch_add(report.keys_read, std::sync::atomic::Ordering::Relaxed);
+        self.meter.count_read(report.keys_read);
         Ok(report)
     }
 
@@ -351,9 +349,7 @@ impl Replica for RedisReplica {
         digest_key: &DigestKey,
     ) -> Result<Vec<Observed>, StoreError> {
         let mut digester = Digester::new(digest_key.clone());
-        self.meter
-            .keys_read
-            .fetch_add(keys.len() as u64, std::sync::atomic::Ordering::Relaxed);
+        self.meter.count_read(keys.len() as u64);
         retrying!(self, db, "fetch", |wire| observe(
             wire,
             keys,
@@ -474,9 +470,7 @@ impl Replica for RedisReplica {
             .iter()
             .filter(|outcome| **outcome == WriteOutcome::Applied)
             .count();
-        self.meter
-            .keys_written
-            .fetch_add(applied as u64, std::sync::atomic::Ordering::Relaxed);
+        self.meter.count_written(applied as u64);
         Ok(outcomes)
     }
 
