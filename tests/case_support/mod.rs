@@ -67,17 +67,18 @@ impl Case {
     #[track_caller]
     pub(crate) fn assert_all(&self, name: &str, state: Option<State>) {
         for replica in 0..self.site.replicas.len() {
-            assert_eq!(self.get(replica, name), state, "{name} at replica {replica}");
+            assert_eq!(
+                self.get(replica, name),
+                state,
+                "{name} at replica {replica}"
+            );
         }
     }
 
     /// The marker of a replica's first database.
     pub(crate) fn marker(&self, replica: usize) -> Option<Marker> {
         let lane = lane_name(self.site.ids[replica]);
-        match self.site.replicas[replica].client().get(&lane)?.value {
-            Value::String(text) => Marker::decode(&text),
-            _ => None,
-        }
+        read_marker(&self.site.replicas[replica].client().get(&lane)?)
     }
 
     pub(crate) fn now(&self) -> Millis {
@@ -99,6 +100,34 @@ impl Case {
     ) {
         let script = move |step: Step<'_>, _: DbIndex, data: &mut Data| script(step, data);
         self.site.replicas[replica].set_faults(Some(Box::new(script)));
+    }
+
+    /// Notes the marker that a replica has when clients' keys are about to be written.
+    pub(crate) fn watch_marker(&self, replica: usize, seen: &Arc<Mutex<Option<Marker>>>) {
+        let (world, seen) = (Arc::clone(&self.site.world), Arc::clone(seen));
+        let lane = lane_name(self.site.ids[replica]);
+        let script = move |step: Step<'_>, db: DbIndex, data: &mut Data| {
+            if let Step::Compare(keys) = step
+                && keys.iter().any(|key| !key.is_own())
+            {
+                *seen.lock().unwrap() = data.get(db, &lane).as_ref().and_then(read_marker);
+            }
+            world.lock().unwrap().at(replica, step, db, data)
+        };
+        self.site.replicas[replica].set_faults(Some(Box::new(script)));
+    }
+
+    /// A replica is gone when its marker should be set after it was read.
+    pub(crate) fn lose_after_reading(&self, replica: usize) {
+        let mut has_read = false;
+        self.at(replica, move |step, _| match step {
+            Step::ReadKey(_) => {
+                has_read = true;
+                Fault::None
+            }
+            Step::Compare(_) if has_read => Fault::Disconnect,
+            _ => Fault::None,
+        });
     }
 
     pub(crate) fn undisturbed(&self, replica: usize) {
@@ -194,6 +223,13 @@ impl Case {
         let ended = self.site.run(&plan).await.0;
         assert!(matches!(ended, Ended::Died), "it was to die");
         self.undisturbed(replica);
+    }
+}
+
+fn read_marker(state: &State) -> Option<Marker> {
+    match &state.value {
+        Value::String(text) => Marker::decode(text),
+        _ => None,
     }
 }
 

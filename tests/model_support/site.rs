@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reknit::model::{
-    DbIndex, Glob, Keyspace, KeyspaceName, Keyspaces, ListRule, Millis, OwnerToken, Preference, ReplicaId,
-    Selection, StringRule,
+    DbIndex, Glob, Keyspace, KeyspaceName, Keyspaces, ListRule, Millis, OwnerToken, Preference,
+    ReplicaId, Selection, StringRule,
 };
 use reknit::repair::{Mode, Run, RunError, RunMemory, Scope, Summary, run};
 use reknit::state::{Opening, RunStart, State};
