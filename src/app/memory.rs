@@ -103,8 +103,8 @@ pub struct Memory {
 ///
 /// # Errors
 /// When the environment names no place and the configuration none either.
-pub fn state_dir(config: &Config) -> Result<Option<PathBuf>, Unremembered> {
-    match &config.state {
+pub fn state_dir(state: &StateDir) -> Result<Option<PathBuf>, Unremembered> {
+    match state {
         StateDir::Nowhere => Ok(None),
         StateDir::At(dir) => Ok(Some(dir.clone())),
         StateDir::Usual => usual(|name| std::env::var_os(name)).map(Some),
@@ -145,7 +145,7 @@ pub(super) fn open(
     clock: &dyn Clock,
 ) -> Result<Option<Memory>, Trouble> {
     let writes = mode == Mode::Repair;
-    let dir = match state_dir(config) {
+    let dir = match state_dir(&config.state) {
         Err(Unremembered::NoPlace) if !writes => return Ok(None),
         found => found?,
     };
@@ -166,22 +166,22 @@ pub(super) fn open(
     introduce(state, dir, &names, writes, clock).map(Some)
 }
 
-/// Opens the state directory of a configuration for a command that is about what runs remembered.
+/// Opens a state directory for a command that is about what runs remembered.
 ///
 /// # Errors
 /// When there is none, or it cannot be used.
 pub fn open_existing(
-    config: &Config,
+    dir: Option<PathBuf>,
     purpose: &str,
     clock: &dyn Clock,
-) -> Result<(State, PathBuf), Trouble> {
-    let Some(dir) = state_dir(config)? else {
+) -> Result<State, Trouble> {
+    let Some(dir) = dir else {
         return Err(Unremembered::NoMemory("this command").into());
     };
     if !is_used(&dir) {
         return Err(Unremembered::Nothing(dir).into());
     }
-    Ok((open_dir(&dir, purpose, clock)?, dir))
+    open_dir(&dir, purpose, clock)
 }
 
 fn open_dir(dir: &Path, purpose: &str, clock: &dyn Clock) -> Result<State, Trouble> {
@@ -336,7 +336,7 @@ pub(super) async fn adopt(
     scope: &Scope,
     clock: &dyn Clock,
 ) -> Result<(), Trouble> {
-    let Some(dir) = state_dir(config)? else {
+    let Some(dir) = state_dir(&config.state)? else {
         return Err(Unremembered::NoMemory("--adopt").into());
     };
     let aside = State::set_aside(&dir, clock.now()).map_err(Unremembered::from)?;

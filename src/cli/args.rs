@@ -3,6 +3,8 @@
 //! URLs may hold passwords: they are taken as they come and parsed later, and what clap says about a mistyped
 //! command line goes through [`Refusal`], which takes passwords out.
 
+pub mod memory;
+
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -147,6 +149,9 @@ pub enum Command {
     /// Remove what reknit left in the replicas
     #[command(after_help = CLEAN_HELP)]
     Clean(CleanArgs),
+    /// Show the log of runs, or what one of them wrote
+    #[command(after_help = memory::RUNS_HELP)]
+    Runs(memory::RunsArgs),
     /// Start three local redis-servers, let them diverge, and repair them
     Demo(DemoArgs),
     /// Print a completion script for a shell

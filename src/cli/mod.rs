@@ -15,6 +15,7 @@ mod commands;
 mod demo;
 mod inspect;
 mod reports;
+mod runs;
 
 pub mod args;
 pub mod limits;
@@ -69,6 +70,7 @@ async fn execute(cli: &Cli, stop: CancellationToken) -> anyhow::Result<Exit> {
         }
         Command::Check(args) => inspect::check(&cli.global, args, stop).await,
         Command::Explain(args) => inspect::explain(&cli.global, args, stop).await,
+        Command::Runs(args) => runs::runs(&cli.global, args),
         Command::Clean(args) => inspect::clean(&cli.global, args, stop).await,
     }
 }

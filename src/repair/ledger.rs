@@ -13,8 +13,10 @@
 mod base;
 mod lane;
 mod lesson;
+mod overlay;
 #[cfg(test)]
 mod tests;
+mod undo;
 
 use std::collections::BTreeMap;
 
@@ -24,6 +26,8 @@ pub(crate) use base::{Archive, Known, base};
 pub use lane::WrongState;
 pub(crate) use lane::{Knowledge, Memorable, compare};
 pub(crate) use lesson::{Absent, Fate, Lesson, Pupil, Subject, alike, lesson};
+pub(crate) use overlay::Counting;
+pub(crate) use undo::{Deed, Party, Presence, Undo};
 
 /// What is remembered of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

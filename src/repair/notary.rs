@@ -37,7 +37,7 @@ use archive::Shelf;
 
 pub(crate) use opening::open;
 pub use opening::{Forgetful, MemoryTrouble};
-pub(crate) use step::{Case, Pupil};
+pub(crate) use step::{Case, Pupil, Undoing};
 
 /// The memory that a run has.
 pub struct RunMemory {

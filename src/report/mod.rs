@@ -19,6 +19,7 @@ mod json;
 mod output;
 pub mod progress;
 mod run;
+mod runs;
 mod shape;
 mod text;
 mod wire;
@@ -29,4 +30,5 @@ pub use explain::{
     ExplainReport, ExplainedElement, ExplainedResult, ExplainedSibling, ExplainedWrite, Standing,
 };
 pub use run::Report;
+pub use runs::{LoggedRun, LoggedState, LoggedWrite, RunsReport, WritesReport};
 pub use shape::Shape;

@@ -59,7 +59,7 @@ pub(super) fn journal_entry(
         .iter()
         .find(|pupil| pupil.replica == replica)
         .and_then(|pupil| pupil.state.clone());
-    let wrote = post(case.target.at(held.as_ref()).as_ref(), digester);
+    let wrote = post(case.wanted(replica, held.as_ref()).as_ref(), digester);
     JournalEntry {
         sequence: step.sequence,
         run: step.notary.memory.run,
@@ -71,9 +71,35 @@ pub(super) fn journal_entry(
         rule: case.merged.rule.to_owned(),
         evidence: evidence(case.merged.evidence).to_owned(),
         agreement_before: case.recollection.past.agreement.clone(),
-        lags_before: case.recollection.past.lags.clone(),
+        lags_before: former(step, case),
         outcome: None,
     }
+}
+
+/// Everybody's base before the step, where it is not simply what was agreed: so also of those that forgot, or of whom
+/// only is known that the key was absent there.
+fn former(step: &Step<'_, '_>, case: &Case<'_>) -> BTreeMap<ReplicaId, Lag> {
+    let past = &case.recollection.past;
+    let mut former = past.lags.clone();
+    for pupil in &case.pupils {
+        let id = step.notary.id(pupil.replica);
+        let known = case.recollection.known(pupil.replica);
+        let ordinary = known.is_some_and(|known| known.standing == Standing::Ordinary);
+        if ordinary && (past.agreement.is_some() || former.contains_key(&id)) {
+            continue;
+        }
+        let lag = Lag {
+            base: known.map_or(LagBase::Unknown, |known| {
+                LagBase::Held(known.memory.as_deref().cloned())
+            }),
+            seen: known.map(|known| known.seen.clone()).unwrap_or_default(),
+            proved: known.map(|known| known.proved).unwrap_or_default(),
+            since: step.sequence,
+            evicted: false,
+        };
+        former.insert(id, lag);
+    }
+    former
 }
 
 fn evidence(evidence: Evidence) -> &'static str {

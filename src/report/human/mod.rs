@@ -7,6 +7,7 @@ mod grid;
 mod headline;
 mod keys;
 mod paint;
+mod runs;
 mod tables;
 
 use crate::model::{Datacenter, ReplicaName};
@@ -18,6 +19,7 @@ use paint::Paint;
 pub(super) use check::check;
 pub(super) use clean::clean;
 pub(super) use explain::explain;
+pub(super) use runs::{run_foot, run_head, runs, write};
 
 /// The report of a run; `kept` are the first findings.
 pub(super) fn run(
