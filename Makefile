@@ -3,7 +3,7 @@
 CARGO ?= cargo
 PROFILE_DIR = target/release
 
-.PHONY: all build test demo bench soak lint doc check redis clean
+.PHONY: all build test demo bench bench-state soak lint doc check redis clean
 
 all: build
 
@@ -24,6 +24,9 @@ demo: redis build
 
 bench: redis build
 	$(CARGO) bench --locked --bench repair
+
+bench-state:
+	$(CARGO) bench --locked --bench state
 
 soak: redis
 	REKNIT_SEEDS=$${REKNIT_SEEDS:-20000} $(CARGO) test --release --locked --test simulation

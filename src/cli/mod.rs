@@ -31,8 +31,8 @@ pub fn main() -> ExitCode {
         Err(refusal) => return refuse(&refusal),
     };
     begin_log(&cli.global);
-    // One thread waits for all servers; trees are built on others. Threads that wake each other for every answer would
-    // cost more than what they do.
+    // One thread waits for all servers; each scan has one of its own, and trees are built on others. Threads that wake
+    // each other for every answer would cost more than what they do.
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

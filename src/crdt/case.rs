@@ -99,8 +99,11 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// The same case with only the siblings that hold this kind or nothing.
+    /// The same case with only the siblings that hold this kind or nothing. What was agreed in another kind has lost.
     pub(super) fn of_kind(mut self, kind: Kind) -> Self {
+        self.agreed = self
+            .agreed
+            .filter(|agreed| agreed.memory.is_none_or(|memory| memory.kind == kind));
         self.sides
             .retain(|side| side.kind().is_none_or(|held| held == kind));
         self

@@ -14,7 +14,7 @@ use super::counter::integer;
 use super::decide::{count, extreme, prefer};
 use super::element::{self, Collection, Decide, Element};
 use crate::model::{
-    Amount, Digester, ElementMemory, Expiry, Field, HashRule, Kind, Sum, Value, ValueDigest,
+    Amount, Digester, ElementMemory, ElementRef, Expiry, Field, HashRule, Kind, Value, ValueDigest,
 };
 
 /// The fields of a hash.
@@ -78,9 +78,7 @@ impl Collection for Fields {
     }
 
     fn digest(digester: &mut Digester, name: &Bytes, value: &Bytes, expiry: Expiry) -> ValueDigest {
-        let mut sum = Sum::EMPTY;
-        digester.add_field(&mut sum, name, value, expiry);
-        digester.hash(&sum)
+        digester.lone(&ElementRef::Field(name, value, expiry))
     }
 
     fn to_bytes(name: &Bytes) -> Bytes {

@@ -18,7 +18,7 @@ use super::case::{Case, Side};
 use super::contest::{Account, Candidates, Contest, contest};
 use super::order::Whole;
 use super::register;
-use crate::model::{Body, Digester, ListRule, Memory, Sum, Value, ValueDigest};
+use crate::model::{Body, Digester, ElementRef, ListRule, Memory, Sum, Value, ValueDigest};
 
 /// What the changed lists have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,7 +122,7 @@ fn find(list: &[Bytes], base: &Common, digester: &mut Digester) -> Option<usize>
         .iter()
         .map(|element| {
             let mut sum = Sum::EMPTY;
-            digester.add_member(&mut sum, element);
+            digester.add_to_sum(&mut sum, &ElementRef::Member(element));
             sum
         })
         .collect();

@@ -12,7 +12,9 @@ use super::hash::Fields;
 use super::set::Members;
 use super::stream::Entries;
 use super::zset::Scores;
-use crate::model::{Body, Digester, Memory, Seen, State, Stream, StreamId, Sum, Value, Version};
+use crate::model::{
+    Body, Digester, ElementRef, Memory, Seen, State, Stream, StreamId, Sum, Value, Version,
+};
 
 /// The memory of a state. Collections of more than `limit` elements are remembered by whole key; `changed` tells
 /// each element's version of last change.
@@ -59,7 +61,7 @@ fn list_body(elements: &[Bytes], digester: &mut Digester) -> Body {
     let mut sum = Sum::EMPTY;
     elements
         .iter()
-        .for_each(|element| digester.add_member(&mut sum, element));
+        .for_each(|element| digester.add_to_sum(&mut sum, &ElementRef::Member(element)));
     Body::List {
         length: elements.len(),
         sum,

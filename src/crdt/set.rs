@@ -14,7 +14,7 @@ use super::case::Case;
 use super::decide::prefer;
 use super::element::{self, Collection, Element};
 use crate::model::{
-    Amount, Digester, ElementMemory, Expiry, Kind, SetRule, Sum, Value, ValueDigest,
+    Amount, Digester, ElementMemory, ElementRef, Expiry, Kind, SetRule, Value, ValueDigest,
 };
 
 /// The members of a set.
@@ -57,9 +57,7 @@ impl Collection for Members {
     }
 
     fn digest(digester: &mut Digester, name: &Bytes, (): &(), _: Expiry) -> ValueDigest {
-        let mut sum = Sum::EMPTY;
-        digester.add_member(&mut sum, name);
-        digester.set(&sum)
+        digester.lone(&ElementRef::Member(name))
     }
 
     fn to_bytes(name: &Bytes) -> Bytes {

@@ -14,7 +14,7 @@ use super::case::Case;
 use super::decide::{count, extreme, prefer};
 use super::element::{self, Collection, Decide, Element};
 use crate::model::{
-    Amount, Digester, ElementMemory, Expiry, Kind, Score, Sum, Value, ValueDigest, ZsetRule,
+    Amount, Digester, ElementMemory, ElementRef, Expiry, Kind, Score, Value, ValueDigest, ZsetRule,
 };
 
 /// The members of a sorted set.
@@ -74,9 +74,7 @@ impl Collection for Scores {
     }
 
     fn digest(digester: &mut Digester, name: &Bytes, score: &Score, _: Expiry) -> ValueDigest {
-        let mut sum = Sum::EMPTY;
-        digester.add_scored(&mut sum, name, *score);
-        digester.sorted_set(&sum)
+        digester.lone(&ElementRef::Scored(name, *score))
     }
 
     fn to_bytes(name: &Bytes) -> Bytes {

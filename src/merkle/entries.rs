@@ -217,11 +217,19 @@ impl Entries {
 }
 
 /// By position, then key; of the same key, what was pushed last comes first, to be the one that stays.
+#[inline]
 fn in_order(arena: &[u8], a: &Record, b: &Record) -> Ordering {
-    a.position.cmp(&b.position).then_with(|| {
-        let keys = key_of(arena, a.packed).cmp(key_of(arena, b.packed));
-        keys.then_with(|| Reverse(a.packed.offset()).cmp(&Reverse(b.packed.offset())))
-    })
+    match a.position.cmp(&b.position) {
+        Ordering::Equal => in_order_of_keys(arena, a, b),
+        order => order,
+    }
+}
+
+/// Kept apart: positions are hardly ever equal, and comparing them alone is what sorting is made of.
+#[cold]
+fn in_order_of_keys(arena: &[u8], a: &Record, b: &Record) -> Ordering {
+    let keys = key_of(arena, a.packed).cmp(key_of(arena, b.packed));
+    keys.then_with(|| Reverse(a.packed.offset()).cmp(&Reverse(b.packed.offset())))
 }
 
 fn key_of(arena: &[u8], packed: Packed) -> &[u8] {

@@ -89,7 +89,7 @@ mod tests {
         let digest = digester(ExpiryRule::Longest, 0).digest(&entry(Expiry::At(Millis(5))));
         assert_eq!(
             hex(&digest),
-            "f35f1649308d3a913009ded455aae19dc0b4228051818a3e3f056f17a6417f8c"
+            "2434ffd37eb171b5564967f693c680e09881682c124c24534c84c90006efb2f7"
         );
     }
 

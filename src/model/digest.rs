@@ -7,7 +7,7 @@
 use std::fmt;
 
 /// The version of every digest formula. It leads each digest's input; digests of different versions never compare.
-pub const DIGEST_FORMAT: u8 = 1;
+pub const DIGEST_FORMAT: u8 = 2;
 
 /// The secret with which values and entries are digested.
 #[derive(Clone)]

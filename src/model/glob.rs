@@ -32,6 +32,9 @@ impl Glob {
         let mut retry: Option<(usize, usize)> = None;
         while t < text.len() {
             if pattern.get(p) == Some(&b'*') {
+                if p + 1 == pattern.len() {
+                    return true;
+                }
                 retry = Some((p + 1, t));
                 p += 1;
                 continue;

@@ -8,6 +8,7 @@ mod agreement;
 #[cfg(test)]
 pub(crate) mod arbitrary;
 mod digest;
+mod elements;
 mod entry;
 mod expiry;
 mod glob;
@@ -31,6 +32,7 @@ pub use agreement::{
     Voids,
 };
 pub use digest::{DIGEST_FORMAT, DigestKey, Sum, ValueDigest};
+pub use elements::{ElementRef, Elements, FEW_BYTES, FEW_ELEMENTS, Shape};
 pub use entry::{Entry, EntryRef};
 pub use expiry::{Expiry, Millis};
 pub use glob::Glob;

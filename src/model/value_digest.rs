@@ -3,26 +3,34 @@
 //! ```text
 //! string       H(v 's' bytes)                    HyperLogLog  H(v 'y' registers)
 //! list         H(v 'l' (len bytes)* count)       module       H(v 'o' len type body)
-//! set, hash,   H(v kind count sum [extras])      where sum = Σ H(v kind-of-element element) mod 2^256
-//! zset, stream
+//! set, hash,   H(v kind element*)                few elements, in the order of their names
+//! zset         H(v kind count sum)               many, where sum = Σ H(v kind-of-element element) mod 2^256
+//! stream       H(v 'r' count sum last-id groups)
 //! entry        H(v 'n' position expiry digest key)
+//!
+//! kinds        few 'T' 'H' 'Z', many 't' 'h' 'z', elements 'e' 'f' 'm', in the order set, hash, zset
+//! elements     member: n name      field: n name (2 × length + 1 if it ends) value [expiry]      scored: n name score
 //! ```
 //!
-//! `v` is [`DIGEST_FORMAT`], H is blake3 keyed with the run's secret, lengths and counts are u64 little-endian.
+//! `v` is [`DIGEST_FORMAT`], H is blake3 keyed with the run's secret, lengths, counts and times are u64 little-endian;
+//! within elements, lengths are seven bits per byte, the least first, and a score is the bits of its double. Few are
+//! at most [`super::FEW_ELEMENTS`] that take at most [`super::FEW_BYTES`] together.
 
+use super::elements::LEAD;
 use super::{
-    DIGEST_FORMAT, DigestKey, EntryRef, Expiry, Field, Opaque, Registers, Score, Stream, StreamId,
-    Sum, Value, ValueDigest,
+    DIGEST_FORMAT, DigestKey, ElementRef, Elements, EntryRef, Field, Opaque, Registers, Shape,
+    Stream, StreamId, Sum, Value, ValueDigest,
 };
 
 /// Inputs up to this many bytes are gathered in one buffer: one call is faster than several updates.
 const GATHER_LIMIT: usize = 4096;
 
-/// Digests values, elements and entries with one secret; reuses its buffer.
+/// Digests values, elements and entries with one secret; reuses its memory.
 #[derive(Debug, Clone)]
 pub struct Digester {
     key: DigestKey,
     buffer: Vec<u8>,
+    spare: Option<Elements>,
 }
 
 impl Digester {
@@ -31,6 +39,7 @@ impl Digester {
         Self {
             key,
             buffer: Vec::with_capacity(GATHER_LIMIT),
+            spare: None,
         }
     }
 
@@ -44,25 +53,19 @@ impl Digester {
                 list.finish()
             }
             Value::Set(members) => {
-                let mut sum = Sum::EMPTY;
-                members
-                    .iter()
-                    .for_each(|member| self.add_member(&mut sum, member));
-                self.set(&sum)
+                let members = members.iter();
+                self.collection(Shape::Set, members.map(|name| ElementRef::Member(name)))
             }
             Value::Hash(fields) => {
-                let mut sum = Sum::EMPTY;
-                fields.iter().for_each(|(name, Field { value, expiry })| {
-                    self.add_field(&mut sum, name, value, *expiry);
-                });
-                self.hash(&sum)
+                let fields = fields
+                    .iter()
+                    .map(|(name, Field { value, expiry })| ElementRef::Field(name, value, *expiry));
+                self.collection(Shape::Hash, fields)
             }
             Value::SortedSet(members) => {
-                let mut sum = Sum::EMPTY;
-                members
-                    .iter()
-                    .for_each(|(member, score)| self.add_scored(&mut sum, member, *score));
-                self.sorted_set(&sum)
+                let members = members.iter();
+                let scored = members.map(|(name, score)| ElementRef::Scored(name, *score));
+                self.collection(Shape::SortedSet, scored)
             }
             Value::Stream(stream) => self.whole_stream(stream),
             Value::Module(opaque) => self.module(opaque),
@@ -104,22 +107,62 @@ impl Digester {
         self.short(b'o', &[&length, &opaque.type_name, opaque.body()])
     }
 
-    /// Adds a set member to the sum of its set.
-    pub fn add_member(&mut self, sum: &mut Sum, member: &[u8]) {
-        sum.add(self.full(b'e', &[member]).as_bytes());
+    /// Starts the digest of a collection whose elements come one by one.
+    pub fn elements(&mut self, shape: Shape) -> Elements {
+        Elements::reusing(self.spare.take(), shape)
     }
 
-    /// Adds a hash field to the sum of its hash.
-    pub fn add_field(&mut self, sum: &mut Sum, name: &[u8], value: &[u8], expiry: Expiry) {
-        let length = (name.len() as u64).to_le_bytes();
-        let expiry = expiry.as_millis().to_le_bytes();
-        sum.add(self.full(b'f', &[&expiry, &length, name, value]).as_bytes());
+    /// Adds an element to a collection of its shape. Each comes once, in any order.
+    #[inline]
+    pub fn add(&mut self, elements: &mut Elements, element: &ElementRef<'_>) {
+        debug_assert_eq!(element.shape(), elements.shape);
+        if let Some(sum) = &mut elements.sum {
+            self.add_to_sum(sum, element);
+        } else if !elements.keep(element) {
+            self.sum_up(elements);
+        }
     }
 
-    /// Adds a sorted-set member to the sum of its sorted set.
-    pub fn add_scored(&mut self, sum: &mut Sum, member: &[u8], score: Score) {
-        let score = score.get().to_bits().to_le_bytes();
-        sum.add(self.full(b'm', &[&score, member]).as_bytes());
+    /// Few have become many.
+    fn sum_up(&mut self, elements: &mut Elements) {
+        let mut sum = Sum::EMPTY;
+        for kept in elements.kept() {
+            sum.add(self.full(element_tag(elements.shape), &[kept]).as_bytes());
+        }
+        elements.clear();
+        elements.sum = Some(sum);
+    }
+
+    /// The digest of the collection.
+    pub fn finish(&mut self, mut elements: Elements) -> ValueDigest {
+        let (few, many) = collection_tags(elements.shape);
+        let digest = if let Some(sum) = elements.sum {
+            self.summed(many, &sum, &[])
+        } else if elements.in_order {
+            elements.encoded[..LEAD].copy_from_slice(&[DIGEST_FORMAT, few]);
+            let digest = blake3::keyed_hash(self.key.secret(), &elements.encoded);
+            ValueDigest::truncated(&digest)
+        } else {
+            self.begin(few);
+            elements.append_sorted(&mut self.buffer);
+            ValueDigest::truncated(&self.end())
+        };
+        self.spare = Some(elements);
+        digest
+    }
+
+    /// The digest of the collection that holds this element alone.
+    pub fn lone(&mut self, element: &ElementRef<'_>) -> ValueDigest {
+        let mut elements = self.elements(element.shape());
+        self.add(&mut elements, element);
+        self.finish(elements)
+    }
+
+    /// Adds the digest of an element to a sum of such.
+    pub fn add_to_sum(&mut self, sum: &mut Sum, element: &ElementRef<'_>) {
+        self.begin(element_tag(element.shape()));
+        element.encode(&mut self.buffer);
+        sum.add(self.end().as_bytes());
     }
 
     /// Adds a stream entry to the sum of its stream; `pairs` yields names and values in turn.
@@ -140,21 +183,6 @@ impl Digester {
         sum.add(self.end().as_bytes());
     }
 
-    /// The digest of a set from the sum of its members.
-    pub fn set(&mut self, members: &Sum) -> ValueDigest {
-        self.collection(b't', members, &[])
-    }
-
-    /// The digest of a hash from the sum of its fields.
-    pub fn hash(&mut self, fields: &Sum) -> ValueDigest {
-        self.collection(b'h', fields, &[])
-    }
-
-    /// The digest of a sorted set from the sum of its members.
-    pub fn sorted_set(&mut self, members: &Sum) -> ValueDigest {
-        self.collection(b'z', members, &[])
-    }
-
     /// The digest of a stream from the sum of its entries, its last ID and its groups' names, in any order.
     pub fn stream<'a>(
         &mut self,
@@ -168,7 +196,7 @@ impl Digester {
         }
         let (ms, seq) = (last_id.ms.to_le_bytes(), last_id.seq.to_le_bytes());
         let (count, sum) = (names.count.to_le_bytes(), names.to_bytes());
-        self.collection(b'r', entries, &[&ms, &seq, &count, &sum])
+        self.summed(b'r', entries, &[&ms, &seq, &count, &sum])
     }
 
     /// The full digest of an entry: what the tree sums.
@@ -198,7 +226,17 @@ impl Digester {
         )
     }
 
-    fn collection(&mut self, tag: u8, sum: &Sum, extras: &[&[u8]]) -> ValueDigest {
+    fn collection<'a>(
+        &mut self,
+        shape: Shape,
+        all: impl Iterator<Item = ElementRef<'a>>,
+    ) -> ValueDigest {
+        let mut elements = self.elements(shape);
+        all.for_each(|element| self.add(&mut elements, &element));
+        self.finish(elements)
+    }
+
+    fn summed(&mut self, tag: u8, sum: &Sum, extras: &[&[u8]]) -> ValueDigest {
         self.begin(tag);
         self.buffer.extend_from_slice(&sum.count.to_le_bytes());
         self.buffer.extend_from_slice(&sum.to_bytes());
@@ -235,6 +273,24 @@ impl Digester {
         let mut hasher = Box::new(blake3::Hasher::new_keyed(self.key.secret()));
         hasher.update(&[DIGEST_FORMAT, tag]);
         hasher
+    }
+}
+
+/// What leads the digests of collections with few and with many elements.
+fn collection_tags(shape: Shape) -> (u8, u8) {
+    match shape {
+        Shape::Set => (b'T', b't'),
+        Shape::Hash => (b'H', b'h'),
+        Shape::SortedSet => (b'Z', b'z'),
+    }
+}
+
+/// What leads the digest of an element of many.
+fn element_tag(shape: Shape) -> u8 {
+    match shape {
+        Shape::Set => b'e',
+        Shape::Hash => b'f',
+        Shape::SortedSet => b'm',
     }
 }
 

@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 
 use crate::merkle::{Diff, Difference, Listed, SealedEntries, Side as TreeSide, Tree};
-use crate::model::{DbIndex, Key, Position};
+use crate::model::{DbIndex, HashRule, Key, Keyspace, Kind, Position, StringRule, ZsetRule};
 use crate::store::BATCH_KEYS;
 
 use super::look::{Look, difference, is_expiring};
@@ -157,13 +157,32 @@ impl<'a, 'c> Comparison<'a, 'c> {
             self.expiring += 1;
             return None;
         }
-        let is_fresh = difference(&held, policy).is_none() && self.is_unknown(&looks);
+        let is_fresh = difference(&held, policy).is_none()
+            && self.is_unknown(&looks)
+            && !self.adds_up(keyspace, &held);
+        // Alike and new: to a run that learns nothing there is nothing to say of it.
+        if is_fresh && run.settings.mode != Mode::Repair {
+            return None;
+        }
         let candidate = self.candidate(key, looks)?;
-        Some(if is_fresh && run.settings.mode == Mode::Repair {
+        Some(if is_fresh {
             Found::Fresh(candidate)
         } else {
             Found::Differs(candidate)
         })
+    }
+
+    /// Whether what is alike may have to be added up: two equal increments are two.
+    fn adds_up(&self, keyspace: &Keyspace, held: &[Look]) -> bool {
+        let rules = &keyspace.policy.rules;
+        let counts = match held.iter().find_map(Look::kind) {
+            Some(Kind::String) => rules.string == StringRule::Counter,
+            Some(Kind::Hash) => rules.hash == HashRule::Counter,
+            Some(Kind::SortedSet) => rules.zset == ZsetRule::Counter,
+            Some(Kind::List | Kind::Set | Kind::Stream | Kind::Module) | None => false,
+        };
+        let notary = self.shared.notary(self.db);
+        counts && notary.is_some_and(|notary| notary.has_covered(keyspace))
     }
 
     /// What the replicas hold, without what is agreed.

@@ -72,6 +72,8 @@ pub(crate) struct Notary<'a> {
     index: DbIndex,
     /// Each participant's; nothing for those that take no part.
     trusts: Vec<Option<Vouched>>,
+    /// What was read completely of each replica, also of those that take no part.
+    covered: BTreeMap<ReplicaId, BTreeMap<KeyspaceName, Sequence>>,
     /// The markers as they stand, by participant.
     lanes: Mutex<Vec<Option<Marker>>>,
     /// One step at a time.
@@ -82,8 +84,9 @@ pub(crate) struct Notary<'a> {
 struct Vouched {
     id: ReplicaId,
     voids: Voids,
-    covered: BTreeMap<KeyspaceName, Sequence>,
     evicts: bool,
+    /// How many keys it had evicted when the run began.
+    evicted_keys: u64,
 }
 
 impl Vouched {
@@ -240,8 +243,20 @@ impl<'a> Notary<'a> {
         Some(Trust {
             id: vouched.id,
             voids: vouched.voids.clone(),
-            covered: vouched.covered.get(&self.fingerprint(keyspace)).copied(),
+            covered: self.covered(vouched.id, keyspace),
         })
+    }
+
+    /// The step at which a key that nobody remembers was absent at a replica, whether it takes part or not.
+    fn covered(&self, id: ReplicaId, keyspace: &Keyspace) -> Option<Sequence> {
+        let covered = self.covered.get(&id)?;
+        covered.get(&self.fingerprint(keyspace)).copied()
+    }
+
+    /// Whether of any participant it is known that keys nobody remembers were absent.
+    pub(crate) fn has_covered(&self, keyspace: &Keyspace) -> bool {
+        let mut vouched = self.trusts.iter().flatten();
+        vouched.any(|one| self.covered(one.id, keyspace).is_some())
     }
 
     fn fingerprint(&self, keyspace: &Keyspace) -> KeyspaceName {

@@ -9,6 +9,8 @@
 //! Counts are those of the pass before: what clients added since can make a part too large. It is noticed while it is
 //! read, and the part is divided.
 
+use std::sync::Arc;
+
 use crate::merkle::{BucketSet, Buckets};
 
 use super::run::RunError;
@@ -93,7 +95,7 @@ impl Database<'_, '_> {
             );
             limit = u64::MAX;
         }
-        let budget = Budget::new(limit);
+        let budget = Arc::new(Budget::new(limit));
         let sweep = self.pass(Pass::Within(part.class, &part.set));
         let sides = self.sweep(&sweep, &budget).await?;
         if budget.is_exceeded() {
@@ -111,7 +113,7 @@ impl Database<'_, '_> {
     /// Counts the keys of one bucket more finely.
     async fn count(&mut self, class: usize, finer: &Buckets) -> Result<Vec<Part>, RunError> {
         let sweep = self.pass(Pass::Count(class, finer));
-        let sides = self.sweep(&sweep, &Budget::new(u64::MAX)).await?;
+        let sides = self.sweep(&sweep, &Arc::new(Budget::new(u64::MAX))).await?;
         if sides.is_empty() {
             return Ok(Vec::new());
         }

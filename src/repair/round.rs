@@ -203,7 +203,21 @@ impl<'a> Round<'a> {
         match left.finding {
             Some(finding) if few => self.find(finding, too_few()),
             Some(finding) => self.find(finding, Verdict::Superseded),
-            None => self.report.in_flight += 1,
+            None => self.leave(&left.candidate),
+        }
+    }
+
+    /// A key is left to the next run: what it was now is not proved.
+    fn leave(&mut self, candidate: &Candidate<'_>) {
+        self.report.in_flight += 1;
+        self.unsettled(candidate);
+    }
+
+    fn unsettled(&self, candidate: &Candidate<'_>) {
+        let is_there = |look: &Look| *look != Look::Absent;
+        if candidate.looks.iter().flatten().any(is_there) {
+            let db = self.shared.db_index(candidate.keyspace.db);
+            self.shared.unsettled(db, candidate.key.clone());
         }
     }
 
@@ -248,10 +262,11 @@ impl<'a> Round<'a> {
                     return self.differs(one, observed, &looks, true);
                 }
                 // What is alike and remembered, or not remembered at all, was in flight.
-                _ => self.report.in_flight += 1,
+                _ => self.leave(&one.candidate),
             }
         } else if is_expiring(&present, shared.now(), expiry) {
             self.report.expiring += 1;
+            self.unsettled(&one.candidate);
         } else if moved(&before, &looks) {
             // What could not be read at first is looked at once more, and so is what had to wait long; what else a
             // client moved is left to the next run.
@@ -259,7 +274,7 @@ impl<'a> Round<'a> {
             if one.written || unread || self.stage == Stage::Destructions {
                 return Looked::Moving(Box::new(one));
             }
-            self.report.in_flight += 1;
+            self.leave(&one.candidate);
         } else {
             return self.differs(one, observed, &looks, false);
         }

@@ -1,5 +1,7 @@
 //! A run from beginning to end: read, compare, settle, decide, database by database; what is destructive comes last.
 
+use std::sync::Arc;
+
 use futures::future::join_all;
 
 use crate::merkle::Tree;
@@ -74,7 +76,7 @@ impl<'a> Database<'a, '_> {
     async fn compare(&mut self) -> Result<(), RunError> {
         let run = self.shared.run;
         let sweep = self.pass(Pass::First);
-        let budget = Budget::new(run.settings.memory);
+        let budget = Arc::new(Budget::new(run.settings.memory));
         let mut sides = self.sweep(&sweep, &budget).await?;
         if sides.is_empty() {
             return Ok(());
@@ -112,24 +114,29 @@ impl<'a> Database<'a, '_> {
     pub(super) async fn sweep(
         &mut self,
         sweep: &Sweep<'_>,
-        budget: &Budget,
+        budget: &Arc<Budget>,
     ) -> Result<Vec<(usize, Side)>, RunError> {
         let run = self.shared.run;
         run.progress.enter(Phase::Scanning);
         self.course.summary.passes += 1;
         let shared = self.shared;
         let reads = shared.active().into_iter().map(|index| async move {
-            let replica = &run.participants[index].replica;
-            (
-                index,
-                sweep
-                    .read(replica, index, &shared.pacers[index], budget)
-                    .await,
-            )
+            let (replica, pacer) = (&run.participants[index].replica, &shared.pacers[index]);
+            let read = match replica.detached().filter(|_| sweep.is_large()) {
+                Some(detached) => {
+                    let shares = (pacer.clone(), budget.clone());
+                    let stop = run.stop.clone();
+                    sweep.read_on_thread(detached, index, shares, stop).await
+                }
+                None => sweep.read(replica, index, pacer, budget).await,
+            };
+            (index, read)
         });
         let results = tokio::select! {
-            results = join_all(reads) => results,
+            // First of all: a thread that was told to stop answers with an error that is none.
+            biased;
             () = run.stop.cancelled() => return Ok(Vec::new()),
+            results = join_all(reads) => results,
         };
         run.progress.used(budget.most());
         let mut sides = Vec::with_capacity(results.len());

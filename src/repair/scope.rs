@@ -48,6 +48,15 @@ impl Scope {
         (self.works_on(owner) && self.selection.admits_key(key, position)).then_some(owner)
     }
 
+    /// The keyspace of all keys of this database that are worked on, if there is but one.
+    pub fn only_owner(&self, db: Option<DbIndex>) -> Option<&Keyspace> {
+        let mut worked_on = self
+            .keyspaces
+            .iter()
+            .filter(|k| k.db == db && self.works_on(k));
+        worked_on.next().filter(|_| worked_on.next().is_none())
+    }
+
     /// Whether a key is selected whose siblings have these types.
     pub fn admits_kinds(&self, kinds: impl IntoIterator<Item = Kind>) -> bool {
         self.selection.admits_kinds(kinds)
@@ -58,14 +67,9 @@ impl Scope {
         if let Some(pattern) = &self.selection.pattern {
             return Some(pattern.clone());
         }
-        let mut worked_on = self
-            .keyspaces
-            .iter()
-            .filter(|k| k.db == db && self.works_on(k));
-        match (worked_on.next(), worked_on.next()) {
-            (Some(only), None) if !only.pattern.matches_all() => Some(only.pattern.clone()),
-            _ => None,
-        }
+        self.only_owner(db)
+            .filter(|only| !only.pattern.matches_all())
+            .map(|only| only.pattern.clone())
     }
 
     /// Whether everything in the keyspaces that are worked on is selected.
@@ -103,6 +107,11 @@ impl Scope {
     pub fn takes_all(&self, db: Option<DbIndex>) -> bool {
         let all = |k: &Keyspace| k.db == db && self.works_on(k) && k.pattern.matches_all();
         !self.selection.narrows_names() && self.keyspaces.iter().any(all)
+    }
+
+    /// Whether keys are given by name.
+    pub fn lists_keys(&self) -> bool {
+        self.selection.keys.is_some()
     }
 
     /// The keys, if they are given by name.

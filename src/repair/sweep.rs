@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use tokio_util::sync::CancellationToken;
+
 use crate::merkle::{BucketSet, Buckets, Entries, EntryDigester, Listed};
 use crate::model::{
-    DbIndex, DigestKey, EntryRef, ExpiryRule, Key, KeyspaceName, Kind, Millis, Position,
+    DbIndex, DigestKey, EntryRef, ExpiryRule, Key, Keyspace, KeyspaceName, Kind, Millis, Position,
 };
 use crate::state::StateError;
 use crate::store::{EntrySink, Replica, ScanReport, ScanRequest, StoreError};
@@ -91,15 +93,42 @@ pub(crate) struct Side {
 /// Keys by keyspace and type.
 pub(crate) type Counts = BTreeMap<KeyspaceName, BTreeMap<Option<Kind>, u64>>;
 
-fn count(counts: &mut Counts, keyspace: &KeyspaceName, listed: &Listed<'_>) {
-    let kind = match listed {
-        Listed::Readable(entry) => Some(entry.kind),
-        Listed::Unreadable { .. } => None,
-    };
-    if let Some(kinds) = counts.get_mut(keyspace) {
-        *kinds.entry(kind).or_default() += 1;
-    } else {
-        counts.insert(keyspace.clone(), BTreeMap::from([(kind, 1)]));
+/// Counts keys while they come in.
+#[derive(Default)]
+struct Tallies<'a>(Vec<Tally<'a>>);
+
+struct Tally<'a> {
+    keyspace: &'a Keyspace,
+    /// By kind; what cannot be read comes last.
+    keys: [u64; Kind::ALL.len() + 1],
+}
+
+impl<'a> Tallies<'a> {
+    fn count(&mut self, keyspace: &'a Keyspace, listed: &Listed<'_>) {
+        let kind = match listed {
+            Listed::Readable(entry) => entry.kind as usize,
+            Listed::Unreadable { .. } => Kind::ALL.len(),
+        };
+        let known = self
+            .0
+            .iter_mut()
+            .find(|tally| std::ptr::eq(tally.keyspace, keyspace));
+        if let Some(tally) = known {
+            tally.keys[kind] += 1;
+        } else {
+            let mut keys = [0; Kind::ALL.len() + 1];
+            keys[kind] = 1;
+            self.0.push(Tally { keyspace, keys });
+        }
+    }
+
+    fn into_counts(self) -> Counts {
+        let kinds = || Kind::ALL.map(Some).into_iter().chain([None]);
+        let of = |tally: Tally<'_>| {
+            let counted = kinds().zip(tally.keys).filter(|(_, keys)| *keys > 0);
+            (tally.keyspace.name.clone(), counted.collect())
+        };
+        self.0.into_iter().map(of).collect()
     }
 }
 
@@ -154,7 +183,7 @@ impl Sweep<'_> {
             gathered: collector.gathered,
             report,
             reasons: collector.reasons,
-            counts: collector.counts,
+            counts: collector.tallies.into_counts(),
         })
     }
 
@@ -186,6 +215,51 @@ impl Sweep<'_> {
             reasons: collector.reasons,
             counts: Counts::new(),
         })
+    }
+
+    /// Whether it is worth a thread per replica: where all keys are read.
+    pub(crate) fn is_large(&self) -> bool {
+        matches!(self.pass, Pass::First) && !self.scope.lists_keys()
+    }
+
+    /// Reads all keys of one replica on a thread of its own until they are read or the run is to stop: so that a server
+    /// need not wait while the answers of another are digested, and as many cores are busy as there are replicas.
+    ///
+    /// `replica` must be detached: connections belong to the thread that they were made on.
+    pub(crate) async fn read_on_thread(
+        &self,
+        replica: Arc<dyn Replica>,
+        number: usize,
+        (pacer, budget): (Arc<Pacer>, Arc<Budget>),
+        stop: CancellationToken,
+    ) -> Result<Side, StoreError> {
+        let (scope, digest_key) = (self.scope.clone(), self.digest_key.clone());
+        let db = self.db;
+        let read = move || {
+            let sweep = Sweep {
+                scope: &scope,
+                db,
+                digest_key: &digest_key,
+                pass: Pass::First,
+            };
+            let failure = |reason: String| StoreError::Unreachable {
+                replica: replica.name().clone(),
+                action: "scan".into(),
+                reason,
+            };
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(|error| failure(error.to_string()))?;
+            runtime.block_on(async {
+                tokio::select! {
+                    side = sweep.read(&replica, number, &pacer, &budget) => side,
+                    () = stop.cancelled() => Err(failure("the run is over".into())),
+                }
+            })
+        };
+        let reading = tokio::task::spawn_blocking(read);
+        reading.await.expect("reading a replica does not panic")
     }
 
     fn wants(&self, key: &[u8]) -> bool {
@@ -228,34 +302,39 @@ pub(crate) fn class_of(rule: ExpiryRule) -> usize {
 /// Gathers what a scan finds: entries, until all sides together exceed the budget, then sums.
 struct Collector<'a> {
     sweep: &'a Sweep<'a>,
+    /// The keyspace of every key that is wanted, if there is but one.
+    only_owner: Option<&'a Keyspace>,
     budget: &'a Budget,
     digesters: [EntryDigester; 2],
     gathered: Gathered,
     /// Bytes that the budget has granted and that are not used yet.
     granted: u64,
     reasons: BTreeMap<Key, String>,
-    counts: Counts,
+    tallies: Tallies<'a>,
 }
 
 impl<'a> Collector<'a> {
     fn new(sweep: &'a Sweep<'a>, number: usize, budget: &'a Budget) -> Self {
         Self {
             sweep,
+            only_owner: sweep.scope.only_owner(sweep.db),
             budget,
             digesters: [0, 1].map(|class| sweep.entry_digester(class, number)),
             gathered: sweep.nothing(),
             granted: 0,
             reasons: BTreeMap::new(),
-            counts: Counts::new(),
+            tallies: Tallies::default(),
         }
     }
 
     fn take(&mut self, listed: Listed<'_>) {
-        let Some(keyspace) = self.sweep.scope.owner(self.sweep.db, listed.key()) else {
+        let scope = self.sweep.scope;
+        let owner = || scope.owner(self.sweep.db, listed.key());
+        let Some(keyspace) = self.only_owner.or_else(owner) else {
             return;
         };
         let class = class_of(keyspace.policy.expiry.rule);
-        count(&mut self.counts, &keyspace.name, &listed);
+        self.tallies.count(keyspace, &listed);
         self.make_room(listed.key().len());
         match (&mut self.gathered, listed) {
             (Gathered::Entries(entries), Listed::Readable(entry)) => entries[class].push(entry),

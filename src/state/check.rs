@@ -1,10 +1,10 @@
 //! Reading everything, and measuring it.
 
-use crate::model::{Agreement, Lag};
+use crate::model::{Agreement, Lag, Lane, Voids};
 
 use super::codec::Read;
 use super::layout::{Chapter, beginning, record_of, row, split_commit, split_replica};
-use super::record::{Head, Record, ended, outcome};
+use super::record::{Head, Record, counter, ended, outcome};
 use super::store::{Flow, Table};
 use super::{JournalEntry, Result, State};
 
@@ -86,8 +86,12 @@ impl State {
         checked.runs = self.runs()?.len() as u64;
         self.replicas()?;
         self.journal_sizes()?;
-        self.chapter::<crate::model::Lane>(Chapter::Lanes, || "a lane".into())?;
-        self.chapter::<crate::model::Voids>(Chapter::Voids, || "the voids of a replica".into())?;
+        self.chapter::<Lane>(Chapter::Lanes, || "a lane".into())?;
+        self.chapter::<Voids>(Chapter::Voids, || "the voids of a replica".into())?;
+        for chapter in [Chapter::Coverage, Chapter::Evictions] {
+            let about = "what a replica was read of";
+            self.each_of(chapter, about, |_, value| counter(value).map(|_| ()))?;
+        }
         self.each_of(Chapter::Outcomes, "an outcome", |_, value| {
             outcome(value).map(|_| ())
         })?;

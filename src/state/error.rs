@@ -30,7 +30,7 @@ pub enum StateError {
         ours: u64,
     },
     /// It is not what reknit left there, or not reknit's at all. Nothing was written.
-    #[error("{path}: {what}: {advice}", path = path.display())]
+    #[error("{path}: {what}; {advice}", path = path.display())]
     Damaged {
         /// The directory, or the part of it.
         path: PathBuf,

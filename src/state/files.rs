@@ -57,9 +57,16 @@ pub(super) fn create_folder(dir: &Path) -> Result<()> {
 
 /// The text of a file that must be there.
 pub(super) fn read_text(path: &Path) -> Result<String> {
-    let bytes = fs::read(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => StateError::unreadable(path, "is missing"),
-        _ => StateError::from_io(path, "read", error),
-    })?;
+    let bytes = read_file(path)?;
     String::from_utf8(bytes).map_err(|_| StateError::unreadable(path, "is not text"))
+}
+
+/// The bytes of a file that must be there.
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
+            StateError::unreadable(path, "is missing")
+        }
+        _ => StateError::from_io(path, "read", error),
+    })
 }

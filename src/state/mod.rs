@@ -30,6 +30,8 @@ mod record;
 mod replicas;
 mod runs;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 

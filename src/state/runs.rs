@@ -48,7 +48,7 @@ pub struct RunRecord {
     pub end: Option<RunEnd>,
 }
 
-/// Bytes in memory beyond which the end of a run lets them be sorted into files.
+/// Bytes in memory beyond which the end of a run sorts them into files.
 const WRITE_OUT_BYTES: u64 = 8 * 1024 * 1024;
 
 impl State {
@@ -100,7 +100,7 @@ impl State {
         let row = (Table::Book, Chapter::Runs.run(run), Some(record.encode()));
         self.write_rows(&mut writing, vec![row], true)?;
         if self.0.store.buffered_bytes() > WRITE_OUT_BYTES {
-            self.0.store.write_out(Table::Agreed)?;
+            self.0.store.write_out()?;
         }
         self.0.note_committed(&mut writing)
     }

@@ -2,18 +2,24 @@
 //!
 //! fjall, a log-structured store, chosen by measurement (docs/state.md). All that knows of it is in this file.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::ops::Bound;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fjall::config::{BlockSizePolicy, CompressionPolicy};
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, LsmError, PersistMode};
 
+use xxhash_rust::xxh3::xxh3_128;
+
 use super::Result;
 use super::error::StateError;
+use super::files::read_file;
 
 /// Memory for blocks that were read.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
@@ -32,6 +38,10 @@ const AGREED_BUFFER_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Bytes of a block: large ones make listing cheap.
 const BLOCK_BYTES: u32 = 16 * 1024;
+
+/// How long, and how often, the writing out of tables is waited for.
+const WRITE_OUT_TURN: Duration = Duration::from_millis(10);
+const WRITE_OUT_TURNS: usize = 1000;
 
 /// What a full disk is told by.
 const PROBE_BYTES: usize = 64 * 1024;
@@ -199,12 +209,22 @@ impl Store {
         self.database.write_buffer_size()
     }
 
-    /// Lets a table be sorted into files, in the background.
-    pub(super) fn write_out(&self, table: Table) -> Result<()> {
-        let begun = self.table(table).rotate_memtable();
-        begun
-            .map(|_| ())
-            .map_err(|error| self.told("write out", error))
+    /// Sorts what is only in memory into files, so that the next opening has less of the log to read. Waits for it a
+    /// while: what is not done by then is done in the background, or at the next opening.
+    pub(super) fn write_out(&self) -> Result<()> {
+        for table in &self.tables {
+            let begun = table.rotate_memtable();
+            begun.map_err(|error| self.told("write out", error))?;
+        }
+        let is_written = || self.tables.iter().all(|it| it.sealed_memtable_count() == 0);
+        // Not for ever: a worker that met a full disk is gone, and the next write says so.
+        for _ in 0..WRITE_OUT_TURNS {
+            if is_written() {
+                break;
+            }
+            std::thread::sleep(WRITE_OUT_TURN);
+        }
+        Ok(())
     }
 
     /// Bytes on disk: of one table, without what is only in the log.
@@ -239,34 +259,48 @@ impl Store {
     }
 }
 
-/// fjall asserts some of what it reads when it opens: a panic there is damage, too.
+/// fjall asserts some of what it reads when it opens: a panic there is damage, too, and told as such.
 fn open_database(path: &Path) -> Result<Database> {
     let builder = Database::builder(path)
         .cache_size(CACHE_BYTES)
         .worker_threads(WORKERS)
         .max_journaling_size(LOG_BYTES);
-    let opened = catch_unwind(AssertUnwindSafe(|| builder.open()));
+    let opened = quietly(|| catch_unwind(AssertUnwindSafe(|| builder.open())));
     let opened =
         opened.map_err(|_| StateError::unreadable(path, "the store is not what it should be"))?;
     opened.map_err(|error| told(path, "open the store", error))
 }
 
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Keeps this thread's panics from being printed meanwhile.
+fn quietly<T>(work: impl FnOnce() -> T) -> T {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let printing = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            if !QUIET.get() {
+                printing(panic);
+            }
+        }));
+    });
+    QUIET.set(true);
+    let result = work();
+    QUIET.set(false);
+    result
+}
+
 /// fjall removes a table without its first file, and makes a log anew that is missing: neither may be.
 fn check_files(path: &Path) -> Result<()> {
-    let missing = |what: String| Err(StateError::unreadable(path, what));
-    for number in 0..=Table::ALL.len() {
-        let current = path
-            .join("keyspaces")
-            .join(number.to_string())
-            .join("current");
-        if !current.is_file() {
-            return missing(format!("keyspaces/{number}/current is missing"));
-        }
-    }
     for name in ["version", "lock"] {
         if !path.join(name).is_file() {
-            return missing(format!("`{name}` is missing"));
+            return Err(StateError::unreadable(path, format!("`{name}` is missing")));
         }
+    }
+    for number in 0..=Table::ALL.len() {
+        check_manifest(&path.join("keyspaces").join(number.to_string()))?;
     }
     let listed = |error| StateError::from_io(path, "list", error);
     for entry in fs::read_dir(path).map_err(listed)? {
@@ -275,7 +309,27 @@ fn check_files(path: &Path) -> Result<()> {
             return Ok(());
         }
     }
-    missing("its log (*.jnl) is missing".into())
+    Err(StateError::unreadable(path, "its log (*.jnl) is missing"))
+}
+
+/// fjall keeps a checksum of a table's list of files, and does not look at it before it believes the list.
+///
+/// `current` is the number of the list (u64), its checksum (u128, XXH3), and a tag, little-endian.
+fn check_manifest(table: &Path) -> Result<()> {
+    let current = table.join("current");
+    let bytes = read_file(&current)?;
+    let Some((number, rest)) = bytes.split_first_chunk() else {
+        return Err(StateError::unreadable(&current, "is cut off"));
+    };
+    let Some((checksum, [0])) = rest.split_first_chunk() else {
+        return Err(StateError::unreadable(&current, "is not what it should be"));
+    };
+    let manifest = table.join(format!("v{}", u64::from_le_bytes(*number)));
+    if xxh3_128(&read_file(&manifest)?) == u128::from_le_bytes(*checksum) {
+        Ok(())
+    } else {
+        Err(StateError::unreadable(&manifest, "is not what it was"))
+    }
 }
 
 /// What the caller can do about a failure of the store.
@@ -295,9 +349,14 @@ fn told(path: &Path, action: &'static str, error: fjall::Error) -> StateError {
 
 fn from_io(path: &Path, action: &'static str, source: io::Error) -> StateError {
     match source.kind() {
+        // What fjall says of content, and what the system says to numbers read from it.
         io::ErrorKind::NotFound
+        | io::ErrorKind::AlreadyExists
         | io::ErrorKind::InvalidData
+        | io::ErrorKind::InvalidInput
         | io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::IsADirectory
         | io::ErrorKind::Other => {
             StateError::unreadable(path, format!("cannot {action}: {source}"))
         }

@@ -8,21 +8,18 @@
 //! Never more than `depth` commands are under way, because a client of the same server waits as long as the pipeline
 //! that it meets; nor more than a bounded number of bytes, because answers left unread fill the server's memory.
 
+mod answers;
+
 use std::collections::VecDeque;
 
-use bytes::Bytes;
+use crate::model::{Digester, EntryRef, Key, Kind, Position};
 
-use crate::model::{Digester, EntryRef, Key, Kind, MARKER_PREFIX, OWN_PREFIX, Position};
-
-use super::observe::{
-    Description, Read, TypeReply, is_last_piece, is_passing, join_description, read_expiry,
-};
-use super::observe::{read_type, read_value};
-use super::page::{self, Described, Item, Next, PageError, pack_get, pack_page, pack_stream_end};
+use super::observe::{Read, TypeReply, read_value};
+use super::page::{Described, FirstPages, pack_description, pack_get, pack_stream_end};
 use super::reading::Reading;
-use super::resp::{Frame, Frames, unexpected};
+use super::slots::{SlotIndex, Slots};
 use super::wire::{Wire, WireError};
-use super::{EntrySink, Observed, Pace, PieceCursor, ScanReport, ScanRequest};
+use super::{EntrySink, Observed, Pace, ScanReport, ScanRequest};
 
 /// Names that one SCAN asks for, at the least and at the most.
 const NAMES_LEAST: usize = 100;
@@ -30,9 +27,6 @@ const NAMES_MOST: usize = 1000;
 
 /// Answers to pages that may be under way, in bytes, as far as the last pages tell.
 const BYTES_OUTSTANDING: usize = 4 << 20;
-
-/// How often a key is described again that changed its type meanwhile.
-const TYPE_CHANGES: u8 = 3;
 
 /// Where the names come from.
 pub(crate) enum Names<'a> {
@@ -43,19 +37,14 @@ pub(crate) enum Names<'a> {
 }
 
 /// A command under way, in the order of the answers.
+#[derive(Clone, Copy)]
 enum Pending {
     Names,
-    Type(Job),
+    Type(SlotIndex),
     Expiry,
-    Page(Described, u8),
-    Get(Described),
+    Page(SlotIndex),
+    Get(SlotIndex),
     StreamEnd,
-}
-
-/// A key to be described, and how often its type had changed.
-struct Job {
-    key: Bytes,
-    changes: u8,
 }
 
 /// A scan in progress; it outlives a lost connection.
@@ -67,18 +56,21 @@ pub(crate) struct Bulk<'a> {
     depth: usize,
     names: Names<'a>,
     names_under_way: bool,
-    waiting: VecDeque<Job>,
-    described: VecDeque<(Described, u8)>,
+    slots: Slots,
+    first_pages: FirstPages,
+    /// Keys of which the name alone is known.
+    waiting: VecDeque<SlotIndex>,
+    described: VecDeque<SlotIndex>,
     /// Strings whose first page was empty: empty, or gone.
-    empty: VecDeque<Described>,
+    empty: VecDeque<SlotIndex>,
     pages_under_way: usize,
     /// Keys that the pace has admitted and that were not asked for yet.
     admitted: u64,
     pending: VecDeque<Pending>,
     /// The key whose TYPE was answered and whose PEXPIRETIME is next.
-    half_described: Option<(Job, TypeReply)>,
+    half_described: Option<(SlotIndex, TypeReply)>,
     /// The stream whose first page was answered and whose end is next; nothing if that page says to read it alone.
-    half_read: Option<(Described, Option<Reading>)>,
+    half_read: Option<(SlotIndex, Option<Reading>)>,
     large: Vec<Described>,
     page_bytes: usize,
     report: ScanReport,
@@ -101,6 +93,8 @@ impl<'a> Bulk<'a> {
             depth: depth.max(1),
             names,
             names_under_way: false,
+            slots: Slots::default(),
+            first_pages: FirstPages::new(),
             waiting: VecDeque::new(),
             described: VecDeque::new(),
             empty: VecDeque::new(),
@@ -142,22 +136,18 @@ impl<'a> Bulk<'a> {
     pub(crate) fn take_up(&mut self) {
         self.names_under_way = false;
         self.pages_under_way = 0;
-        let mut again: Vec<Job> = Vec::new();
-        again.extend(self.half_described.take().map(|(job, _)| job));
-        again.extend(
-            self.half_read
-                .take()
-                .map(|(described, _)| job_of(&described, 0)),
-        );
+        let halves = [
+            self.half_described.take().map(|(slot, _)| slot),
+            self.half_read.take().map(|(slot, _)| slot),
+        ];
+        self.waiting.extend(halves.into_iter().flatten());
         for pending in self.pending.drain(..) {
             match pending {
-                Pending::Type(job) => again.push(job),
-                Pending::Page(described, changes) => again.push(job_of(&described, changes)),
-                Pending::Get(described) => self.empty.push_back(described),
+                Pending::Type(slot) | Pending::Page(slot) => self.waiting.push_back(slot),
+                Pending::Get(slot) => self.empty.push_back(slot),
                 Pending::Names | Pending::Expiry | Pending::StreamEnd => {}
             }
         }
-        self.waiting.extend(again);
     }
 
     /// Packs commands until as many are under way as may be.
@@ -167,12 +157,12 @@ impl<'a> Bulk<'a> {
                 self.ask_names(wire);
             } else if self.may_read_page() {
                 self.ask_page(wire);
-            } else if let Some(described) = self.empty.pop_front() {
-                wire.push_with(|out| pack_get(out, described.key.as_bytes()));
-                self.pending.push_back(Pending::Get(described));
-            } else if let Some(job) = self.waiting.pop_front() {
+            } else if let Some(slot) = self.empty.pop_front() {
+                wire.push_with(|out| pack_get(out, self.slots.get(slot).key()));
+                self.pending.push_back(Pending::Get(slot));
+            } else if let Some(slot) = self.waiting.pop_front() {
                 self.admit().await;
-                self.ask_description(wire, job);
+                self.ask_description(wire, slot);
             } else {
                 break;
             }
@@ -195,10 +185,9 @@ impl<'a> Bulk<'a> {
         match &mut self.names {
             Names::Scan(cursor) => cursor.is_some(),
             Names::Listed(keys) => {
-                let next = keys.next().map(|key| Job {
-                    key: key.to_bytes(),
-                    changes: 0,
-                });
+                let wanted = |key: &&Key| (self.request.wanted)(key.as_bytes());
+                let next = keys.find(wanted);
+                let next = next.map(|key| self.slots.take(key.as_bytes()));
                 self.waiting.extend(next);
                 false
             }
@@ -226,184 +215,23 @@ impl<'a> Bulk<'a> {
     }
 
     fn ask_page(&mut self, wire: &mut Wire) {
-        let Some((described, changes)) = self.described.pop_front() else {
+        let Some(slot) = self.described.pop_front() else {
             return;
         };
-        let kind = described.kind;
-        wire.push_with(|out| pack_page(out, kind, described.key.as_bytes(), &PieceCursor::Start));
-        if kind == Kind::Stream {
-            wire.push_with(|out| pack_stream_end(out, described.key.as_bytes()));
-        }
+        let asked = self.slots.get(slot);
+        wire.push_with(|out| self.first_pages.pack(out, asked.kind, &asked.argument));
         self.pages_under_way += 1;
-        self.pending.push_back(Pending::Page(described, changes));
-        if kind == Kind::Stream {
+        self.pending.push_back(Pending::Page(slot));
+        if asked.kind == Kind::Stream {
+            wire.push_with(|out| pack_stream_end(out, asked.key()));
             self.pending.push_back(Pending::StreamEnd);
         }
     }
 
-    fn ask_description(&mut self, wire: &mut Wire, job: Job) {
-        wire.push(&[b"TYPE", &job.key]);
-        wire.push(&[b"PEXPIRETIME", &job.key]);
-        self.pending.push_back(Pending::Type(job));
+    fn ask_description(&mut self, wire: &mut Wire, slot: SlotIndex) {
+        wire.push_two_with(|out| pack_description(out, &self.slots.get(slot).argument));
+        self.pending.push_back(Pending::Type(slot));
         self.pending.push_back(Pending::Expiry);
-    }
-
-    fn answer(&mut self, reply: &[u8]) -> Result<(), WireError> {
-        match self.pending.pop_front() {
-            Some(Pending::Names) => self.take_names(reply),
-            Some(Pending::Type(job)) => {
-                self.half_described = Some((job, read_type(reply)?));
-                Ok(())
-            }
-            Some(Pending::Expiry) => self.take_description(reply),
-            Some(Pending::Page(described, changes)) => self.take_page(reply, described, changes),
-            Some(Pending::Get(described)) => self.take_get(reply, &described),
-            Some(Pending::StreamEnd) => self.take_stream_end(reply),
-            None => Err(WireError::Lost(
-                "an answer that nothing was asked for".into(),
-            )),
-        }
-    }
-
-    fn take_names(&mut self, reply: &[u8]) -> Result<(), WireError> {
-        let mut frames = Frames::new(reply);
-        match frames.next()? {
-            Frame::Array(2) => {}
-            Frame::Error(words) => return Err(refusal(words)),
-            other => return Err(unexpected("a page of names", &other).into()),
-        }
-        let cursor = std::str::from_utf8(frames.bytes()?)
-            .ok()
-            .and_then(|text| text.parse().ok());
-        self.names_under_way = false;
-        let names = frames.array()?;
-        for _ in 0..names {
-            let name = frames.bytes()?;
-            self.take_name(name);
-        }
-        let cursor = cursor.ok_or_else(|| WireError::Lost("a cursor that is no number".into()))?;
-        self.names = Names::Scan((cursor != 0).then_some(cursor));
-        Ok(())
-    }
-
-    fn take_name(&mut self, name: &[u8]) {
-        self.report.names_seen += 1;
-        if name.starts_with(OWN_PREFIX) {
-            self.report.markers_seen |= name.starts_with(MARKER_PREFIX);
-        } else if (self.request.wanted)(name) {
-            self.waiting.push_back(Job {
-                key: Bytes::copy_from_slice(name),
-                changes: 0,
-            });
-        }
-    }
-
-    fn take_description(&mut self, reply: &[u8]) -> Result<(), WireError> {
-        let expiry = read_expiry(reply)?;
-        let Some((job, kind)) = self.half_described.take() else {
-            return Err(WireError::Lost("an expiry without a type".into()));
-        };
-        match join_description(Key::new(job.key.clone()), kind, expiry) {
-            Description::Absent => {}
-            Description::Present(described) => self.described.push_back((described, job.changes)),
-            Description::Unreadable(words) => self.sink.unreadable(&job.key, &words),
-        }
-        Ok(())
-    }
-
-    fn take_page(
-        &mut self,
-        reply: &[u8],
-        described: Described,
-        changes: u8,
-    ) -> Result<(), WireError> {
-        self.pages_under_way -= 1;
-        self.page_bytes = reply.len().max(self.page_bytes - self.page_bytes / 8);
-        let mut reading = Reading::new(&described, false);
-        let last = is_last_piece(described.kind, reply);
-        let digester = &mut self.digester;
-        let next = page::read_page(described.kind, &PieceCursor::Start, reply, |item| {
-            reading.take(item, last, digester);
-        });
-        match next {
-            Ok(Next::Done) if described.kind == Kind::Stream => {
-                self.half_read = Some((described, Some(reading)));
-            }
-            Ok(Next::More(_)) if described.kind == Kind::Stream => {
-                self.half_read = Some((described, None))
-            }
-            Ok(Next::Done) => self.emit(&described, reading),
-            Ok(Next::More(_)) => self.large.push(described),
-            Ok(Next::EmptyOrAbsent) => self.empty.push_back(described),
-            Err(PageError::WrongType) => self.describe_again(&described, changes),
-            Err(PageError::Refused(words)) if is_passing(&words) => {
-                return Err(WireError::Lost(words));
-            }
-            Err(PageError::Refused(words)) => {
-                self.sink.unreadable(described.key.as_bytes(), &words)
-            }
-            Err(PageError::Malformed(malformed)) => return Err(malformed.into()),
-        }
-        Ok(())
-    }
-
-    fn describe_again(&mut self, described: &Described, changes: u8) {
-        if changes < TYPE_CHANGES {
-            self.waiting.push_back(job_of(described, changes + 1));
-        } else {
-            let reason = "its type keeps changing while it is read";
-            self.sink.unreadable(described.key.as_bytes(), reason);
-        }
-    }
-
-    fn take_get(&mut self, reply: &[u8], described: &Described) -> Result<(), WireError> {
-        match page::read_get(reply) {
-            Ok(Some(bytes)) => {
-                let mut reading = Reading::new(described, false);
-                reading.take(Item::Bytes(bytes), true, &mut self.digester);
-                self.emit(described, reading);
-            }
-            Ok(None) => {}
-            Err(PageError::WrongType) => self.describe_again(described, 0),
-            Err(PageError::Refused(words)) => {
-                self.sink.unreadable(described.key.as_bytes(), &words)
-            }
-            Err(PageError::Malformed(malformed)) => return Err(malformed.into()),
-        }
-        Ok(())
-    }
-
-    fn take_stream_end(&mut self, reply: &[u8]) -> Result<(), WireError> {
-        let Some((described, reading)) = self.half_read.take() else {
-            return Ok(());
-        };
-        match (page::read_stream_end(reply), reading) {
-            (Ok(Some((last_id, groups))), Some(mut reading)) => {
-                reading.take_stream_end(last_id, groups);
-                self.emit(&described, reading);
-            }
-            (Ok(Some(_)), None) => self.large.push(described),
-            (Ok(None), _) => {}
-            (Err(PageError::WrongType), _) => self.describe_again(&described, 0),
-            (Err(PageError::Refused(words)), _) => {
-                self.sink.unreadable(described.key.as_bytes(), &words)
-            }
-            (Err(PageError::Malformed(malformed)), _) => return Err(malformed.into()),
-        }
-        Ok(())
-    }
-
-    fn emit(&mut self, described: &Described, mut reading: Reading) {
-        if let Some(digest) = reading.digest_of_all(&mut self.digester) {
-            self.report.keys_read += 1;
-            self.sink.entry(EntryRef {
-                position: Position::of(described.key.as_bytes()),
-                key: described.key.as_bytes(),
-                kind: described.kind,
-                digest,
-                expiry: described.expiry,
-            });
-        }
     }
 
     /// Values that one page could not hold, one after the other, each page a command.
@@ -431,21 +259,5 @@ impl<'a> Bulk<'a> {
             }
         }
         Ok(())
-    }
-}
-
-fn job_of(described: &Described, changes: u8) -> Job {
-    Job {
-        key: described.key.to_bytes(),
-        changes,
-    }
-}
-
-fn refusal(words: &[u8]) -> WireError {
-    let words = String::from_utf8_lossy(words).into_owned();
-    if is_passing(&words) {
-        WireError::Lost(words)
-    } else {
-        WireError::Refused(format!("SCAN: {words}"))
     }
 }

@@ -33,8 +33,11 @@ mod resp;
 mod sample;
 mod seal;
 mod server_info;
+mod slots;
 mod transaction;
 mod wire;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -134,6 +137,12 @@ pub trait Pace: Send + Sync {
 pub trait Replica: Send + Sync {
     /// The replica's configured name.
     fn name(&self) -> &ReplicaName;
+
+    /// The same replica with connections of its own, to be used on a thread of its own; nothing where a thread gains
+    /// nothing. What it moves is counted here.
+    fn detached(&self) -> Option<Arc<dyn Replica>> {
+        None
+    }
 
     /// Reads every wanted key once and digests it. Keys written meanwhile may be missing or stand twice.
     ///

@@ -6,7 +6,7 @@ use crate::model::{Digester, Expiry, Key, Kind};
 
 use super::page::{self, Described, Item, Next, PageError, pack_get, pack_page, pack_stream_end};
 use super::reading::Reading;
-use super::resp::{Frame, Frames, unexpected};
+use super::resp::{self, Frame, Frames, unexpected};
 use super::wire::{Wire, WireError};
 use super::{Observed, PieceCursor};
 
@@ -85,7 +85,7 @@ pub(crate) fn join_description(key: Key, kind: TypeReply, expiry: ExpiryReply) -
 }
 
 pub(crate) fn read_type(reply: &[u8]) -> Result<TypeReply, WireError> {
-    match Frames::new(reply).next()? {
+    match resp::first(reply)? {
         Frame::Simple(name) | Frame::Bulk(name) => Ok(Ok(
             Kind::from_type_reply(name).map(|kind| (kind, type_name(kind, name)))
         )),
@@ -104,7 +104,7 @@ fn type_name(kind: Kind, name: &[u8]) -> Bytes {
 }
 
 pub(crate) fn read_expiry(reply: &[u8]) -> Result<ExpiryReply, WireError> {
-    match Frames::new(reply).next()? {
+    match resp::first(reply)? {
         Frame::Int(-2) => Ok(Ok(None)),
         Frame::Int(-1) => Ok(Ok(Some(Expiry::Never))),
         Frame::Int(at) => Ok(Ok(Some(Expiry::from_millis(at)))),

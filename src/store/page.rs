@@ -125,6 +125,40 @@ pub(crate) fn pack_page(out: &mut Vec<u8>, kind: Kind, key: &[u8], cursor: &Piec
     }
 }
 
+/// The commands that read first pages, packed but for the key: a scan packs one for every key.
+pub(crate) struct FirstPages([(Vec<u8>, Vec<u8>); Kind::ALL.len()]);
+
+impl FirstPages {
+    /// Packs the command of every kind.
+    pub(crate) fn new() -> Self {
+        Self(Kind::ALL.map(|kind| {
+            // What stands around an empty key is the same around any other.
+            let mut head = Vec::new();
+            pack_page(&mut head, kind, b"", &PieceCursor::Start);
+            let empty: &[u8] = b"$0\r\n\r\n";
+            let at = head.windows(empty.len()).position(|part| part == empty);
+            let tail = head.split_off(at.expect("every command names its key"));
+            (head, tail[empty.len()..].to_vec())
+        }))
+    }
+
+    /// Packs what [`pack_page`] does at the start; the key is a packed argument.
+    pub(crate) fn pack(&self, out: &mut Vec<u8>, kind: Kind, key: &[u8]) {
+        let (head, tail) = &self.0[kind as usize];
+        out.extend_from_slice(head);
+        out.extend_from_slice(key);
+        out.extend_from_slice(tail);
+    }
+}
+
+/// Packs the two commands that describe a key, which is a packed argument.
+pub(crate) fn pack_description(out: &mut Vec<u8>, key: &[u8]) {
+    out.extend_from_slice(b"*2\r\n$4\r\nTYPE\r\n");
+    out.extend_from_slice(key);
+    out.extend_from_slice(b"*2\r\n$11\r\nPEXPIRETIME\r\n");
+    out.extend_from_slice(key);
+}
+
 /// Packs the command that tells an empty string from an absent key.
 pub(crate) fn pack_get(out: &mut Vec<u8>, key: &[u8]) {
     pack(out, &[b"GET", key]);

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use bytes::Bytes;
 
 use crate::model::{
-    Digester, Expiry, Field, Kind, ListDigest, Opaque, Position, State, Stream, StreamId,
-    StringDigest, Sum, Value, ValueDigest,
+    Digester, ElementRef, Elements, Expiry, Field, Kind, ListDigest, Opaque, Position, State,
+    Stream, StreamId, StringDigest, Sum, Value, ValueDigest,
 };
 
 use super::page::{Described, Item};
@@ -31,18 +31,26 @@ enum SoFar {
     Short(ValueDigest),
     String(StringDigest),
     List(ListDigest),
-    Sum(Sum),
+    Elements(Elements),
+    Stream(Sum),
 }
 
 impl Reading {
     /// A value of which nothing was read. `keep` holds on to the value as long as it is small.
     pub(crate) fn new(described: &Described, keep: bool) -> Self {
+        let mut reading = Self::digesting(described.kind, &described.type_name, described.expiry);
+        reading.whole = keep.then(|| void(described.kind));
+        reading
+    }
+
+    /// A value of which nothing was read and nothing but the digest is wanted.
+    pub(crate) fn digesting(kind: Kind, type_name: &Bytes, expiry: Expiry) -> Self {
         Self {
-            kind: described.kind,
-            type_name: described.type_name.clone(),
-            expiry: described.expiry,
+            kind,
+            type_name: type_name.clone(),
+            expiry,
             so_far: SoFar::Nothing,
-            whole: keep.then(|| void(described.kind)),
+            whole: None,
             names: None,
             elements: 0,
             bytes: 0,
@@ -76,7 +84,9 @@ impl Reading {
         self.elements += 1;
         self.bytes += size_of(&item);
         self.digest(item, last, digester);
-        self.keep(item);
+        if self.whole.is_some() {
+            self.keep(item);
+        }
     }
 
     /// Takes a stream's last ID and groups in.
@@ -106,10 +116,8 @@ impl Reading {
             (SoFar::Short(digest), _) => Some(digest),
             (SoFar::String(pieces), _) => Some(pieces.finish()),
             (SoFar::List(list), _) => Some(list.finish()),
-            (SoFar::Sum(sum), Kind::Hash) => Some(digester.hash(&sum)),
-            (SoFar::Sum(sum), Kind::Set) => Some(digester.set(&sum)),
-            (SoFar::Sum(sum), Kind::SortedSet) => Some(digester.sorted_set(&sum)),
-            (SoFar::Sum(sum), _) => Some(self.stream_digest(&sum, digester)),
+            (SoFar::Elements(elements), _) => Some(digester.finish(elements)),
+            (SoFar::Stream(sum), _) => Some(self.stream_digest(&sum, digester)),
             (SoFar::Nothing, Kind::Stream) => Some(self.stream_digest(&Sum::EMPTY, digester)),
             (SoFar::Nothing, _) => None,
         }
@@ -143,18 +151,6 @@ impl Reading {
         digester.stream(sum, *last_id, groups.keys().map(|name| &name[..]))
     }
 
-    fn sum(&mut self) -> &mut Sum {
-        if !matches!(self.so_far, SoFar::Sum(_)) {
-            self.so_far = SoFar::Sum(Sum::EMPTY);
-        }
-        match &mut self.so_far {
-            SoFar::Sum(sum) => sum,
-            SoFar::Nothing | SoFar::Short(_) | SoFar::String(_) | SoFar::List(_) => {
-                unreachable!("it was just made a sum")
-            }
-        }
-    }
-
     fn digest(&mut self, item: Item<'_>, last: bool, digester: &mut Digester) {
         match item {
             Item::Bytes(piece) => self.digest_piece(piece, last, digester),
@@ -166,10 +162,28 @@ impl Reading {
                     list.push(element);
                 }
             }
-            Item::Field(name, value) => digester.add_field(self.sum(), name, value, Expiry::Never),
-            Item::Member(member) => digester.add_member(self.sum(), member),
-            Item::Scored(member, score) => digester.add_scored(self.sum(), member, score),
-            Item::Entry(id, pairs) => digester.add_stream_entry(self.sum(), id, pairs),
+            Item::Entry(id, pairs) => {
+                if matches!(self.so_far, SoFar::Nothing) {
+                    self.so_far = SoFar::Stream(Sum::EMPTY);
+                }
+                if let SoFar::Stream(sum) = &mut self.so_far {
+                    digester.add_stream_entry(sum, id, pairs);
+                }
+            }
+            Item::Field(..) | Item::Member(_) | Item::Scored(..) => {
+                if let Some(element) = element_of(&item) {
+                    self.digest_element(&element, digester);
+                }
+            }
+        }
+    }
+
+    fn digest_element(&mut self, element: &ElementRef<'_>, digester: &mut Digester) {
+        if matches!(self.so_far, SoFar::Nothing) {
+            self.so_far = SoFar::Elements(digester.elements(element.shape()));
+        }
+        if let SoFar::Elements(elements) = &mut self.so_far {
+            digester.add(elements, element);
         }
     }
 
@@ -251,25 +265,22 @@ pub(crate) fn void(kind: Kind) -> Value {
 
 /// The digest of a collection that holds this item alone: by it, elements are compared.
 pub(crate) fn lone_digest(item: &Item<'_>, digester: &mut Digester) -> Option<ValueDigest> {
-    let mut sum = Sum::EMPTY;
-    match item {
-        Item::Field(name, value) => {
-            digester.add_field(&mut sum, name, value, Expiry::Never);
-            Some(digester.hash(&sum))
-        }
-        Item::Member(member) => {
-            digester.add_member(&mut sum, member);
-            Some(digester.set(&sum))
-        }
-        Item::Scored(member, score) => {
-            digester.add_scored(&mut sum, member, *score);
-            Some(digester.sorted_set(&sum))
-        }
-        Item::Entry(id, pairs) => {
-            digester.add_stream_entry(&mut sum, *id, *pairs);
-            Some(digester.stream(&sum, StreamId::MIN, std::iter::empty()))
-        }
-        Item::Bytes(_) | Item::Element(_) => None,
+    if let Item::Entry(id, pairs) = item {
+        let mut sum = Sum::EMPTY;
+        digester.add_stream_entry(&mut sum, *id, *pairs);
+        return Some(digester.stream(&sum, StreamId::MIN, std::iter::empty()));
+    }
+    element_of(item).map(|element| digester.lone(&element))
+}
+
+/// The element of a set, hash or sorted set that an item is.
+#[inline]
+pub(crate) fn element_of<'a>(item: &Item<'a>) -> Option<ElementRef<'a>> {
+    match *item {
+        Item::Field(name, value) => Some(ElementRef::Field(name, value, Expiry::Never)),
+        Item::Member(member) => Some(ElementRef::Member(member)),
+        Item::Scored(member, score) => Some(ElementRef::Scored(member, score)),
+        Item::Bytes(_) | Item::Element(_) | Item::Entry(..) => None,
     }
 }
 

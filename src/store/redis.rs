@@ -283,6 +283,12 @@ impl Replica for RedisReplica {
         &self.name
     }
 
+    fn detached(&self) -> Option<Arc<dyn Replica>> {
+        let mut detached = Self::new(self.name.clone(), self.connecting.clone(), self.depth);
+        detached.meter = Arc::clone(&self.meter);
+        Some(Arc::new(detached))
+    }
+
     async fn scan(
         &self,
         request: &ScanRequest<'_>,

@@ -47,13 +47,12 @@ impl Progress {
     /// When the bytes are not RESP2.
     pub(crate) fn advance(&mut self, buffer: &[u8]) -> Result<Option<usize>, Malformed> {
         while self.pending > 0 {
-            let Some((head, after_line)) = head(buffer, self.at)? else {
-                return Ok(None);
-            };
-            let (end, children) = match head {
-                Head::Line | Head::Int(_) | Head::Nil => (after_line, 0),
-                Head::Bulk(length) => (after_line + length + 2, 0),
-                Head::Array(length) => (after_line, length as u64),
+            let (end, children) = match short_head(buffer, self.at, b'$') {
+                Some((length, start)) => (start + length + 2, 0),
+                None => match element_end(buffer, self.at)? {
+                    Some(found) => found,
+                    None => return Ok(None),
+                },
             };
             if end > buffer.len() {
                 return Ok(None);
@@ -63,6 +62,48 @@ impl Progress {
         }
         Ok(Some(self.at))
     }
+}
+
+/// The number in the head of a bulk string (`$`) or array (`*`) and where the head ends, if one with a number below
+/// 1000 begins here: nearly all elements are such. Nothing says that it is another, that its head has not come whole,
+/// or that it is not RESP2.
+#[inline]
+fn short_head(buffer: &[u8], at: usize, kind: u8) -> Option<(usize, usize)> {
+    let rest = buffer.get(at..)?;
+    let digit = |byte: u8| byte.wrapping_sub(b'0');
+    match *rest {
+        [found, ones, b'\r', b'\n', ..] if found == kind && digit(ones) <= 9 => {
+            Some((usize::from(digit(ones)), at + 4))
+        }
+        [found, tens, ones, b'\r', b'\n', ..]
+            if found == kind && digit(tens) <= 9 && digit(ones) <= 9 =>
+        {
+            let number = u16::from(digit(tens)) * 10 + u16::from(digit(ones));
+            Some((usize::from(number), at + 5))
+        }
+        [found, a, b, c, b'\r', b'\n', ..]
+            if found == kind && [a, b, c].iter().all(u8::is_ascii_digit) =>
+        {
+            let tens = u16::from(digit(a)) * 10 + u16::from(digit(b));
+            Some((usize::from(tens * 10 + u16::from(digit(c))), at + 6))
+        }
+        _ => None,
+    }
+}
+
+/// Where an element ends, which may be beyond the buffer, and how many elements follow that belong to it.
+fn element_end(buffer: &[u8], at: usize) -> Result<Option<(usize, u64)>, Malformed> {
+    if let Some((length, after_line)) = short_head(buffer, at, b'*') {
+        return Ok(Some((after_line, length as u64)));
+    }
+    let Some((head, after_line)) = head(buffer, at)? else {
+        return Ok(None);
+    };
+    Ok(Some(match head {
+        Head::Line | Head::Int(_) | Head::Nil => (after_line, 0),
+        Head::Bulk(length) => (after_line + length + 2, 0),
+        Head::Array(length) => (after_line, length as u64),
+    }))
 }
 
 enum Head {
@@ -76,22 +117,18 @@ enum Head {
 /// No reply announces more than this: a bulk is at most 512 MB, an array at most 2^32 elements.
 const LENGTH_LIMIT: i64 = 1 << 32;
 
+#[inline]
 fn head(buffer: &[u8], at: usize) -> Result<Option<(Head, usize)>, Malformed> {
-    let Some(&kind) = buffer.get(at) else {
+    let Some((&kind, rest)) = buffer.get(at..).and_then(<[u8]>::split_first) else {
         return Ok(None);
     };
-    let Some(end) = line_end(buffer, at + 1) else {
-        return Ok(None);
-    };
-    let line = &buffer[at + 1..end];
-    let head = match kind {
-        b'+' | b'-' => Head::Line,
-        b':' => Head::Int(int(line)?),
-        b'$' | b'*' => match int(line)? {
-            -1 => Head::Nil,
-            length @ 0..=LENGTH_LIMIT if kind == b'$' => Head::Bulk(length as usize),
-            length @ 0..=LENGTH_LIMIT => Head::Array(length as usize),
-            length => return Err(Malformed(format!("a length of {length}"))),
+    let (number, line) = match kind {
+        b'+' | b'-' => {
+            return Ok(line_end(rest).map(|end| (Head::Line, at + 1 + end + 2)));
+        }
+        b'$' | b'*' | b':' => match number_line(rest)? {
+            Some(found) => found,
+            None => return Ok(None),
         },
         other => {
             return Err(Malformed(format!(
@@ -99,17 +136,53 @@ fn head(buffer: &[u8], at: usize) -> Result<Option<(Head, usize)>, Malformed> {
             )));
         }
     };
-    Ok(Some((head, end + 2)))
+    let head = match (kind, number) {
+        (b':', number) => Head::Int(number),
+        (_, -1) => Head::Nil,
+        (b'$', length @ 0..=LENGTH_LIMIT) => Head::Bulk(length as usize),
+        (_, length @ 0..=LENGTH_LIMIT) => Head::Array(length as usize),
+        (_, length) => return Err(Malformed(format!("a length of {length}"))),
+    };
+    Ok(Some((head, at + 1 + line)))
+}
+
+/// So many digits fit an `i64` whatever they are.
+const SAFE_DIGITS: usize = 18;
+
+/// The number that a line holds and the line's length with its CRLF, once it is there in full.
+#[inline]
+fn number_line(line: &[u8]) -> Result<Option<(i64, usize)>, Malformed> {
+    let sign = usize::from(line.first() == Some(&b'-'));
+    let mut number = 0_i64;
+    for (index, &byte) in line.iter().enumerate().skip(sign).take(SAFE_DIGITS) {
+        let digit = byte.wrapping_sub(b'0');
+        if digit <= 9 {
+            number = number * 10 + i64::from(digit);
+        } else if byte == b'\r' && index > sign && line.get(index + 1) == Some(&b'\n') {
+            return Ok(Some((if sign == 1 { -number } else { number }, index + 2)));
+        } else {
+            break;
+        }
+    }
+    unusual_number_line(line)
+}
+
+/// The same for what is long, incomplete or wrong.
+#[cold]
+fn unusual_number_line(line: &[u8]) -> Result<Option<(i64, usize)>, Malformed> {
+    match line_end(line) {
+        Some(end) => Ok(Some((int(&line[..end])?, end + 2))),
+        None => Ok(None),
+    }
 }
 
 /// Where the line's CRLF begins.
-fn line_end(buffer: &[u8], from: usize) -> Option<usize> {
-    let rest = &buffer[from..];
+fn line_end(line: &[u8]) -> Option<usize> {
     let mut searched = 0;
     loop {
-        let found = searched + rest[searched..].iter().position(|&byte| byte == b'\r')?;
-        match rest.get(found + 1) {
-            Some(b'\n') => return Some(from + found),
+        let found = searched + line[searched..].iter().position(|&byte| byte == b'\r')?;
+        match line.get(found + 1) {
+            Some(b'\n') => return Some(found),
             Some(_) => searched = found + 1,
             None => return None,
         }
@@ -146,6 +219,19 @@ fn int(line: &[u8]) -> Result<i64, Malformed> {
         Ok(number)
     } else {
         number.checked_neg().ok_or_else(bad)
+    }
+}
+
+/// The first element of a complete reply, which nearly always is one line: its end need not be searched.
+///
+/// # Errors
+/// When it is not RESP2.
+#[inline]
+pub(crate) fn first(reply: &[u8]) -> Result<Frame<'_>, Malformed> {
+    match reply {
+        [b'+', line @ .., b'\r', b'\n'] => Ok(Frame::Simple(line)),
+        [b':', line @ .., b'\r', b'\n'] => Ok(Frame::Int(int(line)?)),
+        _ => Frames::new(reply).next(),
     }
 }
 
@@ -193,7 +279,21 @@ impl<'a> Frames<'a> {
     ///
     /// # Errors
     /// When it is something else.
+    #[inline]
     pub(crate) fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
+        if let Some((length, start)) = short_head(self.buffer, self.at, b'$')
+            && let Some(bytes) = self.buffer.get(start..start + length)
+        {
+            self.at = start + length + 2;
+            return Ok(bytes);
+        }
+        self.unusual_bytes()
+    }
+
+    /// The same for what is long, no bulk string, or wrong.
+    #[cold]
+    #[inline(never)]
+    fn unusual_bytes(&mut self) -> Result<&'a [u8], Malformed> {
         match self.next()? {
             Frame::Bulk(bytes) | Frame::Simple(bytes) => Ok(bytes),
             other => Err(unexpected("a string", &other)),
@@ -204,7 +304,12 @@ impl<'a> Frames<'a> {
     ///
     /// # Errors
     /// When it is something else.
+    #[inline]
     pub(crate) fn array(&mut self) -> Result<usize, Malformed> {
+        if let Some((length, after_line)) = short_head(self.buffer, self.at, b'*') {
+            self.at = after_line;
+            return Ok(length);
+        }
         match self.next()? {
             Frame::Array(length) => Ok(length),
             other => Err(unexpected("an array", &other)),
@@ -258,6 +363,9 @@ pub(crate) fn pack_arg(out: &mut Vec<u8>, arg: &[u8]) {
 }
 
 fn pack_header(out: &mut Vec<u8>, kind: u8, number: usize) {
+    if number < 100 {
+        return pack_short_header(out, kind, number as u8);
+    }
     out.push(kind);
     let mut digits = [0; 20];
     let mut at = digits.len();
@@ -274,6 +382,16 @@ fn pack_header(out: &mut Vec<u8>, kind: u8, number: usize) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Nearly all are this short.
+fn pack_short_header(out: &mut Vec<u8>, kind: u8, number: u8) {
+    let [tens, ones] = [b'0' + number / 10, b'0' + number % 10];
+    if number < 10 {
+        out.extend_from_slice(&[kind, ones, b'\r', b'\n']);
+    } else {
+        out.extend_from_slice(&[kind, tens, ones, b'\r', b'\n']);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::{Just, Strategy, any, prop_oneof};
@@ -285,7 +403,11 @@ mod tests {
     fn reply() -> impl Strategy<Value = Vec<u8>> {
         let leaf = prop_oneof![
             any::<i64>().prop_map(|n| format!(":{n}\r\n").into_bytes()),
-            collection::vec(any::<u8>(), 0..40).prop_map(|bytes| {
+            prop_oneof![
+                4 => collection::vec(any::<u8>(), 0..40),
+                1 => collection::vec(any::<u8>(), 90..1100),
+            ]
+            .prop_map(|bytes| {
                 let mut out = Vec::new();
                 pack_arg(&mut out, &bytes);
                 out

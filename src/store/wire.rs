@@ -5,6 +5,7 @@
 //! ```
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -125,9 +126,10 @@ impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
 pub(crate) struct Wire {
     stream: Box<dyn Stream>,
     inbox: BytesMut,
+    /// Invariant: `taken <= inbox.len()`; the replies before were given out, the one to come begins here.
+    taken: usize,
     outbox: Vec<u8>,
     progress: Progress,
-    answered: usize,
     commands: u64,
     received: u64,
     read_timeout: Duration,
@@ -148,9 +150,9 @@ impl Wire {
         let mut wire = Self {
             stream,
             inbox: BytesMut::with_capacity(READ_SIZE),
+            taken: 0,
             outbox: Vec::with_capacity(READ_SIZE),
             progress: Progress::START,
-            answered: 0,
             commands: 0,
             received: 0,
             read_timeout: to.read_timeout,
@@ -230,6 +232,12 @@ impl Wire {
         self.commands += 1;
     }
 
+    /// Packs two commands by one function.
+    pub(crate) fn push_two_with(&mut self, packer: impl FnOnce(&mut Vec<u8>)) {
+        packer(&mut self.outbox);
+        self.commands += 2;
+    }
+
     /// Bytes received on this connection.
     pub(crate) fn received(&self) -> u64 {
         self.received
@@ -258,38 +266,33 @@ impl Wire {
 
     /// The next complete reply, waiting for it; valid until the next call.
     pub(crate) async fn reply(&mut self) -> Result<&[u8], WireError> {
-        while !self.has_reply()? {
+        loop {
+            if let Some(reply) = self.next_reply()? {
+                return Ok(&self.inbox[reply]);
+            }
             self.fill().await?;
         }
-        Ok(&self.inbox[..self.answered])
     }
 
     /// The next reply if it has come whole; valid until the next call.
     pub(crate) fn try_reply(&mut self) -> Result<Option<&[u8]>, WireError> {
-        Ok(if self.has_reply()? {
-            Some(&self.inbox[..self.answered])
-        } else {
-            None
-        })
+        Ok(self.next_reply()?.map(|reply| &self.inbox[reply]))
     }
 
-    fn has_reply(&mut self) -> Result<bool, WireError> {
-        if self.answered > 0 {
-            self.inbox.advance(self.answered);
-            self.answered = 0;
-        }
-        match self.progress.advance(&self.inbox)? {
-            Some(length) => {
-                self.answered = length;
-                self.progress = Progress::START;
-                Ok(true)
-            }
-            None => Ok(false),
-        }
+    /// Where the next reply stands in the inbox, if it has come whole. It counts as taken.
+    fn next_reply(&mut self) -> Result<Option<Range<usize>>, WireError> {
+        let Some(length) = self.progress.advance(&self.inbox[self.taken..])? else {
+            return Ok(None);
+        };
+        let reply = self.taken..self.taken + length;
+        self.taken = reply.end;
+        self.progress = Progress::START;
+        Ok(Some(reply))
     }
 
     /// Waits for more bytes.
     pub(crate) async fn fill(&mut self) -> Result<(), WireError> {
+        self.inbox.advance(std::mem::take(&mut self.taken));
         self.inbox.reserve(READ_SIZE);
         let received = timeout(self.read_timeout, self.stream.read_buf(&mut self.inbox))
             .await

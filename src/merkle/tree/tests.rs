@@ -95,7 +95,7 @@ fn a_small_root_is_frozen() {
     assert_eq!(tree.root().count, 5);
     assert_eq!(
         hex(&tree.root().to_bytes()),
-        "b888086e62679aef6e6e0613b9f725450c6720d2ccb1f04dd4080d470c80c981"
+        "af987eb517c47a2f0e2eae0fadee369c8347339ce8dde6763bf155cfd3b8c5de"
     );
 }
 

@@ -2,10 +2,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use proptest::collection::{btree_map, vec};
-use proptest::prelude::{Just, Strategy, any, prop_assert_eq, proptest};
+use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptest};
 
 use super::*;
-use crate::model::Millis;
+use crate::model::{Expiry, FEW_ELEMENTS, Millis, Score};
 
 fn digester() -> Digester {
     Digester::new(DigestKey::new([7; 32]))
@@ -75,44 +75,94 @@ fn digests_of_every_type_are_frozen() {
     let table = [
         (
             Value::String(bytes("hello")),
-            "ee0464bb35d507cb21cd94ed318e7662e9a73e825a4d42bf",
+            "3c70b3df86569a1ff2dc8cf50d1904fdb1020313e6a79520",
         ),
         (
             Value::String(vec![b'x'; 5000].into()),
-            "e722a55c40ec11376b4a9249499613317477c7f2508b19d0",
+            "8ca5fc801deed2ab045552fc26744bdc76420c2dabdecc8f",
         ),
         (
             Value::String(hyperloglog),
-            "4792e7e1b840639fa7f5d6d1d72e9b0060108a009013c0f7",
+            "d934f274ee5209f9b3b1dbb1a63e0e0fbad91055a6ffe37d",
         ),
         (
             Value::List(vec![a, bb]),
-            "e010679d0737b7e2995217b3d801246a479be0cbf6b62d19",
+            "663fe6ed84098790912632a6db4e363353019f0a5220b746",
         ),
         (
             Value::Set(BTreeSet::from([bytes("a"), bytes("b")])),
-            "0defc529f1a9b562bf140b3e91a7e29f235d4e46b551aef8",
+            "a8abc04c4b50e83985c516bed17bca3cb63847c7848fd123",
         ),
         (
             small_hash(),
-            "c7a11fcf9bdee6c2a7f5b0b80f44092a0ddc9c01f842e5a2",
+            "2d88b228136da1e705bf9380dca20fd6f22f174111cb5e0c",
         ),
         (
             small_sorted_set(),
-            "c16ae410dc573f37b95e293c2d481a3d560614d122e5e971",
+            "4c6aeda91cb77bea0751327533d21d653e6025b99f2c262e",
         ),
         (
             Value::Stream(small_stream()),
-            "f786bd436773f2e74f1e3a5eb31bb068d1b22f32df50a549",
+            "06f70346253a2fa27ed2f1782736b60aeea4c6927ee922f9",
         ),
         (
             Value::Module(module),
-            "394dc430df5f6fe42bea9de890bdd79c6fcd71d2c2c9aac9",
+            "4c4033c76dd5342506977233f49d78ea943a58b8bec2ad89",
         ),
     ];
     for (value, expected) in table {
         assert_eq!(hex(digester().value(&value)), expected, "{}", value.kind());
     }
+}
+
+/// The names 0, 1, 2, ... as text.
+fn numbered(count: usize) -> impl Iterator<Item = Bytes> {
+    (0..count).map(|number| Bytes::from(number.to_string()))
+}
+
+/// Frozen, and checked in Python: where few end and many begin, by number and by size.
+#[test]
+fn digests_of_few_and_of_many_are_frozen() {
+    let wide = |byte: u8, score| Some((Bytes::from(vec![byte; 4000]), Score::new(score)?));
+    let long = || Field::lasting(vec![b'v'; 200]);
+    let table = [
+        (
+            Value::Set(numbered(FEW_ELEMENTS).collect()),
+            "907caeeb1c959ade7f8ae115b0cafb47387b4aa5a1379d21",
+        ),
+        (
+            Value::Set(numbered(FEW_ELEMENTS + 1).collect()),
+            "7059f58bcaec6c3ac2516be3693295da9d8ad1c754718532",
+        ),
+        (
+            Value::Hash(numbered(65).map(|name| (name, long())).collect()),
+            "ba9aaa67c96ebccd76d37d5011572316217ae7f30487e210",
+        ),
+        (
+            Value::SortedSet(
+                [wide(b'x', 1.5), wide(b'y', -2.0)]
+                    .into_iter()
+                    .flatten()
+                    .collect(),
+            ),
+            "0a1b251ef30925022589f3745aea8d503dd081f5ff0a1d62",
+        ),
+    ];
+    for (value, expected) in table {
+        assert_eq!(hex(digester().value(&value)), expected, "{}", value.kind());
+    }
+}
+
+/// The formulas for few elements, spelled out.
+#[test]
+fn few_elements_are_digested_in_one_go() {
+    let spelled = |bytes: &[u8]| hex(ValueDigest::truncated(&blake3::keyed_hash(&[7; 32], bytes)));
+    let set = Value::Set(BTreeSet::from([bytes("bb"), bytes("a")]));
+    assert_eq!(hex(digester().value(&set)), spelled(b"\x02T\x01a\x02bb"));
+    let hash = b"\x02H\x01f\x02v\x01g\x03w\xd2\x04\0\0\0\0\0\0";
+    assert_eq!(hex(digester().value(&small_hash())), spelled(hash));
+    let scored = b"\x02Z\x01a\0\0\0\0\0\0\xf8\x3f\x01b\0\0\0\0\0\0\0\0";
+    assert_eq!(hex(digester().value(&small_sorted_set())), spelled(scored));
 }
 
 #[test]
@@ -133,11 +183,8 @@ fn a_hyperloglog_is_digested_by_its_registers() {
 
 #[test]
 fn minus_zero_is_zero() {
-    let [zero, minus] = [0.0, -0.0].map(|score| {
-        let mut sum = Sum::EMPTY;
-        digester().add_scored(&mut sum, b"m", Score::new(score).unwrap());
-        digester().sorted_set(&sum)
-    });
+    let [zero, minus] = [0.0, -0.0]
+        .map(|score| digester().lone(&ElementRef::Scored(b"m", Score::new(score).unwrap())));
     assert_eq!(zero, minus);
 }
 
@@ -168,27 +215,35 @@ fn where_a_group_stands_does_not_count_but_its_name_does() {
     assert_ne!(digest(&moved), digest(&whole));
 }
 
+/// Fields in any order: few, many, and around where the one becomes the other.
 fn shuffled_fields() -> impl Strategy<Value = Vec<(Vec<u8>, Vec<u8>)>> {
-    let fields = btree_map(vec(any::<u8>(), 0..8), vec(any::<u8>(), 0..8), 0..20);
-    fields.prop_flat_map(|fields| Just(fields.into_iter().collect::<Vec<_>>()).prop_shuffle())
+    let short = btree_map(vec(any::<u8>(), 0..8), vec(any::<u8>(), 0..8), 0..20);
+    let number = btree_map(vec(any::<u8>(), 2..12), Just(Vec::new()), 60..70);
+    let size = btree_map(vec(any::<u8>(), 0..20), vec(any::<u8>(), 0..800), 0..20);
+    prop_oneof![short, number, size].prop_flat_map(|fields| {
+        let fields: Vec<_> = fields.into_iter().collect();
+        Just(fields).prop_shuffle()
+    })
 }
 
 proptest! {
     #[test]
     fn the_order_of_reading_does_not_count(fields in shuffled_fields()) {
         let mut digester = digester();
-        let [mut set, mut hash] = [Sum::EMPTY; 2];
+        let mut set = digester.elements(Shape::Set);
+        let mut hash = digester.elements(Shape::Hash);
         for (name, value) in &fields {
-            digester.add_member(&mut set, name);
-            digester.add_field(&mut hash, name, value, Expiry::Never);
+            digester.add(&mut set, &ElementRef::Member(name));
+            digester.add(&mut hash, &ElementRef::Field(name, value, Expiry::Never));
         }
         let fields = fields.into_iter().map(|(name, value)| (Bytes::from(name), value));
         let whole: BTreeMap<_, _> = fields
             .map(|(name, value)| (name, Field::lasting(value)))
             .collect();
         let members = whole.keys().cloned().collect();
-        prop_assert_eq!(digester.set(&set), digester.value(&Value::Set(members)));
-        prop_assert_eq!(digester.hash(&hash), digester.value(&Value::Hash(whole)));
+        let (set, hash) = (digester.finish(set), digester.finish(hash));
+        prop_assert_eq!(set, digester.value(&Value::Set(members)));
+        prop_assert_eq!(hash, digester.value(&Value::Hash(whole)));
     }
 
     #[test]

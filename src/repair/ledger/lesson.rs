@@ -9,7 +9,7 @@ use super::{Past, Trust};
 use crate::crdt::{Changes, Target, remember};
 use crate::model::{
     Agreement, Digester, ElementMemory, Expiry, ExpiryRule, Lag, LagBase, Memory, Millis, Policy,
-    ReplicaId, Seen, Sequence, State, Version,
+    ReplicaId, Seen, Sequence, State, Value, Version,
 };
 
 /// A key that was merged.
@@ -111,7 +111,9 @@ pub(crate) fn lesson(
     }
     // A lag that ends is proved by this step: then the agreement is too.
     let ended = lesson.settled.iter().any(|(_, lag)| lag.is_none());
-    let renewed = moved || ended || !lesson.parts.is_empty();
+    let before = subject.past.agreement.as_ref();
+    let told = before.is_some_and(|before| before.memory != next.memory);
+    let renewed = moved || ended || told || !lesson.parts.is_empty();
     let left = absent.iter().filter_map(|absent| {
         let lag = left_behind(subject.past, subject.step, absent, moved);
         let news = renewed || absent.evicted && !known_evicted(subject, absent);
@@ -140,8 +142,10 @@ fn next_agreement(subject: &Subject<'_>, digester: &mut Digester) -> Agreement {
     if let Some(before) = before
         && !subject.changes.key
         && !expiry_moved(subject, before, goal.as_ref())
+        && !stream_moved(subject, before, goal.as_ref(), digester)
     {
         return Agreement {
+            memory: with_digest(subject, before, goal.as_ref(), digester),
             proved: subject.step,
             ..before.clone()
         };
@@ -182,6 +186,35 @@ fn expiry_moved(subject: &Subject<'_>, before: &Agreement, goal: Option<&State>)
         (None, Some(_)) => true,
         (None, None) => false,
     }
+}
+
+/// What stays agreed. While an absent replica alone held some of the elements, the digest of the whole was not known.
+fn with_digest(
+    subject: &Subject<'_>,
+    before: &Agreement,
+    goal: Option<&State>,
+    digester: &mut Digester,
+) -> Option<Memory> {
+    let mut memory = before.memory.clone()?;
+    let whole = subject.target.untouched.is_empty() && !subject.target.partial;
+    if let Some(goal) = goal.filter(|_| whole && memory.elements().is_some()) {
+        memory.digest = digester.value(&goal.value);
+    }
+    Some(memory)
+}
+
+/// Whether a stream has another last ID or other groups than agreed, which are no entries.
+fn stream_moved(
+    subject: &Subject<'_>,
+    before: &Agreement,
+    goal: Option<&State>,
+    digester: &mut Digester,
+) -> bool {
+    let whole = subject.target.untouched.is_empty() && !subject.target.partial;
+    let (Some(goal), Some(before)) = (goal.filter(|_| whole), &before.memory) else {
+        return false;
+    };
+    matches!(goal.value, Value::Stream(_)) && digester.value(&goal.value) != before.digest
 }
 
 fn compares_expiry(policy: &Policy) -> bool {

@@ -67,9 +67,12 @@ impl Notary<'_> {
         }
         let mut changes = Changes::new(shared.run.clock.now());
         for key in unsettled {
-            self.except(&mut changes, key, step)?;
+            self.except(shared, &mut changes, key, &active, step)?;
         }
         for replica in &active {
+            if let Some(one) = self.trusts[*replica].as_ref() {
+                changes.set_evicted(one.id, one.evicted_keys);
+            }
             for keyspace in shared.run.scope.worked_on(self.db) {
                 let name = shared.run.scope.fingerprint(keyspace);
                 changes.cover(self.id(*replica), self.index, name, step);
@@ -79,22 +82,32 @@ impl Notary<'_> {
         self.memory.state.commit(changes)
     }
 
-    /// A key that nothing was agreed on, and that was there: what it was at each replica is not known.
-    fn except(&self, changes: &mut Changes, key: Key, step: Sequence) -> Result<(), StateError> {
+    /// A key that nothing was agreed on, and that was there: of the replicas whose coverage moves on it is known what
+    /// was known before, that it was absent then, or nothing.
+    fn except(
+        &self,
+        shared: &Shared<'_>,
+        changes: &mut Changes,
+        key: Key,
+        active: &BTreeSet<usize>,
+        step: Sequence,
+    ) -> Result<(), StateError> {
         let past = self.past(&key)?;
-        if past.agreement.is_some() {
+        let owner = shared.run.scope.owner(self.db, key.as_bytes());
+        let Some(keyspace) = owner.filter(|_| past.agreement.is_none()) else {
             return Ok(());
-        }
-        let ids = self.memory.ids.iter().chain(&self.memory.others);
-        for id in ids.filter(|id| !past.lags.contains_key(*id)) {
+        };
+        let ids = active.iter().map(|replica| self.id(*replica));
+        for id in ids.filter(|id| !past.lags.contains_key(id)) {
+            let covered = self.covered(id, keyspace);
             let lag = Lag {
-                base: LagBase::Unknown,
+                base: covered.map_or(LagBase::Unknown, |_| LagBase::Held(None)),
                 seen: Seen::default(),
-                proved: Sequence::default(),
+                proved: covered.unwrap_or_default(),
                 since: step,
                 evicted: false,
             };
-            changes.put_lag(self.index, key.clone(), *id, lag);
+            changes.put_lag(self.index, key.clone(), id, lag);
         }
         Ok(())
     }

@@ -79,13 +79,17 @@ impl Notary<'_> {
         Ok(learned)
     }
 
-    /// Sets the markers of these participants. False if one could not: it takes no further part.
+    /// Sets the markers of these participants. False if one could not, or was lost before: it takes no further part.
     pub(super) async fn prove_all(
         &self,
         shared: &Shared<'_>,
         replicas: &BTreeSet<usize>,
         step: Sequence,
     ) -> Result<bool, StateError> {
+        let active = shared.active();
+        if replicas.iter().any(|replica| !active.contains(replica)) {
+            return Ok(false);
+        }
         let nothing: [(usize, Write); 0] = [];
         let answers = join_all(
             replicas
@@ -142,15 +146,9 @@ impl Notary<'_> {
         changes.put_agreement(self.index, candidate.key.clone(), agreement);
         let absent =
             (0..self.memory.ids.len()).filter(|replica| candidate.looks[*replica].is_none());
-        let covered = absent.map(|replica| {
-            let trust = self.trust(replica, candidate.keyspace);
-            (
-                self.memory.ids[replica],
-                trust.and_then(|trust| trust.covered),
-            )
-        });
-        let others = self.memory.others.iter().map(|id| (*id, None));
-        for (id, covered) in covered.chain(others) {
+        let absent = absent.map(|replica| self.memory.ids[replica]);
+        for id in absent.chain(self.memory.others.iter().copied()) {
+            let covered = self.covered(id, candidate.keyspace);
             let base = covered.map_or(LagBase::Unknown, |_| LagBase::Held(None));
             let lag = Lag {
                 base,

@@ -143,7 +143,7 @@ pub(crate) async fn open<'a>(
         door.settle_intents(&found)?;
     }
     let mut opening = Opening {
-        notary: door.notary(),
+        notary: door.notary()?,
         forgetful: Vec::new(),
         lost,
     };
@@ -166,17 +166,20 @@ impl<'a> Door<'a> {
         self.replica(replica).name().clone()
     }
 
-    fn notary(&self) -> Notary<'a> {
+    fn notary(&self) -> Result<Notary<'a>, StateError> {
         let participants = self.run.participants.len();
-        Notary {
+        let all = self.memory.ids.iter().chain(&self.memory.others);
+        let covered = all.map(|id| Ok((*id, self.memory.state.coverage(*id, self.index)?)));
+        Ok(Notary {
             memory: self.memory,
             scope: &self.run.scope,
             db: self.db,
             index: self.index,
             trusts: (0..participants).map(|_| None).collect(),
+            covered: covered.collect::<Result<_, StateError>>()?,
             lanes: Mutex::new(vec![None; participants]),
             gate: tokio::sync::Mutex::new(()),
-        }
+        })
     }
 
     async fn find(&self, replica: usize) -> Result<Opened, MemoryTrouble> {
@@ -336,8 +339,8 @@ impl<'a> Door<'a> {
         opening.notary.trusts[found.replica] = Some(Vouched {
             id,
             voids,
-            covered: self.memory.state.coverage(id, self.index)?,
             evicts: self.evicts(id, &found.facts)?,
+            evicted_keys: found.facts.evicted_keys,
         });
         Ok(())
     }

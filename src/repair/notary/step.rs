@@ -119,11 +119,14 @@ impl<'a> Notary<'a> {
     }
 
     /// The participants whose markers are not what this run left there: what was read of them is worth nothing. They
-    /// take no further part.
+    /// take no further part. Nor do those that were lost meanwhile, whatever they say now: a step of theirs may be
+    /// open, and a newer marker would tell that it happened.
     async fn forgot_meanwhile(&self, shared: &Shared<'_>, cases: &[Case<'_>]) -> BTreeSet<usize> {
         let pupils = cases.iter().flat_map(|case| &case.pupils);
         let replicas: BTreeSet<usize> = pupils.map(|pupil| pupil.replica).collect();
-        let checks = replicas.into_iter().map(|replica| async move {
+        let active: BTreeSet<usize> = shared.active().into_iter().collect();
+        let lost: BTreeSet<usize> = replicas.difference(&active).copied().collect();
+        let checks = replicas.intersection(&active).map(|&replica| async move {
             let edge = &shared.run.participants[replica].replica;
             let lane = lane_name(self.memory.ids[replica]);
             match edge.marker(self.db, &lane).await {
@@ -142,11 +145,11 @@ impl<'a> Notary<'a> {
             }
         });
         let gone = join_all(checks).await.into_iter().flatten();
-        gone.map(|(replica, error)| {
+        let gone = gone.map(|(replica, error)| {
             shared.lose(replica, &error);
             replica
-        })
-        .collect()
+        });
+        lost.into_iter().chain(gone).collect()
     }
 
     /// Everybody who takes no part in a key.
@@ -160,14 +163,12 @@ impl<'a> Notary<'a> {
         let participants = (0..memory.ids.len()).filter(|replica| !took_part.contains(replica));
         let participants = participants.map(|replica| Absent {
             id: memory.ids[replica],
-            covered: self
-                .trust(replica, keyspace)
-                .and_then(|trust| trust.covered),
+            covered: self.covered(memory.ids[replica], keyspace),
             evicted: evicted.contains(&replica),
         });
         let others = memory.others.iter().map(|id| Absent {
             id: *id,
-            covered: None,
+            covered: self.covered(*id, keyspace),
             evicted: false,
         });
         participants.chain(others).collect()

@@ -30,6 +30,10 @@ impl Notary<'_> {
         entry: impl FnOnce(crate::model::Sequence) -> Option<JournalEntry>,
     ) -> Result<Result<WriteOutcome, Verdict>, StateError> {
         let _one_at_a_time = self.gate.lock().await;
+        if !shared.active().contains(&replica) {
+            let reason = "the replica was lost before this part was written";
+            return Ok(Err(Verdict::Unfinished(reason.into())));
+        }
         let step = self.memory.state.next_sequence()?;
         if let Some(entry) = entry(step) {
             let mut changes = Changes::new(shared.run.clock.now());

@@ -4,10 +4,14 @@
 //! and a reader for the old one.
 
 mod agreement;
+#[cfg(test)]
+pub(super) mod arbitrary;
 mod book;
 mod intent;
 mod journal;
 mod memory;
+#[cfg(test)]
+mod tests;
 mod value;
 
 pub(super) use agreement::{Head, Standing, ended, put_ended, standing};
