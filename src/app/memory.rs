@@ -65,6 +65,15 @@ pub enum Unremembered {
         /// The database.
         db: DbIndex,
     },
+    /// There is no such run.
+    #[error("there is no run {0} in the log, `reknit runs` lists them")]
+    NoRun(RunNumber),
+    /// Nobody has that name.
+    #[error("no replica `{0}` is remembered, `reknit check` lists those that are")]
+    NoReplica(String),
+    /// Somebody has that name.
+    #[error("another replica is called `{0}`: give this one a name of its own")]
+    Taken(String),
     /// A forced run has to say why.
     #[error(
         "--force-deletes and --force-overwrites are noted in the log of runs: say why with --reason TEXT"

@@ -69,7 +69,7 @@ pub(crate) struct Notary<'a> {
     /// The database as runs name it.
     db: Option<DbIndex>,
     /// The database under which it is remembered.
-    index: DbIndex,
+    pub(crate) index: DbIndex,
     /// Each participant's; nothing for those that take no part.
     trusts: Vec<Option<Vouched>>,
     /// What was read completely of each replica, also of those that take no part.

@@ -22,6 +22,7 @@ mod run;
 mod runs;
 mod shape;
 mod text;
+mod undo;
 mod wire;
 
 pub use check::{CheckReport, CheckedReplica, Estimate, KeyspaceKeys, Remark, Severity};
@@ -32,3 +33,4 @@ pub use explain::{
 pub use run::Report;
 pub use runs::{LoggedRun, LoggedState, LoggedWrite, RunsReport, WritesReport};
 pub use shape::Shape;
+pub use undo::UndoReport;

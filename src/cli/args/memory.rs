@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{ConnectionArgs, Format, LimitArgs, parse_key};
+use super::{Format, LimitArgs, Unparsed, parse_key};
 use crate::model::Key;
 
 pub(super) const RUNS_HELP: &str = "\
@@ -105,18 +105,27 @@ pub struct UndoArgs {
     /// Print what would be put back; write nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-    /// Only at this replica
-    #[arg(long, value_name = "NAME")]
-    pub at: Option<String>,
+    /// Only at the replica of this name; NAME=URL names a replica, as for repair
+    #[arg(long, value_name = "NAME", value_parser = Unparsed::take)]
+    pub replica: Vec<Unparsed>,
     /// Only this key, escaped as redis-cli shows it (repeatable)
     #[arg(long, value_name = "KEY", value_parser = parse_key)]
     pub key: Vec<Key>,
     /// Why, for the log of runs
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
-    /// Replicas and policy.
-    #[command(flatten)]
-    pub connection: ConnectionArgs,
+    /// The configuration file [env: REKNIT_CONFIG]
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The state directory, instead of the configuration's
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// The file with the password of a --replica
+    #[arg(long, value_name = "NAME=FILE", value_parser = Unparsed::take)]
+    pub password_file: Vec<Unparsed>,
+    /// The environment variable with the password of a --replica
+    #[arg(long, value_name = "NAME=VARIABLE", value_parser = Unparsed::take)]
+    pub password_env: Vec<Unparsed>,
     /// How fast.
     #[command(flatten)]
     pub limits: LimitArgs,

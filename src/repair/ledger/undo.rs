@@ -15,7 +15,9 @@ use std::collections::BTreeMap;
 
 use super::overlay::{Counting, overlay};
 use super::{Lesson, Part, Past};
-use crate::model::{Agreement, Digester, Lag, LagBase, Memory, Millis, ReplicaId, Seen, Sequence, Version};
+use crate::model::{
+    Agreement, Digester, Lag, LagBase, Memory, Millis, ReplicaId, Seen, Sequence, Version,
+};
 
 /// One write of the run at one replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -194,12 +196,14 @@ impl Undo {
         if basis.seen.key >= old {
             basis.seen.key = version;
         }
-        if before.is_none() && basis.base == LagBase::Unknown {
-            basis.base = LagBase::Held(self.first_base(party));
-        }
         if party.presence == Presence::Forgetful {
             basis.base = LagBase::Unknown;
             basis.seen = Seen::default();
+        }
+        // SUBTLE: what is agreed is now that the key is absent. A newcomer would not beat that.
+        if before.is_none() && basis.base == LagBase::Unknown {
+            basis.base = LagBase::Held(self.first_base(party));
+            basis.seen = Seen::all(version);
         }
         basis
     }
@@ -242,7 +246,11 @@ impl Undo {
     /// anything.
     fn first_base(&self, party: &Party) -> Option<Memory> {
         let then = self.held_then(party)?;
-        let agreed = self.past.agreement.as_ref().and_then(|one| one.memory.as_ref());
+        let agreed = self
+            .past
+            .agreement
+            .as_ref()
+            .and_then(|one| one.memory.as_ref());
         if !self.counting.counts(then) {
             return None;
         }
@@ -252,7 +260,10 @@ impl Undo {
 
     /// Whether a replica is the first to have held this.
     fn claims(&self, party: &Party, then: &Memory) -> bool {
-        let holds = |one: &&Party| self.held_then(one).is_some_and(|held| held.digest == then.digest);
+        let holds = |one: &&Party| {
+            self.held_then(one)
+                .is_some_and(|held| held.digest == then.digest)
+        };
         let mut holders = self.parties.iter().filter(holds);
         holders.next().is_some_and(|first| first.id == party.id)
     }
@@ -291,7 +302,11 @@ impl Undo {
                 if party.deeds.is_empty()
                     && let Some(read) = delivered
                 {
-                    let now = self.past.agreement.as_ref().and_then(|now| now.memory.clone());
+                    let now = self
+                        .past
+                        .agreement
+                        .as_ref()
+                        .and_then(|now| now.memory.clone());
                     memory = self.written(unknown, memory, read.as_ref(), now, digester);
                 }
                 for deed in &party.deeds[..left] {

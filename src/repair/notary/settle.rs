@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::crdt::Evidence;
-use crate::model::{DbIndex, Digester, Key, ReplicaId, State, Write};
+use crate::crdt::{Evidence, Standing};
+use crate::model::{DbIndex, Digester, Key, Lag, LagBase, ReplicaId, State, Write};
 use crate::repair::ledger::Lesson;
 use crate::state::{Changes, IntentKey, IntentPart, JournalEntry, JournalPlace, Post, PreImage};
 
@@ -69,7 +69,10 @@ pub(super) fn journal_entry(
         before: held.map_or(PreImage::Absent, PreImage::Whole),
         wrote,
         rule: case.merged.rule.to_owned(),
-        evidence: evidence(case.merged.evidence).to_owned(),
+        evidence: match case.undoing {
+            Some(_) => "journal".to_owned(),
+            None => evidence(case.merged.evidence).to_owned(),
+        },
         agreement_before: case.recollection.past.agreement.clone(),
         lags_before: former(step, case),
         outcome: None,
