@@ -225,14 +225,19 @@ impl Undo {
                 seen: Seen::all(before.version),
                 proved: before.proved,
             },
-            // It took no part then: what is known of it has not changed since, unless somebody brought it along.
-            (None, None) => match self.past.lags.get(&party.id) {
-                Some(lag) => Basis {
+            // It took no part then: what was known of it stood in its lag, until a later run brought it along.
+            (None, None) => match (self.past.lags.get(&party.id), &party.delivered) {
+                (Some(lag), _) => Basis {
                     base: lag.base.clone(),
                     seen: lag.seen.clone(),
                     proved: lag.proved,
                 },
-                None => Basis {
+                (None, Some(held)) => Basis {
+                    base: LagBase::Held(held.clone()),
+                    seen: Seen::default(),
+                    proved: Sequence::default(),
+                },
+                (None, None) => Basis {
                     base: LagBase::Unknown,
                     seen: Seen::default(),
                     proved: Sequence::default(),
