@@ -5,104 +5,12 @@
 mod support;
 
 use std::fs;
-use std::path::PathBuf;
 
 use redis::Value;
 use support::judge::assert_equal;
-use support::reknit::{Outcome, Reknit};
+use support::reknit::Reknit;
 use support::server::RedisServer;
-use tempfile::TempDir;
-
-/// Servers, a configuration and a state directory.
-struct Site {
-    servers: Vec<RedisServer>,
-    dir: TempDir,
-    rules: &'static str,
-}
-
-impl Site {
-    fn new(servers: usize) -> Self {
-        Self {
-            servers: (0..servers).map(|_| RedisServer::start()).collect(),
-            dir: tempfile::tempdir().unwrap(),
-            rules: "",
-        }
-    }
-
-    fn counting(servers: usize) -> Self {
-        Self {
-            rules: "{ string: counter }",
-            ..Self::new(servers)
-        }
-    }
-
-    fn state(&self) -> PathBuf {
-        self.dir.path().join("state")
-    }
-
-    /// Names the first so many servers r1, r2, ...
-    fn config(&self, servers: usize) -> PathBuf {
-        self.config_of((1..=servers).map(|number| (format!("r{number}"), number - 1)))
-    }
-
-    fn config_of(&self, replicas: impl IntoIterator<Item = (String, usize)>) -> PathBuf {
-        let mut text = String::from("replicas:\n");
-        for (name, index) in replicas {
-            let url = self.servers[index].url();
-            text.push_str(&format!("  - {{ name: {name}, url: \"{url}\" }}\n"));
-        }
-        let rules = if self.rules.is_empty() {
-            "{}"
-        } else {
-            self.rules
-        };
-        text.push_str(&format!("keyspaces: [{{ name: all, rules: {rules} }}]\n"));
-        text.push_str("guards: { settle: 50ms }\nstate: { dir: state }\n");
-        let path = self.dir.path().join("reknit.yaml");
-        fs::write(&path, text).unwrap();
-        path
-    }
-
-    fn with(&self, command: &str) -> Reknit {
-        let config = self.config(self.servers.len());
-        Reknit::new([command]).args(["-c".into(), config])
-    }
-
-    fn repair(&self) -> Outcome {
-        let outcome = self.with("repair").run();
-        outcome.assert_code(0);
-        outcome
-    }
-
-    fn cmd(&self, server: usize, words: &str) -> Value {
-        self.servers[server].cmd(words.split(' '))
-    }
-
-    #[track_caller]
-    fn assert_all(&self, words: &str, expected: &Value) {
-        for (index, server) in self.servers.iter().enumerate() {
-            let found = server.cmd(words.split(' '));
-            assert_eq!(found, *expected, "{words} on r{}", index + 1);
-        }
-    }
-}
-
-fn text(value: &str) -> Value {
-    Value::BulkString(value.as_bytes().to_vec())
-}
-
-#[track_caller]
-fn json(outcome: &Outcome) -> serde_json::Value {
-    serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| panic!("{error}\n{outcome}"))
-}
-
-#[track_caller]
-fn assert_says(outcome: &Outcome, parts: &[&str]) {
-    let said = format!("{}{}", outcome.stdout, outcome.stderr);
-    for part in parts {
-        assert!(said.contains(part), "`{part}` is missing\n{outcome}");
-    }
-}
+use support::site::{Site, assert_says, json, text};
 
 /// Replaces a server by one that starts with its data of some time ago.
 fn restore(site: &mut Site, index: usize, rdb: &std::path::Path) {

@@ -65,6 +65,15 @@ pub enum Unremembered {
         /// The database.
         db: DbIndex,
     },
+    /// There is no such run.
+    #[error("there is no run {0} in the log, `reknit runs` lists them")]
+    NoRun(RunNumber),
+    /// Nobody has that name.
+    #[error("no replica `{0}` is remembered, `reknit check` lists those that are")]
+    NoReplica(String),
+    /// Somebody has that name.
+    #[error("another replica is called `{0}`: give this one a name of its own")]
+    Taken(String),
     /// A forced run has to say why.
     #[error(
         "--force-deletes and --force-overwrites are noted in the log of runs: say why with --reason TEXT"
@@ -103,8 +112,8 @@ pub struct Memory {
 ///
 /// # Errors
 /// When the environment names no place and the configuration none either.
-pub fn state_dir(config: &Config) -> Result<Option<PathBuf>, Unremembered> {
-    match &config.state {
+pub fn state_dir(state: &StateDir) -> Result<Option<PathBuf>, Unremembered> {
+    match state {
         StateDir::Nowhere => Ok(None),
         StateDir::At(dir) => Ok(Some(dir.clone())),
         StateDir::Usual => usual(|name| std::env::var_os(name)).map(Some),
@@ -145,7 +154,7 @@ pub(super) fn open(
     clock: &dyn Clock,
 ) -> Result<Option<Memory>, Trouble> {
     let writes = mode == Mode::Repair;
-    let dir = match state_dir(config) {
+    let dir = match state_dir(&config.state) {
         Err(Unremembered::NoPlace) if !writes => return Ok(None),
         found => found?,
     };
@@ -166,22 +175,22 @@ pub(super) fn open(
     introduce(state, dir, &names, writes, clock).map(Some)
 }
 
-/// Opens the state directory of a configuration for a command that is about what runs remembered.
+/// Opens a state directory for a command that is about what runs remembered.
 ///
 /// # Errors
 /// When there is none, or it cannot be used.
 pub fn open_existing(
-    config: &Config,
+    dir: Option<PathBuf>,
     purpose: &str,
     clock: &dyn Clock,
-) -> Result<(State, PathBuf), Trouble> {
-    let Some(dir) = state_dir(config)? else {
+) -> Result<State, Trouble> {
+    let Some(dir) = dir else {
         return Err(Unremembered::NoMemory("this command").into());
     };
     if !is_used(&dir) {
         return Err(Unremembered::Nothing(dir).into());
     }
-    Ok((open_dir(&dir, purpose, clock)?, dir))
+    open_dir(&dir, purpose, clock)
 }
 
 fn open_dir(dir: &Path, purpose: &str, clock: &dyn Clock) -> Result<State, Trouble> {
@@ -336,7 +345,7 @@ pub(super) async fn adopt(
     scope: &Scope,
     clock: &dyn Clock,
 ) -> Result<(), Trouble> {
-    let Some(dir) = state_dir(config)? else {
+    let Some(dir) = state_dir(&config.state)? else {
         return Err(Unremembered::NoMemory("--adopt").into());
     };
     let aside = State::set_aside(&dir, clock.now()).map_err(Unremembered::from)?;

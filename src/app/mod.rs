@@ -11,7 +11,9 @@ mod fleet;
 mod logbook;
 mod memory;
 mod preflight;
+mod roster;
 mod session;
+mod undo;
 
 pub use check::{CheckedServer, Checkup, Gravity, Note, Reach, check};
 pub use clean::{CleanedDatabase, CleanedServer, Cleaning, clean, exit_of_clean};
@@ -21,4 +23,6 @@ pub use explain::{exit_of_explanation, explain};
 pub use fleet::{Fleet, Plan, Trouble, plan};
 pub use memory::{Memory, Remembering, Unremembered, open_existing, state_dir};
 pub use preflight::{expect, preflight};
+pub use roster::{enrolled, forget, rename};
 pub use session::{Ended, Session};
+pub use undo::{Undoable, Undoing, undo};

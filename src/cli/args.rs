@@ -3,6 +3,8 @@
 //! URLs may hold passwords: they are taken as they come and parsed later, and what clap says about a mistyped
 //! command line goes through [`Refusal`], which takes passwords out.
 
+pub mod memory;
+
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -147,6 +149,18 @@ pub enum Command {
     /// Remove what reknit left in the replicas
     #[command(after_help = CLEAN_HELP)]
     Clean(CleanArgs),
+    /// Show the log of runs, or what one of them wrote
+    #[command(after_help = memory::RUNS_HELP)]
+    Runs(memory::RunsArgs),
+    /// Put back what a run overwrote or removed, where nothing was written since
+    #[command(after_help = memory::UNDO_HELP)]
+    Undo(memory::UndoArgs),
+    /// Forget a replica that never returns
+    #[command(after_help = memory::FORGET_HELP)]
+    Forget(memory::ForgetArgs),
+    /// Give a replica another name
+    #[command(after_help = memory::RENAME_HELP)]
+    Rename(memory::RenameArgs),
     /// Start three local redis-servers, let them diverge, and repair them
     Demo(DemoArgs),
     /// Print a completion script for a shell
@@ -313,7 +327,7 @@ pub struct ConnectionArgs {
 pub struct Unparsed(pub(super) String);
 
 impl Unparsed {
-    fn take(text: &str) -> Result<Self, std::convert::Infallible> {
+    pub(super) fn take(text: &str) -> Result<Self, std::convert::Infallible> {
         Ok(Self(text.to_owned()))
     }
 }

@@ -7,7 +7,7 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{
-    Ended, Exit, Fleet, Plan, Remembering, Session, Trouble, exit_of, expect, preflight,
+    Ended, Exit, Fleet, Plan, Remembering, Session, Trouble, Undoable, exit_of, expect, preflight,
 };
 use crate::config::Config;
 use crate::model::Selection;
@@ -241,10 +241,11 @@ pub(super) fn stdout() -> Box<dyn Write + Send> {
 
 /// The exit of a command that came to nothing.
 pub(super) fn exit_of_error(error: &anyhow::Error) -> Exit {
-    if error
-        .downcast_ref::<Trouble>()
-        .is_some_and(Trouble::is_locked)
-    {
+    let trouble = match error.downcast_ref::<Undoable>() {
+        Some(Undoable::Trouble(trouble)) => Some(trouble),
+        Some(Undoable::Run(_)) | None => error.downcast_ref::<Trouble>(),
+    };
+    if trouble.is_some_and(Trouble::is_locked) {
         return Exit::Stopped;
     }
     match error.downcast_ref::<RunError>() {

@@ -15,6 +15,9 @@ mod commands;
 mod demo;
 mod inspect;
 mod reports;
+mod roster;
+mod runs;
+mod undo;
 
 pub mod args;
 pub mod limits;
@@ -69,6 +72,10 @@ async fn execute(cli: &Cli, stop: CancellationToken) -> anyhow::Result<Exit> {
         }
         Command::Check(args) => inspect::check(&cli.global, args, stop).await,
         Command::Explain(args) => inspect::explain(&cli.global, args, stop).await,
+        Command::Runs(args) => runs::runs(&cli.global, args),
+        Command::Undo(args) => undo::undo(&cli.global, args, stop).await,
+        Command::Forget(args) => roster::forget(args),
+        Command::Rename(args) => roster::rename(args),
         Command::Clean(args) => inspect::clean(&cli.global, args, stop).await,
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::args::memory::StateArgs;
 use super::args::{ConnectionArgs, LimitArgs, Unparsed};
 use crate::config::{AdHoc, AdHocReplica, Config, ConfigError, suggestion};
 use crate::model::{DbIndex, StateDir};
@@ -79,6 +80,27 @@ pub fn load(
     }
     limits.apply(&mut config);
     Ok(config)
+}
+
+/// The state directory that the command line asks for; nothing where the configuration says that there is none.
+///
+/// # Errors
+/// What is wrong and what to do.
+pub fn state_dir(
+    args: &StateArgs,
+    config_variable: Option<OsString>,
+) -> anyhow::Result<Option<PathBuf>> {
+    if let Some(dir) = &args.state_dir {
+        return Ok(Some(dir.clone()));
+    }
+    let from_variable = config_variable
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from);
+    let state = match args.config.clone().or(from_variable) {
+        Some(path) => Config::from_file(&path, None)?.state,
+        None => StateDir::Usual,
+    };
+    Ok(crate::app::state_dir(&state)?)
 }
 
 fn ad_hoc(connection: &ConnectionArgs) -> Result<AdHoc, SourceError> {

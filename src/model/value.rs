@@ -299,6 +299,18 @@ impl Value {
         }
     }
 
+    /// How long it is as reports say it: elements of a collection, bytes of a string.
+    pub fn length(&self) -> u64 {
+        let length = match self {
+            Self::String(bytes) => bytes.len(),
+            Self::Module(opaque) => opaque.payload.len(),
+            Self::List(_) | Self::Hash(_) | Self::Set(_) | Self::SortedSet(_) | Self::Stream(_) => {
+                self.element_count()
+            }
+        };
+        length as u64
+    }
+
     /// How many elements a collection holds; 1 for strings and modules' values.
     pub fn element_count(&self) -> usize {
         match self {

@@ -1,6 +1,6 @@
 //! A key on its way to a verdict, in the words of a report. Pure.
 
-use crate::model::{ReplicaIndex, ReplicaName, State, Value, Write};
+use crate::model::{ReplicaIndex, ReplicaName, State, Write};
 use crate::store::Observed;
 
 use super::details::details;
@@ -154,11 +154,7 @@ pub(super) fn holding(observed: &Observed) -> Holding {
         Observed::Whole(state) => Holding::Held(Held {
             kind: state.value.kind(),
             expiry: state.expiry,
-            length: match &state.value {
-                Value::String(bytes) => bytes.len() as u64,
-                Value::Module(opaque) => opaque.payload.len() as u64,
-                value => value.element_count() as u64,
-            },
+            length: state.value.length(),
         }),
     }
 }

@@ -13,8 +13,10 @@
 mod base;
 mod lane;
 mod lesson;
+mod overlay;
 #[cfg(test)]
 mod tests;
+mod undo;
 
 use std::collections::BTreeMap;
 
@@ -23,7 +25,9 @@ use crate::model::{Agreement, Lag, ReplicaId, Sequence, Voids};
 pub(crate) use base::{Archive, Known, base};
 pub use lane::WrongState;
 pub(crate) use lane::{Knowledge, Memorable, compare};
-pub(crate) use lesson::{Absent, Fate, Lesson, Pupil, Subject, alike, lesson};
+pub(crate) use lesson::{Absent, Fate, Lesson, Part, Pupil, Subject, alike, lesson};
+pub(crate) use overlay::Counting;
+pub(crate) use undo::{Deed, Party, Presence, Undo};
 
 /// What is remembered of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -29,6 +29,7 @@ mod side_by_side;
 mod spool;
 mod summary;
 mod sweep;
+mod undo;
 mod writing;
 
 pub use explain::{Explanation, Stand, explain};
@@ -42,3 +43,4 @@ pub use runner::run;
 pub use scope::Scope;
 pub use side_by_side::Element;
 pub use summary::{ReplicaSummary, Summary, Tally};
+pub use undo::{UndoFate, UndoFinding, UndoListener, UndoRequest, UndoSummary, undo};

@@ -37,7 +37,7 @@ use archive::Shelf;
 
 pub(crate) use opening::open;
 pub use opening::{Forgetful, MemoryTrouble};
-pub(crate) use step::{Case, Pupil};
+pub(crate) use step::{Case, Pupil, Undoing};
 
 /// The memory that a run has.
 pub struct RunMemory {
@@ -69,7 +69,7 @@ pub(crate) struct Notary<'a> {
     /// The database as runs name it.
     db: Option<DbIndex>,
     /// The database under which it is remembered.
-    index: DbIndex,
+    pub(crate) index: DbIndex,
     /// Each participant's; nothing for those that take no part.
     trusts: Vec<Option<Vouched>>,
     /// What was read completely of each replica, also of those that take no part.

@@ -31,6 +31,7 @@ use super::resolve::{Resolution, Stable, resolve};
 use super::run::{Mode, Shared};
 use super::writing::Writes;
 use memory::case;
+pub(crate) use memory::steps;
 
 /// How often a key is merged and written before it counts as superseded.
 const ROUNDS: usize = 4;
@@ -368,7 +369,7 @@ impl<'a> Round<'a> {
     /// What is to be written for a key, unless that is decided here or has to wait.
     async fn decide_whole(&mut self, one: Acting<'a>, work: &mut Work<'a>) {
         if let Some(run) = self.held(&one.tracked.candidate) {
-            let reason = format!("run {run} was undone: it waits until it is named with --key");
+            let reason = format!("run {run} put it back: it waits until it is named with --key");
             self.find(one.finding, Verdict::Unresolved(reason));
             return;
         }

@@ -87,6 +87,18 @@ pub(super) fn expiry<S: Serializer>(expiry: &Expiry, to: S) -> Result<S::Ok, S::
     expiry_millis(*expiry).serialize(to)
 }
 
+pub(super) fn millis<S: Serializer>(at: &Millis, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_i64(at.0)
+}
+
+pub(super) fn maybe_millis<S: Serializer>(at: &Option<Millis>, to: S) -> Result<S::Ok, S::Error> {
+    at.map(|at| at.0).serialize(to)
+}
+
+pub(super) fn all_shown<S: Serializer>(nouns: &[impl Display], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(nouns.iter().map(ToString::to_string))
+}
+
 /// Milliseconds since the Unix epoch; nothing for never.
 pub(super) fn expiry_millis(expiry: Expiry) -> Option<i64> {
     match expiry {

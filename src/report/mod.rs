@@ -19,8 +19,10 @@ mod json;
 mod output;
 pub mod progress;
 mod run;
+mod runs;
 mod shape;
 mod text;
+mod undo;
 mod wire;
 
 pub use check::{CheckReport, CheckedReplica, Estimate, KeyspaceKeys, Remark, Severity};
@@ -29,4 +31,6 @@ pub use explain::{
     ExplainReport, ExplainedElement, ExplainedResult, ExplainedSibling, ExplainedWrite, Standing,
 };
 pub use run::Report;
+pub use runs::{LoggedRun, LoggedState, LoggedWrite, RunsReport, WritesReport};
 pub use shape::Shape;
+pub use undo::UndoReport;

@@ -7,7 +7,7 @@ use crate::model::{Millis, ReplicaId, ReplicaName, RunNumber};
 use super::layout::{self, Chapter, beginning};
 use super::record::{Record, outcome, put_counter};
 use super::store::{Flow, Table};
-use super::{JournalEntry, Result, State, StateError};
+use super::{JournalEntry, JournalPlace, Result, State, StateError};
 
 /// What is known when a run begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,6 +119,26 @@ impl State {
     /// When the record cannot be read.
     pub fn run(&self, run: RunNumber) -> Result<Option<RunRecord>> {
         self.noted(Chapter::Runs.run(run), || format!("run {run}"))
+    }
+
+    /// One entry of the journal.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    pub fn journal_entry(&self, at: &JournalPlace) -> Result<Option<JournalEntry>> {
+        let (row, about) = (at.row(), || format!("the journal of run {}", at.run));
+        let Some(value) = self.0.store.get(Table::Journal, &row)? else {
+            return Ok(None);
+        };
+        let mut entry: JournalEntry = self.decode(&value, about)?;
+        if let Some(bytes) = self
+            .0
+            .store
+            .get(Table::Book, &Chapter::Outcomes.about(&row))?
+        {
+            entry.outcome = Some(self.read(outcome(&bytes), about)?);
+        }
+        Ok(Some(entry))
     }
 
     /// Visits what a run wrote, in the order of its steps.

@@ -10,6 +10,7 @@
 //! golden    files that hold what is printed
 //! generate  a million mixed keys, and differences among them
 //! run       a run over replicas of any kind, made without configuration
+//! site      servers, a configuration and a state directory
 //! resp      commands and answers as bytes, for loading and for the floor of the benchmark
 //! ```
 //!
@@ -29,4 +30,5 @@ pub(crate) mod reknit;
 pub(crate) mod resp;
 pub(crate) mod run;
 pub(crate) mod server;
+pub(crate) mod site;
 pub(crate) mod transcript;

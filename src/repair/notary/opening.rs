@@ -11,7 +11,7 @@ use futures::future::join_all;
 use crate::model::{DbIndex, Key, Lane, Marker, ReplicaId, ReplicaName, Sequence, StateId, Voids};
 use crate::repair::ledger::{Knowledge, Memorable, WrongState, compare};
 use crate::repair::run::{Mode, Run};
-use crate::state::{Changes, StateError};
+use crate::state::{Changes, Intent, IntentPart, JournalPlace, StateError};
 use crate::store::{Facts, Replica, Seal, Sealing, StoreError};
 
 use super::{Notary, RunMemory, Vouched, lane_name};
@@ -299,7 +299,19 @@ impl<'a> Door<'a> {
                 let marker = told.get(&replica)?;
                 Some(marker.is_some_and(|marker| marker.proves(intent.sequence, place)))
             };
-            let changes = intent.settle(self.run.clock.now(), happened);
+            let mut changes = intent.settle(self.run.clock.now(), happened);
+            for (key, part) in parts(intent) {
+                if let Some(applied) = happened(part.replica, part.place) {
+                    let place = JournalPlace {
+                        run: intent.run,
+                        sequence: intent.sequence,
+                        replica: part.replica,
+                        db: intent.db,
+                        key: key.clone(),
+                    };
+                    changes.journal_outcome(place, applied);
+                }
+            }
             self.memory.state.commit(changes)?;
         }
         Ok(())
@@ -419,4 +431,10 @@ impl<'a> Door<'a> {
         let full = facts.used_memory >= facts.max_memory / 10 * 9;
         Ok(did || may && full)
     }
+}
+
+/// The writes of an intent.
+fn parts(intent: &Intent) -> impl Iterator<Item = (&Key, &IntentPart)> {
+    let keys = intent.keys.iter();
+    keys.flat_map(|key| key.parts.iter().map(move |part| (&key.key, part)))
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::crdt::Evidence;
-use crate::model::{DbIndex, Digester, Key, ReplicaId, State, Write};
+use crate::crdt::{Evidence, Standing};
+use crate::model::{DbIndex, Digester, Key, Lag, LagBase, ReplicaId, State, Write};
 use crate::repair::ledger::Lesson;
 use crate::state::{Changes, IntentKey, IntentPart, JournalEntry, JournalPlace, Post, PreImage};
 
@@ -59,7 +59,7 @@ pub(super) fn journal_entry(
         .iter()
         .find(|pupil| pupil.replica == replica)
         .and_then(|pupil| pupil.state.clone());
-    let wrote = post(case.target.at(held.as_ref()).as_ref(), digester);
+    let wrote = post(case.wanted(replica, held.as_ref()).as_ref(), digester);
     JournalEntry {
         sequence: step.sequence,
         run: step.notary.memory.run,
@@ -69,11 +69,40 @@ pub(super) fn journal_entry(
         before: held.map_or(PreImage::Absent, PreImage::Whole),
         wrote,
         rule: case.merged.rule.to_owned(),
-        evidence: evidence(case.merged.evidence).to_owned(),
+        evidence: match case.undoing {
+            Some(_) => "journal".to_owned(),
+            None => evidence(case.merged.evidence).to_owned(),
+        },
         agreement_before: case.recollection.past.agreement.clone(),
-        lags_before: case.recollection.past.lags.clone(),
+        lags_before: former(step, case),
         outcome: None,
     }
+}
+
+/// Everybody's base before the step, where it is not simply what was agreed: so also of those that forgot, or of whom
+/// only is known that the key was absent there.
+fn former(step: &Step<'_, '_>, case: &Case<'_>) -> BTreeMap<ReplicaId, Lag> {
+    let past = &case.recollection.past;
+    let mut former = past.lags.clone();
+    for pupil in &case.pupils {
+        let id = step.notary.id(pupil.replica);
+        let known = case.recollection.known(pupil.replica);
+        let ordinary = known.is_some_and(|known| known.standing == Standing::Ordinary);
+        if ordinary && (past.agreement.is_some() || former.contains_key(&id)) {
+            continue;
+        }
+        let lag = Lag {
+            base: known.map_or(LagBase::Unknown, |known| {
+                LagBase::Held(known.memory.as_deref().cloned())
+            }),
+            seen: known.map(|known| known.seen.clone()).unwrap_or_default(),
+            proved: known.map(|known| known.proved).unwrap_or_default(),
+            since: step.sequence,
+            evicted: false,
+        };
+        former.insert(id, lag);
+    }
+    former
 }
 
 fn evidence(evidence: Evidence) -> &'static str {

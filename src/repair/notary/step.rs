@@ -14,7 +14,9 @@ use futures::future::join_all;
 use crate::crdt::{Merged, Target};
 use crate::model::{Digester, Key, Keyspace, Lane, Marker, ReplicaId, Sequence, State, Write};
 use crate::repair::finding::{Fate as WriteFate, Verdict};
-use crate::repair::ledger::{Absent, Fate, Lesson, Pupil as LedgerPupil, Subject, Trust, lesson};
+use crate::repair::ledger::{
+    Absent, Fate, Lesson, Pupil as LedgerPupil, Subject, Trust, Undo, lesson,
+};
 use crate::repair::run::Shared;
 use crate::repair::writing::{Written, judged};
 use crate::state::{Changes, Intent, StateError};
@@ -36,6 +38,15 @@ pub(crate) struct Case<'a> {
     pub(crate) evicted: Vec<usize>,
     /// One write per pupil that is [`Fate::Written`].
     pub(crate) writes: Vec<(usize, Write)>,
+    /// Where the key is not merged but undone: what that teaches, and what each participant then holds.
+    pub(crate) undoing: Option<Undoing>,
+}
+
+/// A key whose outcome is not merged but given: what a run wrote is put back.
+pub(crate) struct Undoing {
+    pub(crate) undo: Undo,
+    /// What is put back, by participant.
+    pub(crate) targets: BTreeMap<usize, Option<State>>,
 }
 
 /// A participant that took part in a key.
@@ -47,6 +58,14 @@ pub(crate) struct Pupil {
 }
 
 impl Case<'_> {
+    /// What a participant holds once its write has happened.
+    pub(super) fn wanted(&self, replica: usize, held: Option<&State>) -> Option<State> {
+        match &self.undoing {
+            Some(undoing) => undoing.targets.get(&replica).cloned().flatten(),
+            None => self.target.at(held),
+        }
+    }
+
     fn involves(&self, replicas: &BTreeSet<usize>) -> bool {
         self.pupils
             .iter()
@@ -198,6 +217,10 @@ impl<'s> Step<'s, '_> {
     }
 
     fn lesson(&self, case: &Case<'_>, digester: &mut Digester) -> Lesson {
+        if let Some(undoing) = &case.undoing {
+            let now = self.shared.run.clock.now();
+            return undoing.undo.lesson(self.sequence, now, digester);
+        }
         let trusts: Vec<Option<Trust>> = case
             .pupils
             .iter()
@@ -308,6 +331,10 @@ impl<'s> Step<'s, '_> {
             for (number, write) in writes {
                 let case = self.cases.iter().find(|(one, _)| one == number);
                 let Some((_, case)) = case else { continue };
+                if case.undoing.is_some() {
+                    // With the intent: a run must not do again what was undone.
+                    changes.hold(self.notary.index, case.key.clone(), intent.run);
+                }
                 changes.journal(journal_entry(self, *replica, case, write, &mut digester));
             }
         }
@@ -325,6 +352,7 @@ impl<'s> Step<'s, '_> {
             Some(intent) => self.settled(intent, answers),
             None => remember_only(self, answers),
         };
+        self.release(&mut changes)?;
         for (replica, answer) in answers {
             let Answer::Proved(marker, outcomes) = answer else {
                 continue;
@@ -343,6 +371,20 @@ impl<'s> Step<'s, '_> {
             }
         }
         self.notary.memory.state.commit(changes)
+    }
+
+    /// Lets keys go that were undone and are taken up again, because the operator named them.
+    fn release(&self, changes: &mut Changes) -> Result<(), StateError> {
+        let memory = self.notary.memory;
+        if !memory.release_held {
+            return Ok(());
+        }
+        for (_, case) in self.cases.iter().filter(|(_, case)| case.undoing.is_none()) {
+            if memory.state.held(self.notary.index, &case.key)?.is_some() {
+                changes.unhold(self.notary.index, case.key.clone());
+            }
+        }
+        Ok(())
     }
 
     fn settled(&self, intent: &Intent, answers: &BTreeMap<usize, Answer>) -> Changes {

@@ -35,7 +35,9 @@ impl Notary<'_> {
             return Ok(Err(Verdict::Unfinished(reason.into())));
         }
         let step = self.memory.state.next_sequence()?;
-        if let Some(entry) = entry(step) {
+        let entry = entry(step);
+        let place = entry.as_ref().map(JournalEntry::place);
+        if let Some(entry) = entry {
             let mut changes = Changes::new(shared.run.clock.now());
             changes.journal(entry);
             self.memory.state.commit(changes)?;
@@ -46,8 +48,12 @@ impl Notary<'_> {
                 self.set_marker(replica, marker);
                 let mut changes = Changes::new(shared.run.clock.now());
                 self.acknowledge(&mut changes, &BTreeSet::from([replica]), step)?;
+                let outcome = outcomes.pop().unwrap_or(WriteOutcome::Unknown);
+                if let Some(place) = place {
+                    changes.journal_outcome(place, outcome == WriteOutcome::Applied);
+                }
                 self.memory.state.commit_unsynced(changes)?;
-                Ok(Ok(outcomes.pop().unwrap_or(WriteOutcome::Unknown)))
+                Ok(Ok(outcome))
             }
             Answer::Unknown(error) | Answer::Refused(error) => {
                 shared.lose(replica, &error);

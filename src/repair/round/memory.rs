@@ -183,6 +183,7 @@ pub(super) fn case<'a>(
             .map(|(ReplicaIndex(replica), write)| (*replica, write.clone()))
             .collect(),
         merged: resolution.merged,
+        undoing: None,
     })
 }
 
@@ -190,7 +191,7 @@ pub(super) fn case<'a>(
 const STEP_KEYS: [usize; ROUNDS] = [BATCH_KEYS, 8, 1, 1];
 
 /// Splits cases into steps that no replica is held by for long.
-fn steps(cases: &[Case<'_>], round: usize) -> Vec<Range<usize>> {
+pub(crate) fn steps(cases: &[Case<'_>], round: usize) -> Vec<Range<usize>> {
     let most = STEP_KEYS[round.min(ROUNDS - 1)];
     let mut steps: Vec<Range<usize>> = Vec::new();
     let mut load = Load::default();

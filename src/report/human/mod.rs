@@ -7,7 +7,9 @@ mod grid;
 mod headline;
 mod keys;
 mod paint;
+mod runs;
 mod tables;
+mod undo;
 
 use crate::model::{Datacenter, ReplicaName};
 use crate::repair::{Finding, Mode, Summary};
@@ -18,6 +20,8 @@ use paint::Paint;
 pub(super) use check::check;
 pub(super) use clean::clean;
 pub(super) use explain::explain;
+pub(super) use runs::{run_foot, run_head, runs, write};
+pub(super) use undo::undo;
 
 /// The report of a run; `kept` are the first findings.
 pub(super) fn run(

@@ -1,0 +1,341 @@
+//! Undoing a run: what it overwrote or removed is put back where the key still holds what it wrote, and what is agreed is
+//! taken along.
+//!
+//! ```text
+//! journal of the run ─ keys ─ read again ─┬─ holds what the run wrote ─▶ pre-image, in a step of its own
+//!                                         └─ anything else: a client wrote since, it stays
+//! ```
+//!
+//! An undo is a run of its own, with intents, markers and a journal: it can be undone in its turn. What was put back is
+//! held: no run resolves it again until the operator names it.
+
+mod plan;
+
+use std::collections::BTreeMap;
+
+use crate::model::{DbIndex, Key, ReplicaId, ReplicaName, RunNumber};
+use crate::state::{JournalEntry, JournalPlace, StateError};
+use crate::store::BATCH_KEYS;
+
+use super::finding::Fate;
+use super::notary::{Case, Forgetful, MemoryTrouble, Notary, RunMemory};
+use super::reading::{looks, read, siblings};
+use super::round::{Candidate, steps};
+use super::run::{Mode, Run, RunError, Shared};
+use plan::{Planned, plan};
+
+/// What is to be undone.
+#[derive(Debug, Clone, Default)]
+pub struct UndoRequest {
+    /// The run.
+    pub undone: RunNumber,
+    /// Only at this replica.
+    pub replica: Option<ReplicaId>,
+    /// Only these keys; all, if there are none.
+    pub keys: Vec<Key>,
+}
+
+/// What became of a write of the run at one replica.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UndoFate {
+    /// It would be put back.
+    Planned,
+    /// It was put back.
+    Undone,
+    /// The key holds something else by now: that stays.
+    Changed,
+    /// The replica was not reached, for this reason.
+    Missed(String),
+    /// It stays, for this reason.
+    Kept(String),
+}
+
+impl UndoFate {
+    /// The name in reports.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Planned => "planned",
+            Self::Undone => "undone",
+            Self::Changed => "changed",
+            Self::Missed(_) => "missed",
+            Self::Kept(_) => "kept",
+        }
+    }
+
+    /// What there is to say beyond the name.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Missed(reason) | Self::Kept(reason) => Some(reason),
+            Self::Planned | Self::Undone | Self::Changed => None,
+        }
+    }
+}
+
+/// What is said of one key at one replica.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UndoFinding {
+    /// The database.
+    pub db: DbIndex,
+    /// The key.
+    pub key: Key,
+    /// The replica.
+    pub replica: ReplicaName,
+    /// What is put back, in words.
+    pub ops: Vec<String>,
+    /// What became of it.
+    pub fate: UndoFate,
+}
+
+/// Is told of each key and replica as it is decided.
+pub trait UndoListener: Send {
+    /// What became of a write of the run.
+    fn finding(&mut self, finding: &UndoFinding);
+}
+
+/// What an undo amounts to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UndoSummary {
+    /// Keys and replicas by what became of them.
+    pub counts: BTreeMap<&'static str, u64>,
+    /// Replicas that forgot something.
+    pub forgetful: Vec<Forgetful>,
+    /// Replicas that took no part, or not to the end, and why.
+    pub lost: Vec<(ReplicaName, String)>,
+    /// Whether it was interrupted.
+    pub interrupted: bool,
+}
+
+impl UndoSummary {
+    /// How many writes came to this.
+    pub fn count(&self, fate: &str) -> u64 {
+        self.counts.get(fate).copied().unwrap_or(0)
+    }
+}
+
+/// Writes of the run by database and key.
+type Listed = BTreeMap<DbIndex, BTreeMap<Key, Vec<JournalPlace>>>;
+
+/// Undoes a run. The run that is given says who takes part, on which keyspaces, with which memory; its mode says whether
+/// anything is written.
+///
+/// # Errors
+/// When the replicas are not those of the memory, or the state directory takes no more.
+pub async fn undo(
+    run: &Run,
+    request: &UndoRequest,
+    listener: &mut dyn UndoListener,
+) -> Result<UndoSummary, RunError> {
+    let mut shared = Shared::new(run).await;
+    let forgetful = shared.open_memory().await?;
+    let Some(memory) = &run.memory else {
+        return Ok(UndoSummary::default());
+    };
+    let summary = UndoSummary {
+        forgetful,
+        ..UndoSummary::default()
+    };
+    let mut work = Work {
+        shared: &shared,
+        memory,
+        request,
+        names: BTreeMap::new(),
+        began: None,
+        listener,
+        summary,
+    };
+    work.go().await.map_err(MemoryTrouble::State)?;
+    let mut summary = work.summary;
+    if let Some(error) = shared.take_trouble() {
+        return Err(MemoryTrouble::State(error).into());
+    }
+    summary.interrupted = run.stop.is_cancelled();
+    let name = |index: usize| run.participants[index].replica.name().clone();
+    let lost = shared.lost().into_iter();
+    summary.lost = lost.map(|(index, why)| (name(index), why)).collect();
+    Ok(summary)
+}
+
+/// An undo under way.
+struct Work<'a, 'l> {
+    shared: &'a Shared<'a>,
+    memory: &'a RunMemory,
+    request: &'a UndoRequest,
+    names: BTreeMap<ReplicaId, ReplicaName>,
+    /// When the run that is undone began.
+    began: Option<crate::model::Millis>,
+    listener: &'l mut dyn UndoListener,
+    summary: UndoSummary,
+}
+
+impl Work<'_, '_> {
+    async fn go(&mut self) -> Result<(), StateError> {
+        let state = &self.memory.state;
+        let known = state.replicas()?.into_iter();
+        self.names = known.map(|one| (one.id, one.name)).collect();
+        self.began = state.run(self.request.undone)?.map(|run| run.start.at);
+        let mut listed = self.list()?;
+        for db in self.shared.run.scope.databases() {
+            let keys = listed.remove(&self.shared.db_index(db)).unwrap_or_default();
+            let keys: Vec<(Key, Vec<JournalPlace>)> = keys.into_iter().collect();
+            for chunk in keys.chunks(BATCH_KEYS) {
+                if self.shared.run.stop.is_cancelled() || self.shared.is_broken() {
+                    return Ok(());
+                }
+                self.batch(db, chunk).await?;
+            }
+        }
+        for (_, keys) in listed {
+            for (_, places) in keys {
+                self.keep(
+                    &places,
+                    "no keyspace of the configuration is in its database",
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Which keys the run wrote where. Names alone: pre-images can be large.
+    fn list(&self) -> Result<Listed, StateError> {
+        let mut listed = Listed::new();
+        let keys = &self.request.keys;
+        self.memory
+            .state
+            .journal(self.request.undone, &mut |entry| {
+                let named = keys.is_empty() || keys.contains(&entry.key);
+                if named && entry.outcome != Some(false) {
+                    let of_db = listed.entry(entry.db).or_default();
+                    let of_key = of_db.entry(entry.key.clone()).or_default();
+                    of_key.push(entry.place());
+                }
+            })?;
+        Ok(listed)
+    }
+
+    async fn batch(
+        &mut self,
+        db: Option<DbIndex>,
+        keys: &[(Key, Vec<JournalPlace>)],
+    ) -> Result<(), StateError> {
+        let shared = self.shared;
+        let Some(notary) = shared.notary(db) else {
+            return Ok(());
+        };
+        let (mut candidates, mut entries) = (Vec::new(), Vec::new());
+        for (key, places) in keys {
+            match shared.run.scope.owner(db, key.as_bytes()) {
+                None => self.keep(places, "no keyspace of the configuration has it"),
+                Some(keyspace) => {
+                    candidates.push(Candidate {
+                        key: key.clone(),
+                        keyspace,
+                        looks: Vec::new(),
+                    });
+                    entries.push(self.entries(places)?);
+                }
+            }
+        }
+        let reading = read(shared, candidates.iter()).await;
+        let (mut cases, mut waiting) = (Vec::new(), Vec::new());
+        for (index, (mut candidate, entries)) in candidates.into_iter().zip(entries).enumerate() {
+            let observed = siblings(&reading, index);
+            let mut digester = crate::model::Digester::new(shared.run.digest_key.clone());
+            candidate.looks = looks(&observed, &mut digester);
+            let asked = plan::Asked {
+                shared,
+                notary,
+                names: &self.names,
+                only: self.request.replica,
+                began: self.began,
+            };
+            let planned = plan(&asked, candidate, &observed, &entries, &mut digester)?;
+            let Planned { case, findings } = planned;
+            match case {
+                None => findings.iter().for_each(|finding| self.say(finding)),
+                Some(case) => {
+                    cases.push(*case);
+                    waiting.push(findings);
+                }
+            }
+        }
+        self.write(notary, cases, waiting).await
+    }
+
+    fn entries(&self, places: &[JournalPlace]) -> Result<Vec<JournalEntry>, StateError> {
+        let mut entries = Vec::with_capacity(places.len());
+        for place in places {
+            entries.extend(self.memory.state.journal_entry(place)?);
+        }
+        entries.sort_by_key(|entry| entry.sequence);
+        Ok(entries)
+    }
+
+    /// Takes the steps, and says what became of them.
+    async fn write(
+        &mut self,
+        notary: &Notary<'_>,
+        cases: Vec<Case<'_>>,
+        mut waiting: Vec<Vec<UndoFinding>>,
+    ) -> Result<(), StateError> {
+        let run = self.shared.run;
+        if run.settings.mode == Mode::Repair {
+            for range in steps(&cases, 0) {
+                let written = notary.step(self.shared, &cases[range.clone()]).await;
+                let written = match written {
+                    Ok(written) => written,
+                    Err(error) => {
+                        self.shared.break_off(error);
+                        break;
+                    }
+                };
+                for one in written {
+                    let name = run.participants[one.replica].replica.name();
+                    let findings = waiting[range.start + one.key].iter_mut();
+                    let fate = fate(one.fate, one.verdict.and_then(|verdict| verdict.reason()));
+                    findings
+                        .filter(|finding| finding.replica == *name)
+                        .filter(|finding| finding.fate == UndoFate::Planned)
+                        .for_each(|finding| finding.fate = fate.clone());
+                }
+            }
+        }
+        for finding in waiting.iter().flatten() {
+            self.say(finding);
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, places: &[JournalPlace], reason: &str) {
+        for place in places {
+            let finding = UndoFinding {
+                db: place.db,
+                key: place.key.clone(),
+                replica: named(&self.names, place.replica),
+                ops: Vec::new(),
+                fate: UndoFate::Kept(reason.into()),
+            };
+            self.say(&finding);
+        }
+    }
+
+    fn say(&mut self, finding: &UndoFinding) {
+        *self.summary.counts.entry(finding.fate.name()).or_default() += 1;
+        self.listener.finding(finding);
+    }
+}
+
+fn named(names: &BTreeMap<ReplicaId, ReplicaName>, id: ReplicaId) -> ReplicaName {
+    let known = names.get(&id).cloned();
+    known.unwrap_or_else(|| ReplicaName(id.to_string()))
+}
+
+fn fate(fate: Fate, reason: Option<String>) -> UndoFate {
+    match fate {
+        Fate::Applied => UndoFate::Undone,
+        Fate::Superseded => UndoFate::Changed,
+        Fate::Refused => UndoFate::Kept(reason.unwrap_or_else(|| "it was refused".into())),
+        Fate::Planned | Fate::Unknown => {
+            UndoFate::Missed(reason.unwrap_or_else(|| "its answer was lost".into()))
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Undo by the command line, on real servers: there and back, conditionally, and what comes after.
+
+#![allow(clippy::unwrap_used)] // a test that panics has failed, as it should
+
+mod support;
+
+use redis::Value;
+use support::site::{Site, assert_says, json, text};
+
+#[test]
+fn an_undo_puts_everything_back_and_the_next_run_does_not_repeat_it() {
+    let site = Site::new(3);
+    for key in ["kept", "gone"] {
+        site.cmd(0, &format!("SET {key} v"));
+    }
+    site.cmd(1, "SADD s x y");
+    site.cmd(2, "HSET h f 1");
+    site.repair();
+    site.cmd(1, "DEL gone");
+    site.cmd(0, "SREM s x");
+    site.cmd(0, "SADD s z");
+    site.cmd(2, "HSET h f 2 g 3");
+    site.cmd(1, "SET new v");
+    site.cmd(1, "PEXPIREAT kept 4000000000000");
+    site.repair();
+    site.assert_all("EXISTS gone", &Value::Int(0));
+    let dry = site.with("undo").args(["2", "--dry-run"]).run();
+    dry.assert_code(0);
+    assert_says(&dry, &["10 of 10 writes of run 2 would be put back"]);
+    let undone = site.with("undo").args(["2", "--format", "json"]).run();
+    undone.assert_code(0);
+    let told = json(&undone);
+    assert_eq!(told["fates"]["undone"], 10, "{undone}");
+    let exists = |key: &str| -> Vec<Value> {
+        let ask = |server| site.cmd(server, &format!("EXISTS {key}"));
+        (0..3).map(ask).collect()
+    };
+    let ints = |numbers: [i64; 3]| numbers.map(Value::Int).to_vec();
+    assert_eq!(exists("gone"), ints([1, 0, 1]));
+    assert_eq!(exists("new"), ints([0, 1, 0]));
+    assert_eq!(site.cmd(0, "SISMEMBER s x"), Value::Int(0));
+    assert_eq!(site.cmd(2, "SISMEMBER s x"), Value::Int(1));
+    assert_eq!(site.cmd(2, "SISMEMBER s z"), Value::Int(0));
+    assert_eq!(site.cmd(0, "HGET h f"), text("1"));
+    assert_eq!(site.cmd(2, "HGET h f"), text("2"));
+    assert_eq!(site.cmd(0, "PTTL kept"), Value::Int(-1));
+    // Held: reported, and not resolved again.
+    let next = site.with("repair").args(["--format", "json"]).run();
+    next.assert_code(1);
+    assert_eq!(
+        json(&next)["summary"]["verdicts"]["unresolved"],
+        5,
+        "{next}"
+    );
+    assert_eq!(exists("gone"), ints([1, 0, 1]));
+    // Named: resolved again, as if the run had never been.
+    let named = ["kept", "gone", "s", "h", "new"].map(|key| format!("--key={key}"));
+    site.with("repair").args(named).run().assert_code(0);
+    site.assert_all("EXISTS gone", &Value::Int(0));
+    site.assert_all("EXISTS new", &Value::Int(1));
+    site.assert_all("SISMEMBER s x", &Value::Int(0));
+    site.assert_all("SCARD s", &Value::Int(2));
+    site.assert_all("HGET h f", &text("2"));
+    site.assert_all("PEXPIRETIME kept", &Value::Int(4_000_000_000_000));
+    site.with("repair").run().assert_code(0);
+}
+
+#[test]
+fn what_was_written_since_stays() {
+    let site = Site::new(2);
+    site.cmd(0, "MSET a 1 b 1");
+    site.repair();
+    site.cmd(0, "MSET a 2 b 2");
+    site.repair();
+    site.cmd(1, "SET a mine");
+    let undone = site.with("undo").args(["2"]).run();
+    undone.assert_code(1);
+    assert_says(
+        &undone,
+        &["put back 1 of 2 writes", "kept: it was written since"],
+    );
+    assert_eq!(site.cmd(1, "GET a"), text("mine"));
+    assert_eq!(site.cmd(1, "GET b"), text("1"));
+}
+
+#[test]
+fn a_first_run_is_undone_without_losing_what_was_there_before() {
+    let site = Site::new(2);
+    site.cmd(0, "SET left v");
+    site.cmd(1, "SET right v");
+    site.cmd(0, "SET both l");
+    site.cmd(1, "SET both r");
+    site.repair();
+    site.with("undo").args(["1"]).run().assert_code(0);
+    let held = |server: usize| site.cmd(server, "MGET left right both");
+    assert_eq!(
+        held(0),
+        Value::Array(vec![text("v"), Value::Nil, text("l")])
+    );
+    assert_eq!(
+        held(1),
+        Value::Array(vec![Value::Nil, text("v"), text("r")])
+    );
+    let named = ["--key=left", "--key=right", "--key=both"];
+    site.with("repair").args(named).run().assert_code(0);
+    let all = Value::Array(vec![text("v"), text("v"), text("l")]);
+    site.assert_all("MGET left right both", &all);
+}
+
+#[test]
+fn counters_that_were_summed_are_taken_apart_and_summed_again() {
+    let site = Site::counting(3);
+    site.cmd(0, "SET hits 10");
+    site.cmd(1, "SET hits 4");
+    site.repair();
+    site.assert_all("GET hits", &text("10"));
+    for (server, by) in [(0, 1), (1, 2), (2, 3)] {
+        site.cmd(server, &format!("INCRBY hits {by}"));
+    }
+    site.repair();
+    site.assert_all("GET hits", &text("16"));
+    site.cmd(1, "INCRBY hits 100");
+    let undone = site.with("undo").args(["2"]).run();
+    undone.assert_code(1);
+    let gets: Vec<Value> = (0..3).map(|server| site.cmd(server, "GET hits")).collect();
+    assert_eq!(gets, ["11", "116", "13"].map(text));
+    site.with("repair")
+        .args(["--key=hits"])
+        .run()
+        .assert_code(0);
+    site.assert_all("GET hits", &text("116"));
+    // The first agreement took the greatest; undone, it is the greatest again, not a sum.
+    let site = Site::counting(2);
+    site.cmd(0, "SET hits 10");
+    site.cmd(1, "SET hits 4");
+    site.repair();
+    site.with("undo").args(["1"]).run().assert_code(0);
+    assert_eq!(site.cmd(1, "GET hits"), text("4"));
+    site.with("repair")
+        .args(["--key=hits"])
+        .run()
+        .assert_code(0);
+    site.assert_all("GET hits", &text("10"));
+}
+
+#[test]
+fn an_undo_at_one_replica_leaves_the_others() {
+    let site = Site::new(3);
+    site.cmd(0, "SET k old");
+    site.repair();
+    site.cmd(0, "SET k new");
+    site.repair();
+    let undone = site.with("undo").args(["2", "--replica", "r3"]).run();
+    undone.assert_code(1);
+    let gets: Vec<Value> = (0..3).map(|server| site.cmd(server, "GET k")).collect();
+    assert_eq!(gets, ["new", "new", "old"].map(text));
+    site.with("repair").args(["--key=k"]).run().assert_code(0);
+    site.assert_all("GET k", &text("new"));
+}
+
+#[test]
+fn an_undo_can_be_undone() {
+    let site = Site::new(2);
+    site.cmd(0, "SET k old");
+    site.repair();
+    site.cmd(0, "SET k new");
+    site.repair();
+    site.with("undo").args(["2"]).run().assert_code(0);
+    assert_eq!(site.cmd(1, "GET k"), text("old"));
+    site.with("undo").args(["3"]).run().assert_code(0);
+    assert_eq!(site.cmd(1, "GET k"), text("new"));
+    site.with("undo").args(["99"]).run().assert_code(2);
+}
+
+#[test]
+fn the_log_tells_what_was_written_where_and_why() {
+    let site = Site::new(2);
+    site.cmd(0, "MSET a 1 b 22");
+    site.repair();
+    site.cmd(1, "DEL a");
+    site.cmd(0, "SET b 333");
+    site.repair();
+    let runs = site.with_state("runs").run();
+    runs.assert_code(0);
+    assert_says(&runs, &["repair", "2 repaired", "done"]);
+    let told = json(&site.with_state("runs").args(["--format", "json"]).run());
+    assert_eq!(told["runs"].as_array().unwrap().len(), 2);
+    assert_eq!(told["runs"][1]["result"], "done");
+    let show = |more: &[&str]| {
+        let words = ["show", "2"].iter().chain(more);
+        site.with_state("runs").args(words)
+    };
+    let shown = show(&[]).run();
+    shown.assert_code(0);
+    assert_says(
+        &shown,
+        &[
+            "\"a\" at r1: string of 1 byte → removed",
+            "\"b\" at r2: string of 2 bytes → overwritten",
+        ],
+    );
+    let lines = show(&["--format", "ndjson"]).run();
+    let lines: Vec<serde_json::Value> = lines
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 3);
+    assert_eq!(lines[0]["applied"], true);
+    assert_eq!(lines[0]["evidence"], "agreed");
+    assert_eq!(lines[2]["run"]["number"], 2);
+    let one = json(&show(&["--format", "json", "--limit", "1"]).run());
+    assert_eq!(
+        (one["writes"].as_array().unwrap().len(), &one["left_out"]),
+        (1, &1.into())
+    );
+}
+
+#[test]
+fn a_replica_that_never_returns_is_forgotten_and_one_is_renamed() {
+    let mut site = Site::new(3);
+    site.cmd(0, "SET k v");
+    site.repair();
+    site.servers.pop();
+    let outcome = site.with("repair").run();
+    outcome.assert_code(0);
+    assert_says(
+        &outcome,
+        &[
+            "replica r3 is remembered and not configured",
+            "reknit forget r3",
+        ],
+    );
+    let asked = site.with_state("forget").args(["r3"]).run();
+    asked.assert_code(2);
+    assert_says(&asked, &["--yes"]);
+    site.with_state("forget")
+        .args(["r3", "--yes"])
+        .run()
+        .assert_code(0);
+    let outcome = site.repair();
+    assert!(!outcome.stderr.contains("r3"), "{outcome}");
+    site.with_state("forget")
+        .args(["r3", "--yes"])
+        .run()
+        .assert_code(2);
+    site.with_state("rename")
+        .args(["r1", "r2"])
+        .run()
+        .assert_code(2);
+    site.with_state("rename")
+        .args(["r1", "first"])
+        .run()
+        .assert_code(0);
+    site.cmd(1, "DEL k");
+    let config = site.config_of([("first".into(), 0), ("r2".into(), 1)]);
+    let renamed = support::reknit::Reknit::new(["repair"])
+        .args(["-c".into(), config])
+        .run();
+    renamed.assert_code(0);
+    assert!(!renamed.stdout.contains("first time"), "{renamed}");
+    site.assert_all("EXISTS k", &Value::Int(0));
+}
