@@ -9,6 +9,7 @@
 //! history  one random history, and what must hold in the end
 //! forgetting  the same where replicas forget
 //! ```
+#![allow(dead_code, reason = "each test binary uses a part of this module")]
 
 pub(crate) mod dice;
 pub(crate) mod edge;

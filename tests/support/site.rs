@@ -20,7 +20,7 @@ impl Site {
     pub(crate) fn new(servers: usize) -> Self {
         Self {
             servers: (0..servers).map(|_| RedisServer::start()).collect(),
-            dir: tempfile::tempdir().unwrap(),
+            dir: tempfile::tempdir().expect("a temporary directory"),
             rules: "",
         }
     }
@@ -55,7 +55,7 @@ impl Site {
         text.push_str(&format!("keyspaces: [{{ name: all, rules: {rules} }}]\n"));
         text.push_str("guards: { settle: 50ms }\nstate: { dir: state }\n");
         let path = self.dir.path().join("reknit.yaml");
-        fs::write(&path, text).unwrap();
+        fs::write(&path, text).expect("the configuration can be written");
         path
     }
 
