@@ -1,5 +1,7 @@
 //! Whether a run could be made: every replica is looked at, nothing is written, and all that is wrong is said at once.
 
+mod recall;
+
 use futures::future::join_all;
 
 use crate::clock::Clock;
@@ -113,9 +115,11 @@ pub async fn check(config: &Config, fleet: &Fleet, clock: &dyn Clock) -> Checkup
         let scope = &scope;
         async move { look(server, datacenter, scope, clock).await }
     });
-    let servers = join_all(looks).await;
+    let mut servers = join_all(looks).await;
+    let mut notes = together(&servers, config);
+    notes.extend(recall::recall(config, fleet, &scope, clock, &mut servers).await);
     Checkup {
-        notes: together(&servers, config),
+        notes,
         estimate: estimate(&servers, config),
         servers,
     }

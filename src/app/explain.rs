@@ -8,6 +8,7 @@ use crate::repair::{self, Explanation, Mode, RunError};
 
 use super::Exit;
 use super::fleet::{Fleet, Plan, Trouble, plan};
+use super::memory::open;
 use super::preflight::preflight;
 
 /// Why a key cannot be explained.
@@ -54,7 +55,12 @@ pub async fn explain(
         force_overwrites: None,
         force_deletes: None,
     };
-    let run = plan(config, fleet, Selection::default(), planned, stop)?;
+    let mut run = plan(config, fleet, Selection::default(), planned, stop)?;
+    if let Some(memory) = open(config, fleet, Mode::Plan, run.clock.as_ref())? {
+        run.digest_key = memory.state.digest_key();
+        let number = memory.state.last_run();
+        run.memory = Some(memory.of_run(number, config.agreement.elements, false)?);
+    }
     Ok(repair::explain(&run, keyspace, key).await?)
 }
 

@@ -19,7 +19,7 @@ pub use check::{CheckedServer, Checkup, Gravity, Note, Reach, check};
 pub use clean::{CleanedDatabase, CleanedServer, Cleaning, clean, exit_of_clean};
 pub use estimate::{Estimate, Size};
 pub use exit::{Exit, exit_of};
-pub use explain::{exit_of_explanation, explain};
+pub use explain::{Unexplained, exit_of_explanation, explain};
 pub use fleet::{Fleet, Plan, Trouble, plan};
 pub use memory::{Memory, Remembering, Unremembered, open_existing, state_dir};
 pub use preflight::{expect, preflight};

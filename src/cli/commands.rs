@@ -7,7 +7,8 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{
-    Ended, Exit, Fleet, Plan, Remembering, Session, Trouble, Undoable, exit_of, expect, preflight,
+    Ended, Exit, Fleet, Plan, Remembering, Session, Trouble, Undoable, Unexplained, exit_of,
+    expect, preflight,
 };
 use crate::config::Config;
 use crate::model::Selection;
@@ -239,13 +240,20 @@ pub(super) fn stdout() -> Box<dyn Write + Send> {
     Box::new(std::io::BufWriter::new(std::io::stdout()))
 }
 
+/// What stood in the way before a command began, if that was it.
+fn trouble_of(error: &anyhow::Error) -> Option<&Trouble> {
+    match (error.downcast_ref(), error.downcast_ref()) {
+        (Some(Undoable::Trouble(trouble)), _) | (_, Some(Unexplained::Trouble(trouble))) => {
+            Some(trouble)
+        }
+        (Some(Undoable::Run(_)), _) | (_, Some(_)) => None,
+        (None, None) => error.downcast_ref(),
+    }
+}
+
 /// The exit of a command that came to nothing.
 pub(super) fn exit_of_error(error: &anyhow::Error) -> Exit {
-    let trouble = match error.downcast_ref::<Undoable>() {
-        Some(Undoable::Trouble(trouble)) => Some(trouble),
-        Some(Undoable::Run(_)) | None => error.downcast_ref::<Trouble>(),
-    };
-    if trouble.is_some_and(Trouble::is_locked) {
+    if trouble_of(error).is_some_and(Trouble::is_locked) {
         return Exit::Stopped;
     }
     match error.downcast_ref::<RunError>() {

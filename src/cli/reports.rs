@@ -3,11 +3,11 @@
 use crate::app::{CheckedServer, Checkup, CleanedServer, Estimate, Gravity, Note};
 use crate::crdt::Evidence;
 use crate::model::{Datacenter, Expiry, Position, ReplicaName};
-use crate::repair::{Change, Element, Explanation, Holding, Stand};
+use crate::repair::{Change, Element, Explanation, Holding, Recalled, RecalledReplica, Stand};
 use crate::report::{
     self, CheckReport, CheckedReplica, CleanReport, CleanedDatabase, CleanedReplica, ExplainReport,
-    ExplainedElement, ExplainedResult, ExplainedSibling, ExplainedWrite, KeyspaceKeys, Remark,
-    Severity, Standing,
+    ExplainedElement, ExplainedMemory, ExplainedPast, ExplainedResult, ExplainedSibling,
+    ExplainedVersion, ExplainedWrite, KeyspaceKeys, Remark, Severity, Standing,
 };
 use crate::store::{Access, Facts, Role, acl_rule};
 
@@ -101,6 +101,29 @@ pub(super) fn explain(found: Explanation, columns: &[(ReplicaName, Datacenter)])
         unresolved: found.unresolved,
         writes: found.changes.into_iter().map(write).collect(),
         notes: found.notes,
+        memory: found.memory.map(|memory| remembered(memory, columns)),
+    }
+}
+
+fn remembered(memory: Recalled, columns: &[(ReplicaName, Datacenter)]) -> ExplainedMemory {
+    let past =
+        |((name, _), replica): (&(ReplicaName, Datacenter), RecalledReplica)| ExplainedPast {
+            replica: name.clone(),
+            did: replica.did.name(),
+            lags: replica.lags,
+            rolled_back: replica.rolled_back,
+        };
+    ExplainedMemory {
+        agreed: memory.agreed.map(|agreed| ExplainedVersion {
+            version: agreed.version.0,
+            since: agreed.since,
+            kind: agreed.held.map(|(kind, _)| kind),
+            expiry: agreed.held.map_or(Expiry::Never, |(_, expiry)| expiry),
+            elements: agreed.elements,
+            number: agreed.number,
+        }),
+        held_by: memory.held_by.map(|run| run.0),
+        replicas: columns.iter().zip(memory.replicas).map(past).collect(),
     }
 }
 
@@ -139,6 +162,11 @@ fn element(element: Element) -> ExplainedElement {
         values: element.values,
         result: element.result,
         differs: element.differs,
+        since: element
+            .since
+            .iter()
+            .map(|did| did.map(|did| did.name()))
+            .collect(),
     }
 }
 

@@ -4,17 +4,24 @@
 
 use crate::crdt::{Evidence, Outcome};
 use crate::model::{DbIndex, Digester, Expiry, Key, Keyspace, KeyspaceName, ReplicaIndex, State};
+use crate::state::StateError;
 use crate::store::Observed;
+
+mod recalled;
 
 use super::describe::{describe, holding, planned};
 use super::finding::{Change, DifferenceKind, Finding, Held, Holding, Verdict};
 use super::large;
 use super::look::{Look, difference, is_expiring};
+use super::notary::{MemoryTrouble, Notary, Recollection};
 use super::reading::{is_large, looks, moved, read, siblings, state};
 use super::resolve::{Resolution, Stable, resolve};
 use super::round::{Candidate, Stage};
 use super::run::{Run, RunError, Shared};
 use super::side_by_side::{Element, side_by_side};
+use recalled::{recalled, tell_elements};
+
+pub use recalled::{Did, Recalled, RecalledReplica, RecalledVersion};
 
 /// How a replica stands to a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +67,15 @@ pub struct Explanation {
     pub changes: Vec<Change>,
     /// What the operator should know.
     pub notes: Vec<String>,
+    /// What is remembered of it; nothing without memory.
+    pub memory: Option<Recalled>,
+}
+
+/// What is remembered of the key, as far as it is needed here.
+#[derive(Clone, Copy)]
+struct Remembered<'a> {
+    notary: &'a Notary<'a>,
+    recollection: &'a Recollection,
 }
 
 /// Explains one key. The run says who takes part and how long to wait; its mode and scope do not matter.
@@ -67,7 +83,9 @@ pub struct Explanation {
 /// # Errors
 /// When fewer than two replicas could be read.
 pub async fn explain(run: &Run, keyspace: &Keyspace, key: Key) -> Result<Explanation, RunError> {
-    let shared = Shared::new(run).await;
+    let mut shared = Shared::new(run).await;
+    shared.open_memory().await?;
+    let shared = shared;
     let mut digester = Digester::new(run.digest_key.clone());
     let mut candidate = Candidate {
         key,
@@ -83,6 +101,14 @@ pub async fn explain(run: &Run, keyspace: &Keyspace, key: Key) -> Result<Explana
         has_moved = moved(&before, &candidate.looks);
     }
     let mut explanation = begin(&shared, &candidate, &observed);
+    let notary = shared.notary(keyspace.db);
+    let recollection = recall(notary, &mut candidate, &mut explanation);
+    let recollection = recollection.map_err(MemoryTrouble::State)?;
+    let remembered = notary.zip(recollection.as_ref());
+    let remembered = remembered.map(|(notary, recollection)| Remembered {
+        notary,
+        recollection,
+    });
     let unreadable = observed.iter().flatten().find_map(|one| match one {
         Observed::Unreadable(words) => Some(words),
         Observed::Absent | Observed::Whole(_) | Observed::Large(_) => None,
@@ -93,7 +119,7 @@ pub async fn explain(run: &Run, keyspace: &Keyspace, key: Key) -> Result<Explana
         explain_large(
             &shared,
             &candidate,
-            &observed,
+            (&observed, remembered),
             &mut explanation,
             &mut digester,
         )
@@ -102,7 +128,7 @@ pub async fn explain(run: &Run, keyspace: &Keyspace, key: Key) -> Result<Explana
         explain_whole(
             &shared,
             &candidate,
-            &observed,
+            (&observed, remembered),
             &mut explanation,
             &mut digester,
         );
@@ -129,6 +155,24 @@ async fn observe(
 fn differs(candidate: &Candidate<'_>) -> Option<DifferenceKind> {
     let present: Vec<Look> = candidate.looks.iter().flatten().copied().collect();
     difference(&present, &candidate.keyspace.policy.expiry)
+}
+
+/// What is remembered of the key. Who lacks it because it evicts is left out of the looks.
+fn recall(
+    notary: Option<&Notary<'_>>,
+    candidate: &mut Candidate<'_>,
+    explanation: &mut Explanation,
+) -> Result<Option<Recollection>, StateError> {
+    let Some(notary) = notary else {
+        return Ok(None);
+    };
+    let recollection = notary.recall_for(candidate)?;
+    let evicted = notary.evicted(&candidate.key, &candidate.looks)?;
+    explanation.memory = Some(recalled(notary, candidate, &recollection, &evicted)?);
+    for replica in evicted {
+        candidate.looks[replica] = None;
+    }
+    Ok(Some(recollection))
 }
 
 /// What the siblings themselves say.
@@ -161,13 +205,14 @@ fn begin(
         unresolved: None,
         changes: Vec::new(),
         notes: Vec::new(),
+        memory: None,
     }
 }
 
 fn explain_whole(
     shared: &Shared<'_>,
     candidate: &Candidate<'_>,
-    observed: &[Option<Observed>],
+    (observed, remembered): (&[Option<Observed>], Option<Remembered<'_>>),
     explanation: &mut Explanation,
     digester: &mut Digester,
 ) {
@@ -187,12 +232,14 @@ fn explain_whole(
     let resolution = resolve(
         &candidate.key,
         &stable,
-        None,
+        remembered.map(|one| one.recollection),
         policy,
         shared.now(),
         digester,
     );
     let result = match explanation.difference {
+        // Equal counters can still have to be summed.
+        None if !resolution.writes.is_empty() => target(&resolution),
         // Expiries within the tolerance are alike: what is there is the result.
         None => Some(observed.iter().find_map(state).cloned()),
         Some(_) => target(&resolution),
@@ -208,6 +255,14 @@ fn explain_whole(
         // An equal HyperLogLog may have other bytes.
         let elements = explanation.elements.iter_mut();
         elements.for_each(|element| element.differs = false);
+    }
+    if let Some(Remembered {
+        notary,
+        recollection,
+    }) = remembered
+    {
+        let elements = &mut explanation.elements;
+        tell_elements(notary, recollection, observed, elements, digester);
     }
     explanation.result = result.map(|state| {
         let found = state.map_or(Observed::Absent, Observed::Whole);
@@ -235,7 +290,7 @@ fn take(shared: &Shared<'_>, resolution: &Resolution, explanation: &mut Explanat
     explanation.evidence = merged.evidence;
     explanation.decided = merged.decided.as_ref().map(ToString::to_string);
     explanation.notes = merged.notes.iter().map(ToString::to_string).collect();
-    if explanation.difference.is_none() {
+    if explanation.difference.is_none() && resolution.writes.is_empty() {
         return;
     }
     explanation.unresolved = resolution.unresolved();
@@ -246,7 +301,7 @@ fn take(shared: &Shared<'_>, resolution: &Resolution, explanation: &mut Explanat
 async fn explain_large(
     shared: &Shared<'_>,
     candidate: &Candidate<'_>,
-    observed: &[Option<Observed>],
+    (observed, remembered): (&[Option<Observed>], Option<Remembered<'_>>),
     explanation: &mut Explanation,
     digester: &mut Digester,
 ) {
@@ -267,7 +322,7 @@ async fn explain_large(
         stage,
         candidate,
         observed,
-        None,
+        remembered.map(|one| one.recollection),
         &mut finding,
         digester,
     )
@@ -286,6 +341,7 @@ async fn explain_large(
             values: detail.values,
             result: None,
             differs: true,
+            since: Vec::new(),
         })
         .collect();
     let note = "the value is large: only the first elements that differ are listed, and a repair merges them piece by \
@@ -318,6 +374,12 @@ fn leave_alone(
     }
     if is_expiring(&present, shared.now(), policy) {
         left("it ends within the expiry horizon: a run leaves it alone");
+    }
+    let memory = explanation.memory.as_ref();
+    if let Some(run) = memory.and_then(|memory| memory.held_by) {
+        let why =
+            format!("run {run} put it back: a run leaves it alone until it is named with --key");
+        left(&why);
     }
     if candidate.keyspace.skip {
         left("its keyspace says skip: a run leaves it alone");

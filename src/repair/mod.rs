@@ -32,7 +32,7 @@ mod sweep;
 mod undo;
 mod writing;
 
-pub use explain::{Explanation, Stand, explain};
+pub use explain::{Did, Explanation, Recalled, RecalledReplica, RecalledVersion, Stand, explain};
 pub use finding::{Change, Detail, DifferenceKind, Fate, Finding, Held, Holding, Verdict};
 pub use guard::{ALWAYS_ALLOWED, Breaker, Destruction, Tripped};
 pub use ledger::WrongState;

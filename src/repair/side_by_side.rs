@@ -23,6 +23,8 @@ pub struct Element {
     pub result: Option<Bytes>,
     /// Whether the replicas differ in it.
     pub differs: bool,
+    /// What each replica did with it since it last took part; empty where that is not remembered.
+    pub since: Vec<Option<super::Did>>,
 }
 
 impl Element {
@@ -66,6 +68,7 @@ pub(super) fn side_by_side(
                 differs: !all_equal(taking_part.map(|(_, parts)| here(parts))),
                 values: values().map(|value| value.as_ref().map(cut)).collect(),
                 result: here(&result).as_ref().map(cut),
+                since: Vec::new(),
             }
         })
         .collect();

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::model::{Datacenter, DbIndex, Expiry, Key, KeyspaceName, Kind, ReplicaName};
+use crate::model::{Datacenter, DbIndex, Expiry, Key, KeyspaceName, Kind, Millis, ReplicaName};
 use crate::repair::Holding;
 
 use super::{Shape, document, human, json};
@@ -86,6 +86,53 @@ pub struct ExplainReport {
     pub writes: Vec<ExplainedWrite>,
     /// What the operator should know.
     pub notes: Vec<String>,
+    /// What is remembered of it; nothing without memory.
+    pub memory: Option<ExplainedMemory>,
+}
+
+/// What is remembered of the key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ExplainedMemory {
+    /// The latest version; nothing if nothing was ever agreed.
+    pub agreed: Option<ExplainedVersion>,
+    /// The run that put the key back: it waits until the operator names it.
+    pub held_by: Option<u64>,
+    /// Each replica, in datacenter order.
+    pub replicas: Vec<ExplainedPast>,
+}
+
+/// The latest version of the key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ExplainedVersion {
+    /// Its number.
+    pub version: u64,
+    /// Since when.
+    #[serde(rename = "since_ms", serialize_with = "json::millis")]
+    pub since: Millis,
+    /// The type; nothing if it was agreed that the key is gone.
+    #[serde(rename = "type", serialize_with = "json::kind")]
+    pub kind: Option<Kind>,
+    /// When the key ends.
+    #[serde(rename = "expires_at_ms", serialize_with = "json::expiry")]
+    pub expiry: Expiry,
+    /// How many elements are remembered one by one; nothing where it is remembered as a whole.
+    pub elements: Option<u64>,
+    /// The number of a counter.
+    pub number: Option<i64>,
+}
+
+/// What a replica did since it last took part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ExplainedPast {
+    /// The replica.
+    #[serde(serialize_with = "json::shown")]
+    pub replica: ReplicaName,
+    /// What it did: `unchanged`, `added`, `changed`, `removed`, `newcomer`, `evicted`, `unknown`.
+    pub did: &'static str,
+    /// Whether it was not yet brought to the latest version.
+    pub lags: bool,
+    /// Whether it lost some of the last writes.
+    pub rolled_back: bool,
 }
 
 /// One replica's state of the key.
@@ -127,6 +174,8 @@ pub struct ExplainedElement {
     pub result: Option<Bytes>,
     /// Whether the replicas differ in it.
     pub differs: bool,
+    /// What each replica did with it since it last took part, in datacenter order; empty where that is not remembered.
+    pub since: Vec<Option<&'static str>>,
 }
 
 /// What every replica should hold.

@@ -28,7 +28,8 @@ mod wire;
 pub use check::{CheckReport, CheckedReplica, Estimate, KeyspaceKeys, Remark, Severity};
 pub use clean::{CleanReport, CleanedDatabase, CleanedReplica};
 pub use explain::{
-    ExplainReport, ExplainedElement, ExplainedResult, ExplainedSibling, ExplainedWrite, Standing,
+    ExplainReport, ExplainedElement, ExplainedMemory, ExplainedPast, ExplainedResult,
+    ExplainedSibling, ExplainedVersion, ExplainedWrite, Standing,
 };
 pub use run::Report;
 pub use runs::{LoggedRun, LoggedState, LoggedWrite, RunsReport, WritesReport};

@@ -155,6 +155,7 @@ fn element(
         values: values.iter().map(|value| value.map(Bytes::from)).collect(),
         result: result.map(Bytes::from),
         differs: values.windows(2).any(|pair| pair[0] != pair[1]),
+        since: Vec::new(),
     }
 }
 
@@ -202,6 +203,7 @@ fn differing() -> ExplainReport {
             },
         ],
         notes: vec!["the field count was nonsense".into()],
+        memory: None,
     }
 }
 

@@ -1,20 +1,22 @@
 //! One key from every side, for people.
 
 use super::super::explain::{
-    ExplainReport, ExplainedElement, ExplainedResult, ExplainedSibling, Standing,
+    ExplainReport, ExplainedElement, ExplainedResult, ExplainedSibling, ExplainedVersion, Standing,
 };
 use super::super::shape::Shape;
-use super::super::text::{count, expiry, holding, quoted, without_name};
+use super::super::text::{count, expiry, holding, quoted, time, without_name};
 use super::grid::{Row, grid};
 use super::joined;
 use super::keys::{detail_value, element_label, readable};
 use super::paint::{Paint, Tone};
+use crate::model::Expiry;
 
 pub(in crate::report) fn explain(shape: &Shape, report: &ExplainReport) -> String {
     let paint = Paint(shape.colour);
     joined([
         title(paint, report),
         side_by_side(shape, report),
+        agreement(report),
         why(paint, report),
         writes(paint, report),
     ])
@@ -145,6 +147,58 @@ fn element_row(report: &ExplainReport, element: &ExplainedElement) -> Row {
         ),
         cells: values.chain(std::iter::once(result)).collect(),
     }
+}
+
+/// What is remembered of it, and what each replica did since.
+fn agreement(report: &ExplainReport) -> String {
+    let Some(memory) = &report.memory else {
+        return String::new();
+    };
+    let agreed = match &memory.agreed {
+        None => "nothing yet".into(),
+        Some(agreed) => version(agreed),
+    };
+    let mut lines = vec![format!("agreed    {agreed}")];
+    let pasts = memory.replicas.iter().map(|past| {
+        let lags = if past.lags { ", lags" } else { "" };
+        let lost = if past.rolled_back {
+            ", lost its last writes"
+        } else {
+            ""
+        };
+        format!("{} {}{lags}{lost}", past.replica, past.did)
+    });
+    lines.push(format!(
+        "since     {}",
+        pasts.collect::<Vec<_>>().join("; ")
+    ));
+    let told = report.elements.iter().filter(|element| element.differs);
+    for element in told.filter(|element| !element.since.is_empty()) {
+        lines.push(format!("          {}", element_since(report, element)));
+    }
+    lines.join("\n")
+}
+
+fn version(agreed: &ExplainedVersion) -> String {
+    let what = match (agreed.kind, agreed.number, agreed.elements) {
+        (None, _, _) => "gone".into(),
+        (Some(_), Some(number), _) => format!("the number {number}"),
+        (Some(kind), None, Some(elements)) => holding(kind, elements),
+        (Some(kind), None, None) => format!("a {kind}, as a whole"),
+    };
+    let until = match agreed.expiry {
+        Expiry::Never => String::new(),
+        Expiry::At(_) => format!(", until {}", expiry(agreed.expiry)),
+    };
+    let since = time(agreed.since);
+    format!("version {}: {what}{until}, since {since}", agreed.version)
+}
+
+fn element_since(report: &ExplainReport, element: &ExplainedElement) -> String {
+    let label = element_label(&element.what, element.name.as_ref());
+    let sides = report.siblings.iter().zip(&element.since);
+    let did = sides.map(|(sibling, did)| format!("{} {}", sibling.replica, did.unwrap_or("?")));
+    format!("{label}: {}", did.collect::<Vec<_>>().join(", "))
 }
 
 fn why(paint: Paint, report: &ExplainReport) -> String {
