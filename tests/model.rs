@@ -9,12 +9,19 @@
 mod model_support;
 mod support;
 
-use model_support::history::live;
+use std::future::Future;
+
+use model_support::history::Wrong;
+use model_support::{forgetting, history};
 
 const DEFAULT_SEEDS: u64 = 500;
 
 /// Seeds that broke something once.
-const REGRESSIONS: &[u64] = &[];
+const REGRESSIONS: &[u64] = &[
+    6, 10, 12, 21, 30, 76, 90, 98, 146, 148, 153, 190, 316, 717, 1232, 1520, 1724, 1822, 2278,
+    2296, 2752,
+];
+const FORGETFUL_REGRESSIONS: &[u64] = &[];
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -22,12 +29,24 @@ fn number(name: &str) -> Option<u64> {
 
 #[test]
 fn histories_end_as_the_specification_says() {
+    try_seeds(REGRESSIONS, history::live);
+}
+
+#[test]
+fn what_a_replica_forgot_is_no_evidence() {
+    try_seeds(FORGETFUL_REGRESSIONS, forgetting::live);
+}
+
+fn try_seeds<F>(regressions: &[u64], live: impl Fn(u64) -> F + Copy + Send)
+where
+    F: Future<Output = Result<(), Wrong>>,
+{
     let one = number("REKNIT_SEED");
     let seeds: Vec<u64> = match one {
         Some(seed) => vec![seed],
         None => {
             let most = number("REKNIT_SEEDS").unwrap_or(DEFAULT_SEEDS);
-            REGRESSIONS.iter().copied().chain(0..most).collect()
+            regressions.iter().copied().chain(0..most).collect()
         }
     };
     let halves: Vec<Vec<u64>> = (0..2)
@@ -35,8 +54,8 @@ fn histories_end_as_the_specification_says() {
         .collect();
     let failed: Vec<(u64, String)> = std::thread::scope(|scope| {
         let workers: Vec<_> = halves
-            .into_iter()
-            .map(|half| scope.spawn(move || try_all(&half, one.is_some())))
+            .iter()
+            .map(|half| scope.spawn(move || try_all(half, one.is_some(), live)))
             .collect();
         let done = workers.into_iter().map(|worker| worker.join().unwrap());
         done.flatten().collect()
@@ -55,7 +74,10 @@ fn histories_end_as_the_specification_says() {
     );
 }
 
-fn try_all(seeds: &[u64], tells: bool) -> Vec<(u64, String)> {
+fn try_all<F>(seeds: &[u64], tells: bool, live: impl Fn(u64) -> F) -> Vec<(u64, String)>
+where
+    F: Future<Output = Result<(), Wrong>>,
+{
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -12,7 +12,7 @@ use super::outcome::Note;
 use super::{MergeInput, Merged};
 use crate::model::{
     Amount, Body, Datacenter, Digester, Expiry, Kind, Memory, Millis, Policy, ReplicaIndex, Seen,
-    State, Value, ValueDigest, Version,
+    State, StringRule, Value, ValueDigest, Version,
 };
 
 /// The siblings of a key and all that is known of them.
@@ -57,6 +57,7 @@ pub(super) struct AgreedView<'a> {
     pub(super) version: Version,
     pub(super) memory: Option<&'a Memory>,
     pub(super) removed: &'a BTreeMap<Bytes, Version>,
+    pub(super) everybody: bool,
 }
 
 impl<'a> Case<'a> {
@@ -148,9 +149,20 @@ impl<'a> Case<'a> {
             None => AgreedValue::Unknown,
             Some(AgreedView { memory: None, .. }) => AgreedValue::Removed,
             Some(AgreedView {
+                everybody: true, ..
+            }) if !self.is_held() => AgreedValue::Lost,
+            Some(AgreedView {
                 memory: Some(_), ..
             }) => AgreedValue::Present(None),
         }
+    }
+
+    /// Whether somebody holds the agreed value, or it can be told from memory.
+    fn is_held(&self) -> bool {
+        let counts = self.policy.rules.string == StringRule::Counter;
+        let is_told = counts && matches!(self.agreed_quantity(), Quantity::Of(_));
+        let agreed = self.agreed_digest();
+        is_told || self.sides.iter().any(|side| side.digest == agreed)
     }
 
     /// The number that is agreed on a string.
@@ -218,6 +230,7 @@ impl<'a> AgreedView<'a> {
             version: agreed.version,
             memory: living(agreed.memory, now),
             removed: agreed.removed,
+            everybody: agreed.everybody,
         }
     }
 }

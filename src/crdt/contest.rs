@@ -49,6 +49,8 @@ pub(super) enum AgreedValue<V> {
     Unknown,
     /// That it is gone.
     Removed,
+    /// That it is there, but nobody has it any more.
+    Lost,
     /// That it is there; with the value, where the memory holds more than a digest.
     Present(Option<V>),
 }
@@ -163,10 +165,14 @@ fn undisturbed<'a, V: Ord + Clone>(
         AgreedValue::Present(_) => {
             Contest::Among(candidates(voices, |voice| voice.holds_agreed, agreed))
         }
-        AgreedValue::Unknown if voices.iter().all(|voice| voice.value.is_none()) => {
-            Contest::Absent { changed: false }
+        AgreedValue::Unknown | AgreedValue::Lost
+            if voices.iter().all(|voice| voice.value.is_none()) =>
+        {
+            Contest::Absent {
+                changed: agreed == AgreedValue::Lost,
+            }
         }
-        AgreedValue::Unknown => {
+        AgreedValue::Unknown | AgreedValue::Lost => {
             let mut all = candidates(voices, |_| true, agreed);
             all.known
                 .iter_mut()

@@ -20,8 +20,8 @@ use super::outcome::{Changes, Note, Outcome};
 use super::whole_key::{by_whole_key, whole_key};
 use super::{Merged, expiry, register};
 use crate::model::{
-    Amount, Digester, ElementMemory, Expiry, Kind, Memory, OnDeleteConflict, Value, ValueDigest,
-    Version,
+    Amount, Digester, ElementMemory, Expiry, HashRule, Kind, Memory, OnDeleteConflict, Value,
+    ValueDigest, Version,
 };
 
 /// What an element of a kind of collection is.
@@ -128,7 +128,7 @@ fn ask<'a, C: Collection>(
     decide: Decide<C>,
     notes: &mut Vec<Note>,
 ) -> Verdict<C::Item> {
-    let (agreed, agreed_quantity) = agreed::<C>(case, name);
+    let (agreed, agreed_quantity) = agreed::<C>(case, name, voices);
     let contest = contest(voices, agreed.clone(), OnDeleteConflict::UpdateWins);
     if let Contest::Absent { changed } = contest {
         return Verdict::Absent { changed };
@@ -147,11 +147,18 @@ fn ask<'a, C: Collection>(
 }
 
 /// What is agreed on one element.
-fn agreed<C: Collection>(case: &Case<'_>, name: &C::Name) -> (AgreedValue<C::Item>, Quantity) {
+fn agreed<C: Collection>(
+    case: &Case<'_>,
+    name: &C::Name,
+    voices: &[Voice<'_, C::Item>],
+) -> (AgreedValue<C::Item>, Quantity) {
     let Some(agreed) = case.agreed else {
         return (AgreedValue::Unknown, Quantity::Nothing);
     };
     match remembered::<C>(agreed.memory, name) {
+        Some(memory) if agreed.everybody && is_lost::<C>(case, memory, voices) => {
+            (AgreedValue::Lost, Quantity::remembered(memory.amount))
+        }
         Some(memory) => (
             AgreedValue::Present(C::recall(memory)),
             Quantity::remembered(memory.amount),
@@ -161,6 +168,17 @@ fn agreed<C: Collection>(case: &Case<'_>, name: &C::Name) -> (AgreedValue<C::Ite
         }
         None => (AgreedValue::Unknown, Quantity::Nothing),
     }
+}
+
+/// Whether nobody holds an element any more, and the memory does not tell it.
+fn is_lost<C: Collection>(
+    case: &Case<'_>,
+    memory: &ElementMemory,
+    voices: &[Voice<'_, C::Item>],
+) -> bool {
+    let counts = case.policy.rules.hash == HashRule::Counter && memory.amount.is_some();
+    let is_told = counts || C::recall(memory).is_some();
+    !is_told && !voices.iter().any(|voice| voice.holds_agreed)
 }
 
 fn remembered<'a, C: Collection>(

@@ -111,4 +111,7 @@ pub struct Agreed<'a> {
     pub memory: Option<&'a Memory>,
     /// Elements that were removed, while that is remembered, with the version of their removal.
     pub removed: &'a BTreeMap<Bytes, Version>,
+    /// Whether every replica that could hold what was agreed takes part: what none of them holds is lost, and nothing
+    /// waits for it.
+    pub everybody: bool,
 }

@@ -100,6 +100,8 @@ pub(crate) struct Recollection {
     pub(crate) past: Past,
     /// By participant; nothing for newcomers and those that take no part.
     bases: Vec<Option<Known<'static>>>,
+    /// Every configured replica takes part.
+    everybody: bool,
 }
 
 impl Recollection {
@@ -110,6 +112,7 @@ impl Recollection {
             version: agreement.version,
             memory: agreement.memory.as_ref(),
             removed: &agreement.removed,
+            everybody: self.everybody,
         })
     }
 
@@ -151,7 +154,13 @@ impl<'a> Notary<'a> {
                 shelf.trouble().map_or(Ok(known), Err)
             })
             .collect::<Result<_, _>>()?;
-        Ok(Recollection { past, bases })
+        let trusted = held.iter().zip(&self.trusts);
+        let mut trusted = trusted.map(|(held, trust)| held.is_some() && trust.is_some());
+        Ok(Recollection {
+            past,
+            bases,
+            everybody: self.memory.others.is_empty() && trusted.all(|present| present),
+        })
     }
 
     /// What is remembered of a key.

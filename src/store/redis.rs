@@ -323,9 +323,7 @@ impl Replica for RedisReplica {
         digest_key: &DigestKey,
     ) -> Result<Vec<Observed>, StoreError> {
         let mut digester = Digester::new(digest_key.clone());
-        self.meter
-            .keys_read
-            .fetch_add(keys.len() as u64, std::sync::atomic::Ordering::Relaxed);
+        self.meter.count_read(keys.len() as u64);
         retrying!(self, db, "fetch", |wire| observe(
             wire,
             keys,

@@ -97,8 +97,8 @@ impl From<std::io::Error> for WireError {
 /// Counts what connections move; shared by all connections of a replica.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
-    pub(crate) keys_read: AtomicU64,
-    pub(crate) keys_written: AtomicU64,
+    keys_read: AtomicU64,
+    keys_written: AtomicU64,
     commands: AtomicU64,
     round_trips: AtomicU64,
     bytes_read: AtomicU64,
@@ -106,6 +106,16 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
+    /// Counts keys that were read.
+    pub(crate) fn count_read(&self, keys: u64) {
+        self.keys_read.fetch_add(keys, Ordering::Relaxed);
+    }
+
+    /// Counts keys that were written.
+    pub(crate) fn count_written(&self, keys: u64) {
+        self.keys_written.fetch_add(keys, Ordering::Relaxed);
+    }
+
     pub(crate) fn usage(&self) -> Usage {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Usage {

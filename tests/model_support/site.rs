@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reknit::model::{
-    DbIndex, Glob, Keyspace, KeyspaceName, Keyspaces, ListRule, OwnerToken, Preference, ReplicaId,
-    Selection, StringRule,
+    DbIndex, Glob, Keyspace, KeyspaceName, Keyspaces, ListRule, Millis, OwnerToken, Preference,
+    ReplicaId, Selection, StringRule,
 };
 use reknit::repair::{Mode, Run, RunError, RunMemory, Scope, Summary, run};
 use reknit::state::{Opening, RunStart, State};
@@ -29,8 +29,10 @@ pub(crate) struct Site {
     pub(crate) keyspaces: Keyspaces,
     /// Collections with more elements are remembered by whole key.
     pub(crate) elements: usize,
+    pub(crate) now: Millis,
     dir: TempDir,
     runs: u64,
+    random: [u8; 64],
 }
 
 /// What a run came to.
@@ -105,8 +107,10 @@ impl Site {
             databases,
             keyspaces,
             elements: 100,
+            now: NOW,
             dir: fast_dir(),
             runs: 0,
+            random: [9; 64],
         };
         site.reopen();
         site
@@ -117,9 +121,9 @@ impl Site {
         self.state = None;
         let state = State::open(Opening {
             dir: self.dir.path(),
-            now: NOW,
+            now: self.now,
             purpose: "model",
-            random: [9; 64],
+            random: self.random,
         })
         .unwrap();
         let enrol = |(index, replica): (usize, &MemoryReplica)| {
@@ -129,6 +133,14 @@ impl Site {
         };
         self.ids = self.replicas.iter().enumerate().map(enrol).collect();
         self.state = Some(state);
+    }
+
+    /// Another state directory, and a new one.
+    pub(crate) fn replace_directory(&mut self, random: [u8; 64]) {
+        self.state = None;
+        self.dir = fast_dir();
+        self.random = random;
+        self.reopen();
     }
 
     pub(crate) fn state(&self) -> &State {
@@ -168,7 +180,7 @@ impl Site {
         let state = self.state().clone();
         let number = state
             .begin_run(RunStart {
-                at: NOW,
+                at: self.now,
                 purpose: "model".into(),
                 replicas: Vec::new(),
                 undoes: None,
@@ -181,7 +193,7 @@ impl Site {
                 world: Arc::clone(&self.world),
             }) as Arc<dyn Replica>
         });
-        let mut job = run_over(members, Mode::Repair, NOW);
+        let mut job = run_over(members, Mode::Repair, self.now);
         job.digest_key = state.digest_key();
         job.scope = Scope::new(self.keyspaces.clone(), plan.selection.clone());
         job.settings.settle = Duration::ZERO;

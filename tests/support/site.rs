@@ -22,7 +22,7 @@ impl Site {
     pub(crate) fn new(servers: usize) -> Self {
         Self {
             servers: (0..servers).map(|_| RedisServer::start()).collect(),
-            dir: tempfile::tempdir().unwrap(),
+            dir: tempfile::tempdir().expect("a temporary directory"),
             rules: "",
             more: "",
         }
@@ -59,7 +59,7 @@ impl Site {
         text.push_str("guards: { settle: 50ms }\n");
         text.push_str(&format!("state: {{ dir: state{} }}\n", self.more));
         let path = self.dir.path().join("reknit.yaml");
-        fs::write(&path, text).unwrap();
+        fs::write(&path, text).expect("the configuration can be written");
         path
     }
 

@@ -54,6 +54,7 @@ fn recalled(known: &Known, order: &[usize], policy: &Policy) -> Merged {
         version: AGREED,
         memory: agreed.as_ref(),
         removed: &BTreeMap::new(),
+        everybody: false,
     };
     let (agreed, now) = (Some(&agreed), Millis(0));
     let input = MergeInput {

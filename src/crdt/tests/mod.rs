@@ -98,6 +98,7 @@ fn remembered(agreed: &Option<State>, sides: &[(Option<State>, Past)], policy: &
         version: Version(5),
         memory: agreed_memory.as_ref(),
         removed: &BTreeMap::new(),
+        everybody: false,
     };
     let input = MergeInput {
         siblings: &siblings,

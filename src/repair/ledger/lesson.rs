@@ -435,8 +435,21 @@ pub(crate) fn alike(
     }
 }
 
-/// The lag of a replica that did not take part: base and seen as they were.
+/// The lag of a replica that did not take part: base and seen as they were. Where it evicted the key, its base is that
+/// it lacks it: what is there later was added since, and what is not was not removed.
 fn left_behind(past: &Past, step: Sequence, absent: &Absent, moved: bool) -> Lag {
+    let lag = left_as_it_was(past, step, absent, moved);
+    match absent.evicted {
+        true => Lag {
+            base: LagBase::Held(None),
+            proved: step,
+            ..lag
+        },
+        false => lag,
+    }
+}
+
+fn left_as_it_was(past: &Past, step: Sequence, absent: &Absent, moved: bool) -> Lag {
     if let Some(lag) = past.lags.get(&absent.id) {
         return Lag {
             base: frozen(lag, past, moved),

@@ -322,14 +322,10 @@ impl<'a> Door<'a> {
         let id = self.memory.ids[found.replica];
         let mut voids = self.memory.state.voids(id, self.index)?;
         let forgot = match found.memorable {
-            Memorable::Intact(step) => {
-                self.acknowledge(id, found.known, step)?;
-                None
-            }
+            Memorable::Intact(_) => None,
             Memorable::RolledBack(step) => Some(step),
             Memorable::Newcomer => Some(Sequence::default()),
         };
-        let mut marker = found.marker;
         if let Some(after) = forgot {
             opening.forgetful.push(Forgetful {
                 replica: self.name(found.replica),
@@ -337,14 +333,15 @@ impl<'a> Door<'a> {
                 remembers: (after > Sequence::default()).then_some(after),
                 known: found.known.is_some(),
             });
-            match self.void(&found, after, &mut voids).await? {
-                Ok(set) => marker = set,
-                Err(error) => {
-                    opening.lost.push((found.replica, error));
-                    return Ok(());
-                }
-            }
+            self.void(id, after, &mut voids)?;
         }
+        let marker = match self.begin(&found).await? {
+            Ok(marker) => marker,
+            Err(error) => {
+                opening.lost.push((found.replica, error));
+                return Ok(());
+            }
+        };
         if let Some(marker) = marker {
             opening.notary.set_marker(found.replica, marker);
         }
@@ -357,45 +354,32 @@ impl<'a> Door<'a> {
         Ok(())
     }
 
-    fn acknowledge(
-        &self,
-        id: ReplicaId,
-        lane: Option<Lane>,
-        step: Sequence,
-    ) -> Result<(), StateError> {
-        let newer = lane.filter(|lane| lane.acknowledged < step);
-        let Some(lane) = newer.filter(|_| self.repairs()) else {
-            return Ok(());
-        };
-        let mut changes = Changes::new(self.run.clock.now());
-        changes.set_lane(
-            id,
-            self.index,
-            Lane {
-                acknowledged: step,
-                ..lane
-            },
-        );
-        self.memory.state.commit(changes)
-    }
-
-    /// Voids what was forgotten, on disk first, and then sets the marker anew.
-    async fn void(
-        &self,
-        found: &Found,
-        after: Sequence,
-        voids: &mut Voids,
-    ) -> Result<Result<Option<Marker>, StoreError>, MemoryTrouble> {
-        let (state, id) = (&self.memory.state, self.memory.ids[found.replica]);
+    /// Voids what was forgotten, on disk if this run repairs.
+    fn void(&self, id: ReplicaId, after: Sequence, voids: &mut Voids) -> Result<(), StateError> {
+        let state = &self.memory.state;
         if !self.repairs() {
             voids.add(after, state.last_sequence());
-            return Ok(Ok(found.marker));
+            return Ok(());
         }
         let forgotten = state.next_sequence()?;
         voids.add(after, forgotten);
         let mut changes = Changes::new(self.run.clock.now());
         changes.add_void(id, self.index, after, forgotten);
-        state.commit(changes)?;
+        state.commit(changes)
+    }
+
+    /// Sets a participant's marker before anything is read of it.
+    ///
+    /// SUBTLE: a replica that is lost in the middle of this run, and comes back with data from before it, may have told
+    /// what it has no more. Its marker is then older than this one.
+    async fn begin(
+        &self,
+        found: &Found,
+    ) -> Result<Result<Option<Marker>, StoreError>, MemoryTrouble> {
+        if !self.repairs() {
+            return Ok(Ok(found.marker));
+        }
+        let (state, id) = (&self.memory.state, self.memory.ids[found.replica]);
         let step = state.next_sequence()?;
         let marker = match self.set_marker(found, step).await {
             Ok(marker) => marker,

@@ -56,7 +56,7 @@ fn lags(fixture: &Fixture) -> BTreeMap<ReplicaId, Lag> {
 #[test]
 fn each_outcome_has_its_lag_entries() {
     let missed = |place: u8| behind(0xf0 | place);
-    let table: [(bool, bool, Vec<(ReplicaId, Lag)>); 4] = [
+    let table = [
         (true, true, vec![]),
         (true, false, vec![(B, missed(1))]),
         (false, true, vec![(A, missed(0))]),

@@ -1,7 +1,5 @@
 //! Scanning over connections that get lost.
 
-use std::sync::atomic::Ordering;
-
 use crate::model::DbIndex;
 use crate::store::bulk::Bulk;
 use crate::store::wire::{Wire, WireError};
@@ -39,9 +37,7 @@ impl RedisReplica {
         }
         self.give_back(lease);
         let report = bulk.report();
-        self.meter
-            .keys_read
-            .fetch_add(report.keys_read, Ordering::Relaxed);
+        self.meter.count_read(report.keys_read);
         Ok(report)
     }
 

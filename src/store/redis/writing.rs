@@ -1,7 +1,5 @@
 //! Writing over connections that get lost.
 
-use std::sync::atomic::Ordering;
-
 use crate::model::{DbIndex, DigestKey, Digester, Write};
 use crate::store::seal::{Seal, SealError, Sealed};
 use crate::store::transaction::Transaction;
@@ -88,9 +86,7 @@ impl RedisReplica {
         let applied = written.outcomes.iter();
         let applied = applied.filter(|outcome| **outcome == WriteOutcome::Applied);
         let applied = applied.count() as u64;
-        self.meter
-            .keys_written
-            .fetch_add(applied, Ordering::Relaxed);
+        self.meter.count_written(applied);
     }
 
     /// How many commands may be under way: all of a batch's keys are described at once.

@@ -118,6 +118,7 @@ impl Book {
             version: agreement.version,
             memory: agreement.memory.as_ref(),
             removed: &agreement.removed,
+            everybody: false,
         });
         let input = MergeInput {
             siblings: &siblings,

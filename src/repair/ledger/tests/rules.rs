@@ -428,8 +428,10 @@ fn an_evicted_key_lags_though_nothing_else_is_news() {
     let learned = scene.learn_with(&[(0, Some(&state), Fate::Holds)], &[evicted]);
     assert_eq!(learned.agreement, None);
     let (_, lag) = &learned.settled[0];
-    assert!(lag.as_ref().unwrap().evicted);
-    assert_eq!(lag.as_ref().unwrap().base, LagBase::Agreed);
+    let lag = lag.as_ref().unwrap();
+    assert!(lag.evicted);
+    assert_eq!(lag.base, LagBase::Held(None), "what comes later was added");
+    assert_eq!(lag.seen, Seen::all(Version(3)), "and nothing was removed");
 }
 
 #[test]
