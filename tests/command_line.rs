@@ -111,6 +111,10 @@ fn every_help_text_is_as_in_its_golden_file() {
         "check",
         "explain",
         "clean",
+        "runs",
+        "undo",
+        "forget",
+        "rename",
         "demo",
         "completions",
     ];

@@ -257,3 +257,92 @@ fn a_forced_run_says_why_and_the_log_keeps_it() {
     site.assert_all("EXISTS k1", &Value::Int(0));
     site.assert_all("EXISTS k299", &Value::Int(1));
 }
+
+#[test]
+fn explain_tells_what_was_agreed_and_what_each_replica_did_since() {
+    let site = Site::new(3);
+    site.cmd(0, "SADD s x y");
+    site.repair();
+    site.cmd(1, "SREM s x");
+    site.cmd(2, "SADD s z");
+    let explain = |key: &str, more: &[&str]| site.with("explain").args([key]).args(more).run();
+    let outcome = explain("s", &[]);
+    outcome.assert_code(1);
+    assert_says(
+        &outcome,
+        &[
+            "version 1: set of 2 members",
+            "r1 unchanged; r2 changed; r3 changed",
+            "member \"x\": r1 unchanged, r2 removed, r3 unchanged",
+            "member \"z\": r1 unchanged, r2 unchanged, r3 added",
+            "evidence  agreed",
+            "r1: add 1 member, remove 1 member",
+        ],
+    );
+    let told = json(&explain("s", &["--format", "json"]));
+    assert_eq!(told["memory"]["agreed"]["version"], 1);
+    assert_eq!(told["memory"]["replicas"][1]["did"], "changed");
+    site.cmd(1, "FLUSHALL");
+    let told = json(&explain("s", &["--format", "json"]));
+    assert_eq!(told["memory"]["replicas"][1]["did"], "newcomer");
+    let unknown = explain("nobody", &[]);
+    unknown.assert_code(0);
+    assert_says(&unknown, &["agreed    nothing yet"]);
+}
+
+#[test]
+fn explain_says_that_equal_counters_still_have_to_be_summed() {
+    let site = Site::counting(2);
+    site.cmd(0, "SET hits 10");
+    site.repair();
+    for server in 0..2 {
+        site.cmd(server, "INCRBY hits 5");
+    }
+    let outcome = site.with("explain").args(["hits"]).run();
+    assert_says(&outcome, &["the number 10", "r1: increase by 5"]);
+    site.assert_all("GET hits", &text("15"));
+}
+
+#[test]
+fn check_says_where_the_state_is_and_whose_markers_are_intact() {
+    let site = Site::new(3);
+    let check = || site.with("check").run();
+    let before = check();
+    before.assert_code(0);
+    assert_says(&before, &["none yet, the first repair makes it"]);
+    assert!(!site.state().exists(), "a check makes no state directory");
+    site.cmd(0, "SET k v");
+    site.repair();
+    site.cmd(2, "FLUSHALL");
+    let outcome = check();
+    outcome.assert_code(0);
+    assert_says(
+        &outcome,
+        &[
+            "opens: 3 enrolled (r1, r2, r3), last run 1",
+            "database 0: its marker is intact",
+            "database 0: its marker is missing",
+        ],
+    );
+}
+
+#[test]
+fn the_journal_is_kept_no_longer_than_it_is_asked_for() {
+    let mut site = Site::new(2);
+    site.cmd(0, "SET k v");
+    site.repair();
+    let shown = site.with_state("runs").args(["show", "1"]).run();
+    assert_says(&shown, &["\"k\" at r2: absent → added"]);
+    site.more = ", journal_size: 1B";
+    site.cmd(0, "SET k w");
+    site.repair();
+    assert_says(
+        &site.with_state("runs").args(["show", "1"]).run(),
+        &["nothing is in the journal"],
+    );
+    let latest = site.with_state("runs").args(["show", "2"]).run();
+    assert_says(&latest, &["\"k\" at r2: string of 1 byte → overwritten"]);
+    let undone = site.with("undo").args(["1"]).run();
+    undone.assert_code(0);
+    assert_says(&undone, &["run 1 wrote nothing that is in the journal"]);
+}

@@ -8,10 +8,12 @@ use serde_json::Value;
 pub(crate) type Field = (String, String);
 
 /// Objects whose keys are names, not fields.
-const MAPS: [(&str, &str); 3] = [
+const MAPS: [(&str, &str); 5] = [
     ("holdings", "<replica>"),
     ("values", "<replica>"),
     ("verdicts", "<verdict>"),
+    ("counts", "<count>"),
+    ("fates", "<fate>"),
 ];
 
 /// Every field of these documents.
@@ -49,6 +51,22 @@ fn walk(section: &str, path: &str, value: &Value, found: &mut BTreeSet<Field>) {
                     }
                     ("reknit.run/1" | "reknit.summary/1", "summary") => {
                         walk("summary", "", value, found);
+                    }
+                    ("reknit.runs/1", "runs") => {
+                        for run in value.as_array().expect("runs") {
+                            walk("run", "", run, found);
+                        }
+                    }
+                    ("reknit.writes/1", "run") => walk("run", "", value, found),
+                    ("reknit.writes/1", "writes") => {
+                        for write in value.as_array().expect("writes") {
+                            walk("reknit.write/1", "", write, found);
+                        }
+                    }
+                    ("reknit.undo/1", "writes") => {
+                        for write in value.as_array().expect("writes") {
+                            walk("reknit.undone/1", "", write, found);
+                        }
                     }
                     _ => walk(section, &path, value, found),
                 }

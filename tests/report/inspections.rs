@@ -4,8 +4,9 @@ use bytes::Bytes;
 use reknit::model::{DbIndex, Expiry, Key, KeyspaceName, Kind, Millis};
 use reknit::report::{
     CheckReport, CheckedReplica, CleanReport, CleanedDatabase, CleanedReplica, Estimate,
-    ExplainReport, ExplainedElement, ExplainedResult, ExplainedSibling, ExplainedWrite,
-    KeyspaceKeys, Remark, Severity, Shape, Standing,
+    ExplainReport, ExplainedElement, ExplainedMemory, ExplainedPast, ExplainedResult,
+    ExplainedSibling, ExplainedVersion, ExplainedWrite, KeyspaceKeys, Remark, Severity, Shape,
+    Standing,
 };
 
 use super::cases::{replica, replicas};
@@ -26,6 +27,10 @@ pub(crate) fn all(shape: Shape) -> Vec<(&'static str, String)> {
         (
             "explain_differing",
             said(&|out| differing().write(&shape, 1, out)),
+        ),
+        (
+            "explain_agreed",
+            said(&|out| agreed().write(&shape, 1, out)),
         ),
         ("explain_open", said(&|out| open().write(&shape, 3, out))),
         ("clean", said(&|out| clean().write(&shape, 3, out))),
@@ -205,6 +210,39 @@ fn differing() -> ExplainReport {
         notes: vec!["the field count was nonsense".into()],
         memory: None,
     }
+}
+
+/// With memory: one replica removed a field, another lags.
+fn agreed() -> ExplainReport {
+    let past = |name: &str, did, lags, rolled_back| ExplainedPast {
+        replica: replica(name),
+        did,
+        lags,
+        rolled_back,
+    };
+    let since = vec![Some("unchanged"), Some("removed"), None];
+    let mut report = ExplainReport {
+        evidence: "agreed".into(),
+        memory: Some(ExplainedMemory {
+            agreed: Some(ExplainedVersion {
+                version: 4,
+                since: Millis(1_790_000_000_000),
+                kind: Some(Kind::Hash),
+                expiry: Expiry::Never,
+                elements: Some(3),
+                number: None,
+            }),
+            held_by: Some(9),
+            replicas: vec![
+                past("us", "unchanged", false, false),
+                past("eu", "changed", true, true),
+                past("ap", "newcomer", false, false),
+            ],
+        }),
+        ..differing()
+    };
+    report.elements[0].since = since;
+    report
 }
 
 fn open() -> ExplainReport {

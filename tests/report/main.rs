@@ -9,6 +9,7 @@ mod fields;
 #[path = "../support/golden.rs"]
 mod golden;
 mod inspections;
+mod logs;
 mod samples;
 
 use std::io::{self, Write};
@@ -90,6 +91,9 @@ fn documents() -> Vec<serde_json::Value> {
             .into_iter()
             .map(|(_, text)| text),
     );
+    for format in [Format::Json, Format::Ndjson] {
+        texts.extend(logs::all(shape(format)).into_iter().map(|(_, text)| text));
+    }
     texts
         .iter()
         .flat_map(|text| serde_json::Deserializer::from_str(text).into_iter())
@@ -111,6 +115,15 @@ fn runs_are_told_as_in_the_golden_files() {
 fn inspections_are_told_as_in_the_golden_files() {
     for (format, ending) in FORMATS {
         for (name, text) in inspections::all(shape(format)) {
+            check_golden(&format!("{name}.{ending}"), &text);
+        }
+    }
+}
+
+#[test]
+fn logs_and_undos_are_told_as_in_the_golden_files() {
+    for (format, ending) in FORMATS {
+        for (name, text) in logs::all(shape(format)) {
             check_golden(&format!("{name}.{ending}"), &text);
         }
     }

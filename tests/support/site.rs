@@ -14,6 +14,8 @@ pub(crate) struct Site {
     pub(crate) servers: Vec<RedisServer>,
     pub(crate) dir: TempDir,
     rules: &'static str,
+    /// More of what stands in `state`.
+    pub(crate) more: &'static str,
 }
 
 impl Site {
@@ -22,6 +24,7 @@ impl Site {
             servers: (0..servers).map(|_| RedisServer::start()).collect(),
             dir: tempfile::tempdir().expect("a temporary directory"),
             rules: "",
+            more: "",
         }
     }
 
@@ -53,7 +56,8 @@ impl Site {
             self.rules
         };
         text.push_str(&format!("keyspaces: [{{ name: all, rules: {rules} }}]\n"));
-        text.push_str("guards: { settle: 50ms }\nstate: { dir: state }\n");
+        text.push_str("guards: { settle: 50ms }\n");
+        text.push_str(&format!("state: {{ dir: state{} }}\n", self.more));
         let path = self.dir.path().join("reknit.yaml");
         fs::write(&path, text).expect("the configuration can be written");
         path
