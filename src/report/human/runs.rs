@@ -63,7 +63,9 @@ fn result(run: &LoggedRun) -> String {
 }
 
 fn counts(run: &LoggedRun) -> String {
-    let shown = ["repaired", "left", "undone", "kept", "deletes", "learned"];
+    let shown = [
+        "repaired", "left", "undone", "changed", "kept", "missed", "deletes", "learned",
+    ];
     let shown = shown.into_iter().filter_map(|name| {
         let count = run.counts.get(name)?;
         Some(format!("{} {name}", thousands(*count)))
