@@ -373,7 +373,7 @@ fn a_state_directory_that_is_not_the_right_one_is_named_and_nothing_is_written()
     };
     refused(
         &copy,
-        &["r1", "the marker there was set by run 2", "--adopt"],
+        &["r1", "which this state directory never took", "--adopt"],
     );
     let newer = site.dir.path().join("newer");
     copied(&site.state(), &newer);

@@ -83,6 +83,26 @@ impl Memory {
         }
     }
 
+    /// Puts in an element, or takes it out; nothing changes where elements are not remembered one by one.
+    pub fn put_element(&mut self, name: &Bytes, element: Option<ElementMemory>) {
+        if let Some(elements) = self.elements_mut() {
+            match element {
+                Some(element) => drop(elements.insert(name.clone(), element)),
+                None => drop(elements.remove(name)),
+            }
+        }
+        // What a stream's first entry is, follows from its entries: a base that says otherwise looks like a trim.
+        if let Body::Stream {
+            first,
+            last_id,
+            entries: Some(entries),
+        } = &mut self.body
+        {
+            let ids = entries.keys().filter_map(|name| StreamId::parse(name));
+            *first = ids.min().unwrap_or(*last_id);
+        }
+    }
+
     /// The elements, to be changed, where they are remembered one by one.
     pub fn elements_mut(&mut self) -> Option<&mut BTreeMap<Bytes, ElementMemory>> {
         match &mut self.body {

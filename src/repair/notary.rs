@@ -206,6 +206,7 @@ impl<'a> Notary<'a> {
         let took_part = looks.iter().enumerate().filter(|(_, look)| look.is_some());
         let vouched = took_part.filter_map(|(replica, _)| self.trusts.get(replica)?.as_ref());
         let unproved = |one: &Vouched| match (past.lags.get(&one.id), agreed) {
+            (Some(_), None) => false,
             (Some(lag), _) => lag.evicted || lag.base != LagBase::Agreed || one.forgot(lag.proved),
             (None, Some(agreed)) => one.forgot(agreed.proved),
             (None, None) => false,

@@ -13,7 +13,7 @@ use reknit::store::{
     ScanReport, ScanRequest, Seal, StoreError, Usage, Written,
 };
 
-use super::world::World;
+use super::world::{Place, World};
 
 /// One replica as a run reaches it.
 pub(crate) struct Edge {
@@ -40,11 +40,15 @@ impl Edge {
     }
 
     /// What could not be read to the end was not read.
-    async fn read<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+    async fn read<T>(
+        &self,
+        result: Result<T, StoreError>,
+        places: &[Place],
+    ) -> Result<T, StoreError> {
         if result.is_err()
             && let Some(run) = self.world.lock().unwrap().run.as_mut()
         {
-            run.lose(self.number);
+            run.lose(self.number, places);
         }
         self.alive().await;
         result
@@ -56,13 +60,14 @@ impl Edge {
         }
     }
 
-    fn fetches(&self, db: Option<DbIndex>, keys: &[Key]) {
+    fn fetches(&self, db: Option<DbIndex>, keys: &[Key]) -> Vec<Place> {
         let db = db.unwrap_or(DbIndex(0));
+        let places: Vec<Place> = super::watch::places(db, keys).collect();
         if let Some(run) = self.world.lock().unwrap().run.as_mut() {
             run.is_fetching = true;
-            let places: Vec<_> = super::watch::places(db, keys).collect();
             run.fetch(self.number, &places);
         }
+        places
     }
 }
 
@@ -81,7 +86,7 @@ impl Replica for Edge {
         self.alive().await;
         self.fetching(false);
         let result = self.replica.scan(request, pace, sink).await;
-        self.read(result).await
+        self.read(result, &[]).await
     }
 
     async fn scan_keys(
@@ -94,7 +99,7 @@ impl Replica for Edge {
         self.alive().await;
         self.fetching(false);
         let result = self.replica.scan_keys(request, keys, pace, sink).await;
-        self.read(result).await
+        self.read(result, &[]).await
     }
 
     async fn fetch(
@@ -104,9 +109,9 @@ impl Replica for Edge {
         digest_key: &DigestKey,
     ) -> Result<Vec<Observed>, StoreError> {
         self.alive().await;
-        self.fetches(db, keys);
+        let places = self.fetches(db, keys);
         let result = self.replica.fetch(db, keys, digest_key).await;
-        self.read(result).await
+        self.read(result, &places).await
     }
 
     async fn elements(

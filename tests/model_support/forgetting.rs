@@ -33,6 +33,8 @@ type Name = (Key, Bytes);
 #[derive(Debug, Clone, Default)]
 struct Life {
     added_at: usize,
+    /// It was added where a replica had forgotten something: where that is known to be removed, it does not count.
+    is_weak: bool,
     /// A run that nothing disturbed has read it since.
     is_read: bool,
     removed_at: Option<usize>,
@@ -167,6 +169,7 @@ impl Forgetting {
         self.tell(|| format!("client of {replica}: {key} {op:?}"));
         let life = Life {
             added_at: replica,
+            is_weak: self.doubtful.contains(&replica),
             ..Life::default()
         };
         self.lives.insert((key, name), life);
@@ -433,7 +436,8 @@ impl Forgetting {
             let is_there = all
                 .iter()
                 .any(|states| items(states.get(&name.0)).contains_key(&name.1));
-            if held.contains(name) && life.removed_at.is_none() && !is_there {
+            let is_safe = held.contains(name) && !life.is_weak;
+            if is_safe && life.removed_at.is_none() && !is_there {
                 return Err(format!("lost {}", shown()));
             }
             if life.is_gone && !life.may_return && is_there {

@@ -62,10 +62,17 @@ impl RunWatch {
         }
     }
 
-    /// What a replica was asked for came to nothing.
-    pub(crate) fn lose(&mut self, replica: usize) {
-        for read in self.scanned.values_mut().chain(self.fetched.values_mut()) {
-            read.remove(&replica);
+    /// What a replica was asked for came to nothing: these keys, or, without any, the first pass.
+    pub(crate) fn lose(&mut self, replica: usize, places: &[Place]) {
+        for place in places {
+            if let Some(read) = self.fetched.get_mut(place) {
+                read.remove(&replica);
+            }
+        }
+        if places.is_empty() {
+            self.scanned
+                .values_mut()
+                .for_each(|read| drop(read.remove(&replica)));
         }
     }
 

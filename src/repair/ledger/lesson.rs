@@ -236,8 +236,8 @@ fn with_untouched(
         left.elements_mut()?.clear();
         Some(left)
     })?;
-    if let Some(elements) = memory.elements_mut() {
-        elements.extend(kept);
+    for (name, element) in kept {
+        memory.put_element(&name, Some(element));
     }
     Some(memory)
 }
@@ -333,12 +333,7 @@ fn seen_before(pupil: &Pupil<'_>, name: &Bytes) -> Version {
 fn restore_element(memory: &mut Memory, pupil: &Pupil<'_>, name: &Bytes) {
     let old = pupil.base.and_then(|base| base.memory.as_deref());
     let old = old.and_then(Memory::elements).and_then(|old| old.get(name));
-    if let Some(elements) = memory.elements_mut() {
-        match old {
-            Some(element) => drop(elements.insert(name.clone(), element.clone())),
-            None => drop(elements.remove(name)),
-        }
-    }
+    memory.put_element(name, old.cloned());
 }
 
 /// The lag of a replica that was read and not written: its base is what was read, and of the elements that are as they

@@ -45,6 +45,8 @@ impl Notary<'_> {
             .iter()
             .filter_map(|replica| self.trusts.get(*replica)?.as_ref());
         Ok(vouched.into_iter().any(|one| match past.lags.get(&one.id) {
+            // Nothing was ever agreed on: nobody is behind.
+            Some(_) if agreed.is_none() => false,
             Some(lag) => lag.base != LagBase::Agreed || one.forgot(lag.proved),
             None => agreed.is_some_and(|agreed| one.forgot(agreed.proved)),
         }))

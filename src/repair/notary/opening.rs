@@ -293,7 +293,9 @@ impl<'a> Door<'a> {
             .iter()
             .map(|one| (self.memory.ids[one.replica], one.marker))
             .collect();
-        let intents = self.memory.state.intents()?;
+        let mut intents = self.memory.state.intents()?;
+        // SUBTLE: a later run carried on what held while a late part was unknown; only then can that be told.
+        intents.sort_by_key(|intent| (intent.late, intent.sequence));
         for intent in intents.iter().filter(|intent| intent.db == self.index) {
             let happened = |replica: ReplicaId, place: u8| {
                 let marker = told.get(&replica)?;
