@@ -30,6 +30,7 @@ bench-state:
 
 soak: redis
 	REKNIT_SEEDS=$${REKNIT_SEEDS:-20000} $(CARGO) test --release --locked --test simulation
+	REKNIT_SEEDS=$${REKNIT_SEEDS:-2000} $(CARGO) test --release --locked --test undo_model
 	REKNIT_SEEDS=$${REKNIT_SEEDS:-10000} $(CARGO) test --release --locked --test model
 	REKNIT_FIELDS=$${REKNIT_FIELDS:-5000000} REKNIT_SLOW_MS=$${REKNIT_SLOW_MS:-10} \
 	  $(CARGO) test --release --locked --test large_hash -- --nocapture

@@ -346,3 +346,52 @@ fn the_journal_is_kept_no_longer_than_it_is_asked_for() {
     undone.assert_code(0);
     assert_says(&undone, &["run 1 wrote nothing that is in the journal"]);
 }
+
+#[test]
+fn a_state_directory_that_is_not_the_right_one_is_named_and_nothing_is_written() {
+    let site = Site::new(2);
+    site.cmd(0, "SET k v");
+    site.repair();
+    let copy = site.dir.path().join("copy");
+    let copied = |from: &std::path::Path, to: &std::path::Path| {
+        let words = ["-a".as_ref(), from.as_os_str(), to.as_os_str()];
+        let status = std::process::Command::new("cp").args(words).status();
+        assert!(status.unwrap().success());
+    };
+    copied(&site.state(), &copy);
+    site.cmd(0, "SET k w");
+    site.repair();
+    site.cmd(1, "DEL k");
+    let refused = |dir: &std::path::Path, words: &[&str]| {
+        let outcome = site
+            .with("repair")
+            .args(["--state-dir".as_ref(), dir.as_os_str()])
+            .run();
+        outcome.assert_code(2);
+        assert_says(&outcome, words);
+        assert_eq!(site.cmd(0, "GET k"), text("w"));
+    };
+    refused(
+        &copy,
+        &["r1", "which this state directory never took", "--adopt"],
+    );
+    let newer = site.dir.path().join("newer");
+    copied(&site.state(), &newer);
+    let identity = fs::read_to_string(newer.join("identity")).unwrap();
+    fs::write(
+        newer.join("identity"),
+        identity.replace("\"format\": 1", "\"format\": 9"),
+    )
+    .unwrap();
+    refused(&newer, &["written by a newer reknit", "use that version"]);
+    let foreign = site.dir.path().join("foreign");
+    fs::create_dir(&foreign).unwrap();
+    fs::write(foreign.join("notes.txt"), "mine").unwrap();
+    refused(&foreign, &["notes.txt", "not reknit's"]);
+    assert_eq!(
+        fs::read_to_string(foreign.join("notes.txt")).unwrap(),
+        "mine"
+    );
+    site.repair();
+    site.assert_all("EXISTS k", &Value::Int(0));
+}

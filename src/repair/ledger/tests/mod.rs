@@ -4,3 +4,4 @@ mod book;
 mod dots;
 mod rules;
 mod totals;
+mod undo;
