@@ -90,7 +90,8 @@ fn enrolled(shown: &str, memory: &Memory) -> Note {
     let run = memory.state.last_run();
     let known = memory.state.replicas().unwrap_or_default();
     let living = known.iter().filter(|one| one.forgotten.is_none());
-    let names: Vec<&str> = living.map(|one| one.name.0.as_str()).collect();
+    let mut names: Vec<&str> = living.map(|one| one.name.0.as_str()).collect();
+    names.sort_unstable();
     let text = format!(
         "{shown} opens: {} enrolled ({}), last run {run}",
         names.len(),
