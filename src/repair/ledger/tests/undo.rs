@@ -205,7 +205,7 @@ fn of_several_writes_those_that_stay_count() {
     let deeds = [("11", "16"), ("17", "20")];
     let undo = summed(vec![party(0, &deeds, Some(1), Presence::Here)]);
     let part = learned(&undo).parts.remove(0);
-    assert_eq!(part.applied.as_ref().map(|lag| held(lag)), Some(Some(15)));
+    assert_eq!(part.applied.as_ref().map(held), Some(Some(15)));
     assert_eq!(held(&part.otherwise), Some(18));
 }
 
@@ -221,7 +221,7 @@ fn where_the_agreement_moved_on_it_stays_and_the_base_is_reduced() {
     assert_eq!(lesson.agreement, None);
     assert!(lesson.settled.is_empty());
     let part = &lesson.parts[0];
-    assert_eq!(part.applied.as_ref().map(|lag| held(lag)), Some(Some(15)));
+    assert_eq!(part.applied.as_ref().map(held), Some(Some(15)));
     assert_eq!(part.otherwise.base, LagBase::Agreed);
 }
 
