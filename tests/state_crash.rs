@@ -164,6 +164,7 @@ fn a_killed_process_leaves_whole_commits_and_all_that_were_done() {
     if let Some(dir) = directory_of_child() {
         return commit_until_killed(&dir);
     }
+    let _alone = alone();
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (mut done, mut last_step) = (0, 0);
     for life in 0..12_u64 {
@@ -216,6 +217,7 @@ fn a_process_that_is_killed_while_it_creates_leaves_a_directory_that_opens() {
         return commit_until_killed_by(&state);
     }
     for turns in [0, 1, 2, 4, 8, 16, 32] {
+        let _alone = alone();
         let dir = tempfile::tempdir().expect("a temporary directory");
         let name = "a_process_that_is_killed_while_it_creates_leaves_a_directory_that_opens";
         let mut child = child(name, dir.path(), &[]);
@@ -230,6 +232,14 @@ fn a_process_that_is_killed_while_it_creates_leaves_a_directory_that_opens() {
     }
 }
 
+/// Only one test at a time starts processes: between its birth and its program a child holds the locks of its parent.
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    ALONE
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 /// Waits for the end, working.
 fn commit_until_killed_by(state: &State) {
     loop {
@@ -242,6 +252,7 @@ fn two_processes_never_work_on_one_directory() {
     if let Some(dir) = directory_of_child() {
         return commit_until_killed(&dir);
     }
+    let _alone = alone();
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut child = child("two_processes_never_work_on_one_directory", dir.path(), &[]);
     let mut out = BufReader::new(child.stdout.take().expect("it is piped"));
@@ -298,6 +309,7 @@ fn a_file_that_may_not_grow_is_a_full_disk_and_loses_nothing() {
     if let Some(dir) = directory_of_child() {
         return commit_until_full(&dir);
     }
+    let _alone = alone();
     let dir = tempfile::tempdir().expect("a temporary directory");
     // The log is made longer than the limit at once when it is created, and cut to its length when it is opened.
     for _ in 0..2 {
@@ -355,6 +367,7 @@ fn a_full_disk_loses_nothing_and_goes_on_when_there_is_room() {
     if let Some(dir) = directory_of_child() {
         return commit_until_full(&dir);
     }
+    let _alone = alone();
     let above = tempfile::tempdir().expect("a temporary directory");
     let Some(disk) = SmallDisk::mount(&above.path().join("disk")) else {
         eprintln!("not allowed to mount: the limit of file sizes stands for it");
@@ -399,6 +412,7 @@ fn a_directory_that_cannot_be_written_is_said_to_be_so() {
     if let Some(dir) = directory_of_child() {
         return tell_read_only(&dir);
     }
+    let _alone = alone();
     let above = tempfile::tempdir().expect("a temporary directory");
     let dir = above.path().join("state");
     drop(open(&dir).expect("it opens"));
