@@ -208,20 +208,6 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// A key is left to the next run: what it was now is not proved.
-    fn leave(&mut self, candidate: &Candidate<'_>) {
-        self.report.in_flight += 1;
-        self.unsettled(candidate);
-    }
-
-    fn unsettled(&self, candidate: &Candidate<'_>) {
-        let is_there = |look: &Look| *look != Look::Absent;
-        if candidate.looks.iter().flatten().any(is_there) {
-            let db = self.shared.db_index(candidate.keyspace.db);
-            self.shared.unsettled(db, candidate.key.clone());
-        }
-    }
-
     /// Reads all tracked keys afresh. What is decided leaves; what is stable and different is handed on; the rest
     /// stays.
     async fn look_again(&mut self, tracked: &mut Vec<Tracked<'a>>) -> Vec<Acting<'a>> {

@@ -45,6 +45,20 @@ impl<'a> Round<'a> {
         written
     }
 
+    /// A key is left to the next run: what it was now is not proved.
+    pub(super) fn leave(&mut self, candidate: &Candidate<'_>) {
+        self.report.in_flight += 1;
+        self.unsettled(candidate);
+    }
+
+    pub(super) fn unsettled(&self, candidate: &Candidate<'_>) {
+        let is_there = |look: &Look| *look != Look::Absent;
+        if candidate.looks.iter().flatten().any(is_there) {
+            let db = self.shared.db_index(candidate.keyspace.db);
+            self.shared.unsettled(db, candidate.key.clone());
+        }
+    }
+
     /// Takes those out that lack the key because they evict. Answers which.
     pub(super) fn leave_out_evicted(
         &self,
