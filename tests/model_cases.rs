@@ -505,3 +505,22 @@ async fn what_only_a_flushed_replica_held_is_not_waited_for() {
     case.assert_all("h", Some(hash(&[("f", "1")])));
     case.assert_all("k", None);
 }
+
+/// It lacked the key in a complete run since: what it adds there later is new, and not what it forgot.
+#[tokio::test]
+async fn what_a_flushed_replica_adds_to_a_removed_key_after_it_was_told_is_kept() {
+    let mut case = Case::new(2);
+    case.put(0, "s", Some(set(&["a"])));
+    case.put(0, "k", Some(text("v")));
+    case.settle().await;
+    case.put(0, "s", None);
+    case.put(0, "k", None);
+    case.settle().await;
+    case.site.replicas[1].client().flush();
+    case.settle().await;
+    case.put(1, "s", Some(set(&["b"])));
+    case.put(1, "k", Some(text("w")));
+    case.settle().await;
+    case.assert_all("s", Some(set(&["b"])));
+    case.assert_all("k", Some(text("w")));
+}

@@ -210,7 +210,10 @@ impl Forgetting {
         let replica = self.dice.below(self.replicas as u64) as usize;
         match self.dice.below(6) {
             0 | 1 => self.keep(replica),
-            2 | 3 if self.kept[replica].is_some() => self.restore(replica),
+            // A restart sets the count of evicted keys back to nothing: what went before it cannot be told from deletes.
+            2 | 3 if self.kept[replica].is_some() && !self.evicting.contains(&replica) => {
+                self.restore(replica);
+            }
             4 => self.flush(replica),
             5 => self.evict(replica),
             _ => {}

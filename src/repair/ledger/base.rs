@@ -36,11 +36,28 @@ pub(crate) fn base<'a>(
     archive: &dyn Archive,
 ) -> Option<Known<'a>> {
     let known = ordinary(past, trust)?;
-    match trust.voids.covering(known.proved) {
-        None => Some(known),
-        Some(Sequence(0)) => None,
-        Some(kept) => rolled_back(known, kept, trust, held, archive),
-    }
+    let Some(kept) = trust.voids.covering(known.proved) else {
+        return Some(known);
+    };
+    removed_and_absent(past, trust).or_else(|| match kept {
+        Sequence(0) => None,
+        _ => rolled_back(known, kept, trust, held, archive),
+    })
+}
+
+/// A key that is agreed to be gone differs nowhere, so no step proves anew that a replica lacks it which forgot that. A
+/// run that read everything does.
+fn removed_and_absent<'a>(past: &Past, trust: &Trust) -> Option<Known<'a>> {
+    let agreement = past.agreement.as_ref()?;
+    let covered = trust.covered?;
+    let is_gone = agreement.memory.is_none() && !past.lags.contains_key(&trust.id);
+    let is_proved = covered >= agreement.proved && trust.voids.covering(covered).is_none();
+    (is_gone && is_proved).then(|| Known {
+        memory: None,
+        seen: Seen::all(agreement.version),
+        proved: covered,
+        standing: Standing::Ordinary,
+    })
 }
 
 /// The base that a replica still remembers which lost everything after the step `kept`.

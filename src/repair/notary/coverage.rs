@@ -96,12 +96,27 @@ impl Notary<'_> {
     ) -> Result<(), StateError> {
         let past = self.past(&key)?;
         let owner = shared.run.scope.owner(self.db, key.as_bytes());
-        let Some(keyspace) = owner.filter(|_| past.agreement.is_none()) else {
+        let agreed = past.agreement.as_ref();
+        if agreed.is_some_and(|agreed| agreed.memory.is_some()) {
+            return Ok(());
+        }
+        let Some(keyspace) = owner else {
             return Ok(());
         };
         let ids = active.iter().map(|replica| self.id(*replica));
         for id in ids.filter(|id| !past.lags.contains_key(id)) {
             let covered = self.covered(id, keyspace);
+            let forgot = |proved| {
+                self.trusts
+                    .iter()
+                    .flatten()
+                    .any(|one| one.id == id && one.forgot(proved))
+            };
+            // What is agreed to be gone stays what is known, but where that was forgotten.
+            if agreed.is_some_and(|agreed| !forgot(agreed.proved)) {
+                continue;
+            }
+            let covered = covered.filter(|_| agreed.is_none());
             let lag = Lag {
                 base: covered.map_or(LagBase::Unknown, |_| LagBase::Held(None)),
                 seen: Seen::default(),
