@@ -1,5 +1,7 @@
 //! A few replicas and a state directory, for a test that tells a story of its own.
 
+#![allow(dead_code, reason = "each test binary uses a part of this module")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
