@@ -11,9 +11,10 @@ use super::exit::Exit;
 use super::memory::Memory;
 
 /// A run that is in the log and has not ended.
-pub(super) struct Logbook {
+pub struct Logbook {
     state: State,
-    pub(super) run: RunNumber,
+    /// Its number.
+    pub run: RunNumber,
     /// Why guards are overruled, if they are.
     reason: Option<String>,
     history: Duration,
@@ -37,7 +38,7 @@ impl Logbook {
     ///
     /// # Errors
     /// When the state directory takes no more.
-    pub(super) fn begin(
+    pub fn begin(
         config: &Config,
         memory: &Memory,
         (at, purpose): (Millis, String),

@@ -97,6 +97,7 @@ pub struct Remembering {
 }
 
 /// An open state directory, and who the configured replicas are in it.
+#[derive(Clone)]
 pub struct Memory {
     /// The directory.
     pub state: State,
@@ -175,6 +176,23 @@ pub(super) fn open(
     introduce(state, dir, &names, writes, clock).map(Some)
 }
 
+/// Opens the state directory of a configuration for a service, which keeps it; nothing for one without memory.
+///
+/// # Errors
+/// When the directory cannot be used.
+pub fn open_for_service(config: &Config, clock: &dyn Clock) -> Result<Option<Memory>, Trouble> {
+    let Some(dir) = state_dir(&config.state)? else {
+        return Ok(None);
+    };
+    let state = open_dir(&dir, "run", clock)?;
+    let names: Vec<ReplicaName> = config
+        .replicas
+        .iter()
+        .map(|replica| replica.name.clone())
+        .collect();
+    introduce(state, dir, &names, true, clock).map(Some)
+}
+
 /// Opens a state directory for a command that is about what runs remembered.
 ///
 /// # Errors
@@ -243,6 +261,19 @@ pub(super) fn introduce(
 }
 
 impl Memory {
+    /// The same directory, for the replicas of another configuration of the same set.
+    ///
+    /// # Errors
+    /// When none of them is known, or the directory cannot be written.
+    pub fn of(&self, config: &Config, clock: &dyn Clock) -> Result<Self, Trouble> {
+        let names: Vec<ReplicaName> = config
+            .replicas
+            .iter()
+            .map(|replica| replica.name.clone())
+            .collect();
+        introduce(self.state.clone(), self.dir.clone(), &names, true, clock)
+    }
+
     /// The memory as a run has it.
     ///
     /// # Errors

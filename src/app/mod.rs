@@ -8,6 +8,7 @@ mod exit;
 mod explain;
 mod fitness;
 mod fleet;
+mod job;
 mod logbook;
 mod memory;
 mod preflight;
@@ -21,8 +22,12 @@ pub use estimate::{Estimate, Size};
 pub use exit::{Exit, exit_of};
 pub use explain::{Unexplained, exit_of_explanation, explain};
 pub use fleet::{Fleet, Plan, Trouble, plan};
-pub use memory::{Memory, Remembering, Unremembered, open_existing, state_dir};
+pub use job::{Job, JobError};
+pub use logbook::Logbook;
+pub use memory::{
+    Memory, Remembering, Unremembered, open_existing, open_for_service, state_dir,
+};
 pub use preflight::{expect, preflight};
 pub use roster::{enrolled, forget, rename};
-pub use session::{Ended, Session};
+pub use session::{Ended, Session, counts_of};
 pub use undo::{Undoable, Undoing, undo};

@@ -81,7 +81,7 @@ impl Session {
             Ended::With(summary) => Ending {
                 result: result(exit),
                 exit,
-                counts: counts(summary),
+                counts: counts_of(summary),
                 trouble: None,
             },
             Ended::For(words) => Ending {
@@ -120,7 +120,7 @@ pub(super) fn result(exit: Exit) -> &'static str {
 }
 
 /// What the log says of a run in numbers; noughts are left out.
-fn counts(summary: &Summary) -> BTreeMap<String, u64> {
+pub fn counts_of(summary: &Summary) -> BTreeMap<String, u64> {
     let total = summary.total();
     let of_all = |count: fn(&crate::repair::ReplicaSummary) -> u64| {
         summary.replicas.iter().map(count).sum::<u64>()

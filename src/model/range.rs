@@ -1,5 +1,6 @@
 //! Half-open intervals of positions, and the slot ranges that operators name them by.
 
+use std::fmt;
 use std::str::FromStr;
 
 use super::{Position, Slot};
@@ -44,6 +45,16 @@ impl SlotRange {
         (first <= last).then_some(Self { first, last })
     }
 
+    /// The first of them.
+    pub fn first(self) -> Slot {
+        self.first
+    }
+
+    /// The last of them.
+    pub fn last(self) -> Slot {
+        self.last
+    }
+
     /// The positions of all keys in these slots.
     pub fn positions(self) -> PositionRange {
         let start = u64::from(self.first.number()) << Position::KEY_BITS;
@@ -53,6 +64,12 @@ impl SlotRange {
             start: Position::from_bits(start),
             end,
         }
+    }
+}
+
+impl fmt::Display for SlotRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.first.number(), self.last.number())
     }
 }
 

@@ -74,6 +74,20 @@ pub struct ReplicaSummary {
     pub lost: Option<String>,
 }
 
+impl ReplicaSummary {
+    fn absorb(&mut self, part: Self) {
+        self.keys += part.keys;
+        self.missing += part.missing;
+        self.alone += part.alone;
+        self.differing += part.differing;
+        self.written += part.written;
+        self.overwrites += part.overwrites;
+        self.deletes += part.deletes;
+        self.usage = self.usage.plus(&part.usage);
+        self.lost = self.lost.take().or(part.lost);
+    }
+}
+
 /// What a run did and found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
@@ -110,7 +124,8 @@ pub struct Summary {
 }
 
 impl Summary {
-    pub(crate) fn new(started: Millis, names: Vec<ReplicaName>) -> Self {
+    /// Nothing yet.
+    pub fn new(started: Millis, names: Vec<ReplicaName>) -> Self {
         let replica = |name| ReplicaSummary {
             name,
             keys: 0,
@@ -159,6 +174,49 @@ impl Summary {
     pub fn is_partial(&self) -> bool {
         self.replicas.iter().any(|replica| replica.lost.is_some())
             || self.verdict("unreadable") + self.verdict("unfinished") > 0
+    }
+
+    /// Takes in what another part of the same run came to: of other keys, or of the same ones at another attempt.
+    pub fn absorb(&mut self, part: Self) {
+        self.ended = self.ended.max(part.ended);
+        for (sum, one) in self.replicas.iter_mut().zip(part.replicas) {
+            sum.absorb(one);
+        }
+        for (keyspace, tallies) in part.tallies {
+            let sums = self.tallies.entry(keyspace).or_default();
+            for (kind, tally) in tallies {
+                let sum = sums.entry(kind).or_default();
+                *sum = sum.plus(&tally);
+            }
+        }
+        for (verdict, count) in part.verdicts {
+            *self.verdicts.entry(verdict).or_default() += count;
+        }
+        self.in_flight += part.in_flight;
+        self.expiring += part.expiring;
+        self.learned += part.learned;
+        self.passes = self.passes.max(part.passes);
+        self.interrupted |= part.interrupted;
+        self.limit_reached |= part.limit_reached;
+        self.markers_seen |= part.markers_seen;
+        self.tripped.extend(part.tripped);
+        self.forgetful.extend(part.forgetful);
+        self.run = self.run.or(part.run);
+    }
+
+    /// What stays of an attempt that is made again: what was written and moved, but neither the keys that it counted nor
+    /// what it could not look at.
+    #[must_use]
+    pub fn of_a_lost_attempt(mut self) -> Self {
+        for replica in &mut self.replicas {
+            (replica.keys, replica.lost) = (0, None);
+        }
+        for tally in self.tallies.values_mut().flat_map(BTreeMap::values_mut) {
+            (tally.keys, tally.left) = (0, 0);
+        }
+        self.verdicts.remove("unreadable");
+        self.verdicts.remove("unfinished");
+        self
     }
 
     pub(crate) fn count(&mut self, finding: &Finding) {

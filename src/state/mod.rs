@@ -23,6 +23,7 @@ mod intent;
 mod journal;
 mod layout;
 mod lock;
+mod notes;
 mod open;
 mod prune;
 mod read;

@@ -109,6 +109,19 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// The sum of both.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            keys_read: self.keys_read + other.keys_read,
+            keys_written: self.keys_written + other.keys_written,
+            commands: self.commands + other.commands,
+            round_trips: self.round_trips + other.round_trips,
+            bytes_read: self.bytes_read + other.bytes_read,
+            bytes_written: self.bytes_written + other.bytes_written,
+        }
+    }
+
     /// What was moved since an earlier count.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {

@@ -1,0 +1,286 @@
+//! What a run of the service shows of itself while it works, and keeps of itself when it has ended.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::model::{Datacenter, Millis, ReplicaName};
+use crate::repair::{Finding, Listener, Phase, Progress, Summary};
+
+use super::order::Order;
+use super::segments::{Segment, Tally};
+
+/// How many divergences of a run are kept to be shown; the rest is counted.
+pub const DIVERGENCES_KEPT: usize = 10_000;
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RunState {
+    /// It has not begun.
+    Planned,
+    /// It works.
+    Running,
+    /// It waits until it is resumed.
+    Paused,
+    /// All took part; what differed is repaired or reported.
+    Done,
+    /// A replica, a segment or a key did not take part.
+    Partial,
+    /// It came to nothing.
+    Failed,
+    /// A guard, its window, its deadline or an operator ended it.
+    Stopped,
+}
+
+impl RunState {
+    /// All states, in this order.
+    pub const ALL: [Self; 7] = [
+        Self::Planned,
+        Self::Running,
+        Self::Paused,
+        Self::Done,
+        Self::Partial,
+        Self::Failed,
+        Self::Stopped,
+    ];
+
+    /// Its name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Planned => "planned",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Done => "done",
+            Self::Partial => "partial",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    /// Whether nothing further happens in it.
+    pub fn is_ended(self) -> bool {
+        matches!(self, Self::Done | Self::Partial | Self::Failed | Self::Stopped)
+    }
+}
+
+/// Why a run was told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// An operator cancelled it.
+    Cancelled,
+    /// Its window closed.
+    Window,
+    /// It took longer than its deadline.
+    Deadline,
+    /// The service ends.
+    Shutdown,
+}
+
+impl StopReason {
+    /// In words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Cancelled => "cancelled by an operator",
+            Self::Window => "its window closed: it goes on in the next one",
+            Self::Deadline => "it took longer than its deadline",
+            Self::Shutdown => "the service ended: it goes on when that is back",
+        }
+    }
+}
+
+/// A run on the board.
+pub struct Card {
+    /// Its number: that of the log of runs, where there is memory.
+    pub id: u64,
+    /// What it does, in words.
+    pub purpose: String,
+    /// What it was asked.
+    pub order: Order,
+    /// When it was asked.
+    pub asked: Millis,
+    /// Its replicas, in datacenter order.
+    pub replicas: Vec<(ReplicaName, Datacenter)>,
+    /// How far the present segment has come.
+    pub progress: Arc<Progress>,
+    /// Tells it to stop.
+    pub stop: CancellationToken,
+    inner: Mutex<Inner>,
+}
+
+/// What changes of a run.
+#[derive(Debug, Clone)]
+struct Inner {
+    state: RunState,
+    stopping: Option<StopReason>,
+    ended: Option<Millis>,
+    trouble: Option<String>,
+    segments: Tally,
+    current: Option<String>,
+    given_up: Vec<(String, String)>,
+    summary: Option<Summary>,
+    divergences: Vec<Finding>,
+    counted: u64,
+}
+
+/// A run as it stands at one moment.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// Its state.
+    pub state: RunState,
+    /// Why it was told to stop.
+    pub stopping: Option<StopReason>,
+    /// When it ended.
+    pub ended: Option<Millis>,
+    /// Why it came to nothing, or not to its end.
+    pub trouble: Option<String>,
+    /// Its segments.
+    pub segments: Tally,
+    /// The segment that is worked on.
+    pub current: Option<String>,
+    /// Segments that were given up, and why.
+    pub given_up: Vec<(String, String)>,
+    /// What it has come to; of a run that goes on, what its ended segments have.
+    pub summary: Option<Summary>,
+    /// Keys found so far that differ.
+    pub divergences: u64,
+    /// What it is doing.
+    pub phase: Phase,
+    /// Keys read so far in this segment, on all replicas together.
+    pub scanned: u64,
+    /// Keys that it expects to read in this segment; 0 if that is not known.
+    pub expected: u64,
+}
+
+impl Card {
+    /// A run that has not begun.
+    pub fn new(
+        id: u64,
+        order: Order,
+        asked: Millis,
+        replicas: Vec<(ReplicaName, Datacenter)>,
+    ) -> Self {
+        Self {
+            id,
+            purpose: order.purpose(),
+            order,
+            asked,
+            replicas,
+            progress: Arc::default(),
+            stop: CancellationToken::new(),
+            inner: Mutex::new(Inner {
+                state: RunState::Planned,
+                stopping: None,
+                ended: None,
+                trouble: None,
+                segments: Tally::default(),
+                current: None,
+                given_up: Vec::new(),
+                summary: None,
+                divergences: Vec::new(),
+                counted: 0,
+            }),
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How it stands.
+    pub fn standing(&self) -> Standing {
+        let inner = self.inner();
+        Standing {
+            state: inner.state,
+            stopping: inner.stopping,
+            ended: inner.ended,
+            trouble: inner.trouble.clone(),
+            segments: inner.segments,
+            current: inner.current.clone(),
+            given_up: inner.given_up.clone(),
+            summary: inner.summary.clone(),
+            divergences: inner.counted,
+            phase: self.progress.phase(),
+            scanned: self.progress.scanned(),
+            expected: self.progress.expected.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Its state.
+    pub fn state(&self) -> RunState {
+        self.inner().state
+    }
+
+    /// Some of its divergences, in the order in which they were decided, and how many there are. Beyond
+    /// [`DIVERGENCES_KEPT`] they are only counted.
+    pub fn divergences(&self, from: usize, most: usize) -> (Vec<Finding>, u64) {
+        let inner = self.inner();
+        let page = inner.divergences.iter().skip(from).take(most);
+        (page.cloned().collect(), inner.counted)
+    }
+
+    /// Tells it to stop. The first reason counts.
+    pub fn end_early(&self, reason: StopReason) {
+        self.inner().stopping.get_or_insert(reason);
+        self.stop.cancel();
+    }
+
+    /// Pauses or resumes it. Answers whether it can be.
+    pub(super) fn set_paused(&self, paused: bool) -> bool {
+        let mut inner = self.inner();
+        if inner.state.is_ended() || inner.stopping.is_some() {
+            return false;
+        }
+        inner.state = match paused {
+            true => RunState::Paused,
+            false => RunState::Running,
+        };
+        true
+    }
+
+    pub(super) fn begin(&self) {
+        let mut inner = self.inner();
+        if inner.state == RunState::Planned {
+            inner.state = RunState::Running;
+        }
+    }
+
+    pub(super) fn works_on(&self, segment: Option<&Segment>, segments: Tally) {
+        let mut inner = self.inner();
+        inner.current = segment.map(ToString::to_string);
+        inner.segments = segments;
+    }
+
+    pub(super) fn gave_up(&self, segment: &Segment, reason: &str) {
+        let entry = (segment.to_string(), reason.to_owned());
+        self.inner().given_up.push(entry);
+    }
+
+    /// What its segments have come to so far.
+    pub(super) fn came_to(&self, summary: &Summary) {
+        self.inner().summary = Some(summary.clone());
+    }
+
+    pub(super) fn end(&self, state: RunState, trouble: Option<String>, now: Millis) {
+        let mut inner = self.inner();
+        (inner.state, inner.trouble, inner.ended) = (state, trouble, Some(now));
+        inner.current = None;
+    }
+}
+
+/// Keeps what a run finds on its card, and passes it on.
+pub(super) struct Pinned<'a> {
+    pub(super) card: &'a Card,
+    pub(super) told: &'a (dyn Fn(&Finding) + Send + Sync),
+}
+
+impl Listener for Pinned<'_> {
+    fn finding(&mut self, finding: &Finding) {
+        (self.told)(finding);
+        let mut inner = self.card.inner();
+        inner.counted += 1;
+        if inner.divergences.len() < DIVERGENCES_KEPT {
+            inner.divergences.push(finding.clone());
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The service: `reknit run`.
+
+pub mod board;
+pub mod calendar;
+pub mod desk;
+pub mod executor;
+pub mod order;
+pub mod planner;
+pub mod segments;
+pub mod service;
