@@ -8,6 +8,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod crdt;
+pub mod daemon;
 pub mod merkle;
 pub mod model;
 pub mod repair;

@@ -1,0 +1,4 @@
+//! The service: schedules, HTTP, metrics, signals.
+
+pub mod calendar;
+pub mod planner;
