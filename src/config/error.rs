@@ -116,7 +116,7 @@ impl Contradiction {
 }
 
 /// The known name nearest to a mistyped one, if one is near.
-fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(super) fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     /// Below this likeness (0 to 1), a suggestion confuses more than it helps.
     const ALIKE: f64 = 0.8;
     known

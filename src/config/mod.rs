@@ -12,8 +12,11 @@
 
 mod ad_hoc;
 mod bounds;
+mod cron;
 mod error;
+mod http;
 mod keyspaces;
+mod notifications;
 mod parse;
 mod policy;
 mod raw;
@@ -21,6 +24,7 @@ mod replica_url;
 mod replicas;
 mod scalar;
 mod schedules;
+mod windows;
 mod yaml_path;
 
 use std::path::Path;
@@ -30,13 +34,17 @@ use raw::RawConfig;
 use yaml_path::{Step, YamlPath};
 
 pub use ad_hoc::{AdHoc, AdHocReplica};
+pub use cron::Cron;
 pub(crate) use error::suggestion;
 pub use error::{ConfigError, Location, Origin, Problem};
+pub use http::{HttpConfig, TlsFiles};
+pub use notifications::{EventKind, Notifications, WebhookConfig};
 pub(crate) use parse::redact;
 pub use replica_url::{DEFAULT_PORT, ReplicaUrl, UrlError};
 pub use replicas::{Layout, MAX_REPLICAS, PasswordSource, ReplicaConfig};
 pub use scalar::{duration, size};
-pub use schedules::{Due, HttpConfig, Schedule, Window};
+pub use schedules::{Due, Schedule};
+pub use windows::{MINUTES_PER_DAY, Weekdays, Window};
 
 use crate::model::{AgreementBounds, DbIndex, Guards, JournalBounds, Keyspaces, Limits, StateDir};
 
@@ -66,6 +74,8 @@ pub struct Config {
     pub schedules: Vec<Schedule>,
     /// Where status and metrics are served.
     pub http: HttpConfig,
+    /// Who is told of what.
+    pub notifications: Notifications,
     /// Keys of the file that are checked, and have no effect in this version.
     pub without_effect: Vec<&'static str>,
 }
@@ -143,7 +153,8 @@ fn build(
         state: bounds::state(raw.state.as_ref(), base_dir)?,
         journal: bounds::journal(raw.state.as_ref())?,
         schedules: schedules::schedules(raw_schedules, &keyspaces)?,
-        http: schedules::http(raw.http.as_ref().unwrap_or(&Default::default()), base_dir)?,
+        http: http::http(raw.http.as_ref().unwrap_or(&Default::default()), base_dir)?,
+        notifications: notifications::notifications(raw.notifications.as_ref(), base_dir)?,
         without_effect: without_effect(raw),
         replicas,
         keyspaces,
@@ -151,18 +162,14 @@ fn build(
     })
 }
 
-/// What the daemon will use.
+/// What is checked and has no effect yet.
 fn without_effect(raw: &RawConfig) -> Vec<&'static str> {
-    [
-        (
-            "limits.intensity",
-            raw.limits
-                .as_ref()
-                .is_some_and(|limits| limits.intensity.is_some()),
-        ),
-        ("schedules", raw.schedules.is_some()),
-        ("http", raw.http.is_some()),
-    ]
+    [(
+        "limits.intensity",
+        raw.limits
+            .as_ref()
+            .is_some_and(|limits| limits.intensity.is_some()),
+    )]
     .into_iter()
     .filter_map(|(key, written)| written.then_some(key))
     .collect()

@@ -23,6 +23,7 @@ pub(super) struct RawConfig {
     pub(super) state: Option<RawState>,
     pub(super) schedules: Option<Vec<RawSchedule>>,
     pub(super) http: Option<RawHttp>,
+    pub(super) notifications: Option<RawNotifications>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -145,18 +146,84 @@ pub(super) struct RawSchedule {
     pub(super) every: Option<YamlDuration>,
     pub(super) timezone: Option<String>,
     pub(super) keyspaces: Option<Vec<String>>,
-    pub(super) window: Option<String>,
+    pub(super) window: Option<OneOrMany>,
+    pub(super) blackouts: Option<OneOrMany>,
+    pub(super) jitter: Option<YamlDuration>,
+    pub(super) deadline: Option<YamlDuration>,
+}
+
+/// A text, or a list of texts.
+#[derive(Debug)]
+pub(super) enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(
     deny_unknown_fields,
     default,
-    expecting = "a map with listen and token_file"
+    expecting = "a map with listen, token_file and tls"
 )]
 pub(super) struct RawHttp {
     pub(super) listen: Option<String>,
     pub(super) token_file: Option<String>,
+    pub(super) tls: Option<RawTls>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "a map with certificate and key"
+)]
+pub(super) struct RawTls {
+    pub(super) certificate: Option<String>,
+    pub(super) key: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "a map with the key `webhook`"
+)]
+pub(super) struct RawNotifications {
+    pub(super) webhook: Option<RawWebhook>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a map with the key `url`")]
+pub(super) struct RawWebhook {
+    pub(super) url: Option<String>,
+    pub(super) secret_file: Option<String>,
+    pub(super) events: Option<Vec<String>>,
+    pub(super) timeout: Option<YamlDuration>,
+}
+
+impl<'de> Deserialize<'de> for OneOrMany {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OneOrManyVisitor)
+    }
+}
+
+/// Not an untagged enum: that would say of neither what is wrong.
+struct OneOrManyVisitor;
+
+impl<'de> serde::de::Visitor<'de> for OneOrManyVisitor {
+    type Value = OneOrMany;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a part of the day like \"01:00-06:00\", or a list of them")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<OneOrMany, E> {
+        Ok(OneOrMany::One(text.to_owned()))
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, items: A) -> Result<OneOrMany, A::Error> {
+        Vec::deserialize(serde::de::value::SeqAccessDeserializer::new(items)).map(OneOrMany::Many)
+    }
 }
 
 impl<'de> Deserialize<'de> for RawState {

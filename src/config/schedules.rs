@@ -1,13 +1,15 @@
-//! Schedules and the HTTP endpoint: checked for their shape and kept for the daemon.
+//! Schedules: when repairs run by themselves, checked so far that the calendar cannot fail.
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use chrono_tz::{TZ_VARIANTS, Tz};
+
 use super::YamlPath;
-use super::error::{Contradiction, suggestion};
-use super::raw::{RawHttp, RawSchedule};
+use super::cron::Cron;
+use super::error::{Contradiction, nearest, suggestion};
+use super::raw::RawSchedule;
 use super::replicas::{check_name, first_twin};
+use super::windows::{MINUTES_PER_DAY, Window, windows};
 use crate::model::{KeyspaceName, Keyspaces};
 
 /// When and for what a repair runs by itself.
@@ -17,54 +19,52 @@ pub struct Schedule {
     pub name: String,
     /// When it is due.
     pub due: Due,
-    /// The time zone that `cron` and `window` are in, by its IANA name.
-    pub timezone: String,
+    /// The time zone that `cron`, `window` and `blackouts` are in.
+    pub timezone: Tz,
     /// Its keyspaces; empty means all.
     pub keyspaces: Vec<KeyspaceName>,
-    /// The part of the day in which it may work.
-    pub window: Option<Window>,
+    /// The parts of the day in which it may work; empty means all day.
+    pub windows: Vec<Window>,
+    /// The parts of the day in which it may not, whatever the windows say.
+    pub blackouts: Vec<Window>,
+    /// The longest that a run is put off, by chance, so that many do not start at once.
+    pub jitter: Duration,
+    /// How long a run may work; one that takes longer is ended.
+    pub deadline: Option<Duration>,
 }
 
 /// When a schedule is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Due {
     /// By a cron expression of five fields.
-    Cron(String),
-    /// This long after the last.
+    Cron(Cron),
+    /// In steps of this length.
     Every(Duration),
 }
 
-/// A part of the day; one that ends before it starts goes over midnight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window {
-    /// Its first minute of the day.
-    pub from_minute: u16,
-    /// The first minute of the day behind it.
-    pub to_minute: u16,
+impl Schedule {
+    /// The shortest step: a run is more than a look.
+    pub const SHORTEST_EVERY: Duration = Duration::from_secs(1);
+
+    /// Whether a minute of the week on the wall, from Monday, midnight on, is in a window and in no blackout.
+    pub fn open_minutes(&self) -> Vec<bool> {
+        let mut open = vec![self.windows.is_empty(); 7 * usize::from(MINUTES_PER_DAY)];
+        for window in &self.windows {
+            mark(&mut open, window, true);
+        }
+        for blackout in &self.blackouts {
+            mark(&mut open, blackout, false);
+        }
+        open
+    }
 }
 
-/// Where status and metrics are served.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HttpConfig {
-    /// The address to listen on.
-    pub listen: SocketAddr,
-    /// A file with the token that requests must bring; nothing means none is asked for.
-    pub token_file: Option<PathBuf>,
-}
-
-impl HttpConfig {
-    /// The address of a configuration that names none.
-    pub const LISTEN: SocketAddr = SocketAddr::V4(std::net::SocketAddrV4::new(
-        std::net::Ipv4Addr::LOCALHOST,
-        9310,
-    ));
-}
-
-impl Default for HttpConfig {
-    fn default() -> Self {
-        Self {
-            listen: Self::LISTEN,
-            token_file: None,
+fn mark(minutes: &mut [bool], window: &Window, open: bool) {
+    let (week, day_length) = (minutes.len(), usize::from(MINUTES_PER_DAY));
+    for day in (0..7_u8).filter(|day| window.days.has(*day)) {
+        let start = usize::from(day) * day_length + usize::from(window.from_minute);
+        for minute in start..start + usize::from(window.minutes()) {
+            minutes[minute % week] = open;
         }
     }
 }
@@ -92,39 +92,36 @@ fn schedule(
     keyspaces: &Keyspaces,
 ) -> Result<Schedule, Contradiction> {
     check_name(&raw.name, at.key("name"))?;
-    let timezone = raw.timezone.clone().unwrap_or_else(|| "UTC".into());
-    if !is_timezone(&timezone) {
-        let advice = "write one like UTC or Europe/Berlin";
-        return Err(Contradiction::new(
-            at.key("timezone"),
-            "this is not a time zone",
-            advice,
-        ));
-    }
-    Ok(Schedule {
+    let due = due(raw, at)?;
+    let found = Schedule {
         name: raw.name.clone(),
-        due: due(raw, at)?,
-        timezone,
+        timezone: timezone(raw.timezone.as_deref(), at.key("timezone"))?,
         keyspaces: scheduled_keyspaces(raw, &at.key("keyspaces"), keyspaces)?,
-        window: raw
-            .window
-            .as_deref()
-            .map(|text| window(text, at.key("window")))
-            .transpose()?,
-    })
+        windows: windows(raw.window.as_ref(), &at.key("window"))?,
+        blackouts: windows(raw.blackouts.as_ref(), &at.key("blackouts"))?,
+        jitter: jitter(raw, &due, at.key("jitter"))?,
+        deadline: deadline(raw, at.key("deadline"))?,
+        due,
+    };
+    if !found.open_minutes().contains(&true) {
+        let what = "blackouts leave no minute of the week";
+        let advice = "shorten them, or remove the schedule";
+        return Err(Contradiction::new(at.key("blackouts"), what, advice));
+    }
+    Ok(found)
 }
 
 fn due(raw: &RawSchedule, at: &YamlPath) -> Result<Due, Contradiction> {
     match (&raw.cron, raw.every) {
-        (Some(cron), None) if is_cron(cron) => Ok(Due::Cron(cron.clone())),
-        (Some(_), None) => Err(Contradiction::new(
-            at.key("cron"),
-            "this is not a cron expression",
-            "write five fields: minute hour day month weekday, such as \"0 2 * * *\"",
-        )),
+        (Some(text), None) => cron(text, at.key("cron")).map(Due::Cron),
         (None, Some(every)) if every.0.is_zero() => Err(Contradiction::new(
             at.key("every"),
             "every 0 never rests",
+            "write one like 15m",
+        )),
+        (None, Some(every)) if every.0 < Schedule::SHORTEST_EVERY => Err(Contradiction::new(
+            at.key("every"),
+            "this is shorter than a second",
             "write one like 15m",
         )),
         (None, Some(every)) => Ok(Due::Every(every.0)),
@@ -144,17 +141,56 @@ fn due(raw: &RawSchedule, at: &YamlPath) -> Result<Due, Contradiction> {
     }
 }
 
-fn is_cron(text: &str) -> bool {
-    let field = |field: &str| {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"*/,-?#".contains(&byte);
-        field.bytes().all(allowed)
-    };
-    text.split_whitespace().count() == 5 && text.split_whitespace().all(field)
+fn cron(text: &str, at: YamlPath) -> Result<Cron, Contradiction> {
+    Cron::parse(text).map_err(|why| {
+        let what = "this is not a cron expression";
+        let what = why.map_or_else(|| what.into(), |why| format!("{what} ({why})"));
+        let advice = "write five fields: minute hour day month weekday, such as \"0 2 * * *\"";
+        Contradiction::new(at, what, advice)
+    })
 }
 
-fn is_timezone(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/_+-".contains(&byte);
-    !text.is_empty() && text.bytes().all(allowed)
+fn timezone(text: Option<&str>, at: YamlPath) -> Result<Tz, Contradiction> {
+    let Some(text) = text else {
+        return Ok(Tz::UTC);
+    };
+    text.parse().map_err(|_| {
+        let advice = match nearest(text, TZ_VARIANTS.iter().map(|zone| zone.name())) {
+            Some(name) => format!("did you mean `{name}`?"),
+            None => "write one like UTC or Europe/Berlin".into(),
+        };
+        Contradiction::new(at, format!("there is no time zone `{text}`"), advice)
+    })
+}
+
+/// Jitter stays below the time between two runs, so that it never swaps them.
+fn jitter(raw: &RawSchedule, due: &Due, at: YamlPath) -> Result<Duration, Contradiction> {
+    let jitter = raw.jitter.map_or(Duration::ZERO, |found| found.0);
+    let distance = match due {
+        Due::Every(every) => Some(*every),
+        Due::Cron(cron) => cron
+            .shortest_distance()
+            .and_then(|found| found.to_std().ok()),
+    };
+    match distance {
+        Some(distance) if !jitter.is_zero() && jitter >= distance => Err(Contradiction::new(
+            at,
+            "a run would be put off beyond the next one",
+            format!("write less than {}", humantime::format_duration(distance)),
+        )),
+        _ => Ok(jitter),
+    }
+}
+
+fn deadline(raw: &RawSchedule, at: YamlPath) -> Result<Option<Duration>, Contradiction> {
+    match raw.deadline.map(|found| found.0) {
+        Some(deadline) if deadline.is_zero() => Err(Contradiction::new(
+            at,
+            "a deadline of 0 leaves no time",
+            "write one like 4h",
+        )),
+        deadline => Ok(deadline),
+    }
 }
 
 fn scheduled_keyspaces(
@@ -177,44 +213,4 @@ fn scheduled_keyspaces(
         ));
     }
     Ok(named.iter().cloned().map(KeyspaceName).collect())
-}
-
-fn window(text: &str, at: YamlPath) -> Result<Window, Contradiction> {
-    let parsed = text
-        .split_once('-')
-        .and_then(|(from, to)| Some((minute(from)?, minute(to)?)))
-        .filter(|(from, to)| from != to);
-    let Some((from_minute, to_minute)) = parsed else {
-        let advice = "write one like \"01:00-06:00\"";
-        return Err(Contradiction::new(
-            at,
-            "this is not a part of the day",
-            advice,
-        ));
-    };
-    Ok(Window {
-        from_minute,
-        to_minute,
-    })
-}
-
-/// `HH:MM` as a minute of the day.
-fn minute(text: &str) -> Option<u16> {
-    let (hour, minute) = text.trim().split_once(':')?;
-    let (hour, minute): (u16, u16) = (hour.parse().ok()?, minute.parse().ok()?);
-    (hour < 24 && minute < 60).then_some(hour * 60 + minute)
-}
-
-/// Reads the HTTP endpoint.
-pub(super) fn http(raw: &RawHttp, base_dir: &Path) -> Result<HttpConfig, Contradiction> {
-    let at = YamlPath::of("http").key("listen");
-    let listen = match &raw.listen {
-        None => HttpConfig::LISTEN,
-        Some(text) => text.parse().map_err(|_| {
-            let what = "this is not an address and port";
-            Contradiction::new(at, what, "write one like 127.0.0.1:9310 or [::1]:9310")
-        })?,
-    };
-    let token_file = raw.token_file.as_ref().map(|file| base_dir.join(file));
-    Ok(HttpConfig { listen, token_file })
 }

@@ -44,6 +44,7 @@ fn every_default_of_the_example_is_the_default_of_the_code() {
     assert_eq!(example.state, StateDir::default());
     assert_eq!(example.journal, JournalBounds::default());
     assert_eq!(example.http, HttpConfig::default());
+    assert_eq!(example.notifications, Notifications::default());
     assert_eq!(example.schedules, bare.schedules);
     assert_eq!(example.replicates, None);
     assert_eq!(example.keyspaces, bare.keyspaces);
@@ -72,10 +73,7 @@ fn replicas_of_the_example_are_what_it_says() {
         eu.password,
         PasswordSource::Env("REKNIT_EU_PASSWORD".into())
     );
-    assert_eq!(
-        config.without_effect,
-        ["limits.intensity", "schedules", "http"]
-    );
+    assert_eq!(config.without_effect, ["limits.intensity"]);
 }
 
 /// Every key of the example, also those in comments that show one, is a key that the code knows, and the other way.
@@ -134,9 +132,20 @@ fn the_example_names_every_key() {
         "every",
         "timezone",
         "window",
+        "blackouts",
+        "jitter",
+        "deadline",
         "http",
         "listen",
         "token_file",
+        "tls",
+        "certificate",
+        "key",
+        "notifications",
+        "webhook",
+        "secret_file",
+        "events",
+        "timeout",
     ] {
         assert!(EXAMPLE.contains(&format!("{key}:")), "{key}");
     }
@@ -174,16 +183,47 @@ schedules:
     assert_eq!(config.limits.bytes_per_second.map(u64::from), Some(1 << 20));
     assert_eq!(config.guards.settle, Duration::from_millis(500));
     assert_eq!(config.state, StateDir::Nowhere);
-    assert_eq!(
-        config.schedules[0]
-            .window
-            .map(|w| (w.from_minute, w.to_minute)),
-        Some((60, 360))
-    );
+    let windows = config.schedules[0].windows.iter();
+    let windows: Vec<_> = windows.map(|w| (w.from_minute, w.to_minute)).collect();
+    assert_eq!(windows, [(60, 360)]);
     assert_eq!(
         config.schedules[1].due,
         Due::Every(Duration::from_secs(900))
     );
+}
+
+#[test]
+fn every_key_of_the_service_is_read() {
+    let config = read_with(
+        "schedules:
+  - name: n
+    cron: \"0 2 * * *\"
+    timezone: Europe/Berlin
+    window: [\"01:00-06:00\", \"Sat,Sun\"]
+    blackouts: \"Mon-Fri 05:00-18:00\"
+    jitter: 10m
+    deadline: 4h
+http: { listen: \"0.0.0.0:1\", token_file: t, tls: { certificate: c, key: k } }
+notifications:
+  webhook: { url: \"https://hooks/hunter2\", secret_file: s, events: [failed, overdue], timeout: 3s }
+",
+    );
+    let schedule = &config.schedules[0];
+    assert_eq!(schedule.timezone.name(), "Europe/Berlin");
+    assert_eq!((schedule.windows.len(), schedule.blackouts.len()), (2, 1));
+    assert_eq!(schedule.jitter, Duration::from_secs(600));
+    assert_eq!(schedule.deadline, Some(Duration::from_secs(4 * 3600)));
+    // Weekdays from 1 to 5, and the weekend whole.
+    let open = schedule.open_minutes().iter().filter(|open| **open).count();
+    assert_eq!(open, 5 * 240 + 2 * 1440);
+    assert_eq!(config.http.token_file.as_deref(), Some(Path::new("t")));
+    assert_eq!(config.http.tls.as_ref().unwrap().key, Path::new("k"));
+    let webhook = config.notifications.webhook.as_ref().unwrap();
+    assert_eq!(webhook.url.expose(), "https://hooks/hunter2");
+    assert_eq!(webhook.events, [EventKind::Overdue, EventKind::Failed]);
+    assert_eq!(webhook.timeout, Duration::from_secs(3));
+    assert!(!format!("{config:?}").contains("hunter2"));
+    assert!(config.without_effect.is_empty());
 }
 
 #[test]

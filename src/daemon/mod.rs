@@ -1,4 +1,4 @@
-//! The service: `reknit run`.
+//! The service: schedules, runs, HTTP, signals.
 
 pub mod board;
 pub mod calendar;

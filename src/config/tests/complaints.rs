@@ -328,6 +328,43 @@ fn every_contradiction_elsewhere_is_named() {
 }
 
 #[test]
+fn every_contradiction_of_the_service_is_named() {
+    let table = [
+        (
+            "http: { listen: '0.0.0.0:9310' }",
+            "http.listen: whoever reaches 0.0.0.0:9310 could start and undo runs at line 5 column 17, add token_file, or listen on 127.0.0.1",
+        ),
+        (
+            "http: { tls: { certificate: c } }",
+            "http.tls: TLS needs a certificate and its key at line 5 column 14, write tls: { certificate: FILE, key: FILE }",
+        ),
+        (
+            "http: { token_file: '' }",
+            "http.token_file: the file name is empty at line 5 column 21, name the file",
+        ),
+        (
+            "notifications: { webhook: {} }",
+            "notifications.webhook: nothing says where to at line 5 column 27, add `url:`",
+        ),
+        (
+            "notifications: { webhook: { url: 'ftp://hunter2' } }",
+            "notifications.webhook.url: this is not an http or https url at line 5 column 34, write one like https://alerts.example.com/reknit",
+        ),
+        (
+            "notifications: { webhook: { url: http://a, events: [overdu] } }",
+            "notifications.webhook.events[0]: unknown event `overdu` at line 5 column 53, did you mean `overdue`?",
+        ),
+        (
+            "notifications: { webhook: { url: http://a, timeout: 1h } }",
+            "notifications.webhook.timeout: this is not above 0 and at most a minute at line 5 column 53, write one like 10s",
+        ),
+    ];
+    for (rest, message) in table {
+        assert_eq!(complaint_with(rest), message, "{rest}");
+    }
+}
+
+#[test]
 fn every_contradiction_in_a_schedule_is_named() {
     let table = [
         (
@@ -348,11 +385,51 @@ fn every_contradiction_in_a_schedule_is_named() {
         ),
         (
             "schedules: [{ name: n, every: 1m, timezone: '?' }]",
-            "schedules[0].timezone: this is not a time zone at line 5 column 45, write one like UTC or Europe/Berlin",
+            "schedules[0].timezone: there is no time zone `?` at line 5 column 45, write one like UTC or Europe/Berlin",
+        ),
+        (
+            "schedules: [{ name: n, every: 1m, timezone: Europe/Berln }]",
+            "schedules[0].timezone: there is no time zone `Europe/Berln` at line 5 column 45, did you mean `Europe/Berlin`?",
+        ),
+        (
+            "schedules: [{ name: n, cron: '0 25 * * *' }]",
+            "schedules[0].cron: this is not a cron expression () at line 5 column 30, write five fields: minute hour day month weekday, such as \"0 2 * * *\"",
+        ),
+        (
+            "schedules: [{ name: n, cron: '0 2 30 2 *' }]",
+            "schedules[0].cron: this is not a cron expression (there is no such day) at line 5 column 30, write five fields: minute hour day month weekday, such as \"0 2 * * *\"",
+        ),
+        (
+            "schedules: [{ name: n, every: 10ms }]",
+            "schedules[0].every: this is shorter than a second at line 5 column 31, write one like 15m",
+        ),
+        (
+            "schedules: [{ name: n, every: 1m, window: ['01:00-02:00', x] }]",
+            "schedules[0].window[1]: this is not a part of the day at line 5 column 59, write one like \"01:00-06:00\" or \"Mon-Fri 22:00-04:00\"",
+        ),
+        (
+            "schedules: [{ name: n, every: 1m, window: 3 }]",
+            "schedules[0].window: expected a part of the day like \"01:00-06:00\", or a list of them, found integer `3` at line 5 column 43",
+        ),
+        (
+            "schedules: [{ name: n, every: 1m, window: '01:00-02:00', blackouts: ['00:00-12:00'] }]",
+            "schedules[0].blackouts: blackouts leave no minute of the week at line 5 column 69, shorten them, or remove the schedule",
+        ),
+        (
+            "schedules: [{ name: n, every: 1m, jitter: 1m }]",
+            "schedules[0].jitter: a run would be put off beyond the next one at line 5 column 43, write less than 1m",
+        ),
+        (
+            "schedules: [{ name: n, cron: '0,10 * * * *', jitter: 15m }]",
+            "schedules[0].jitter: a run would be put off beyond the next one at line 5 column 54, write less than 10m",
+        ),
+        (
+            "schedules: [{ name: n, every: 1m, deadline: 0s }]",
+            "schedules[0].deadline: a deadline of 0 leaves no time at line 5 column 45, write one like 4h",
         ),
         (
             "schedules: [{ name: n, every: 1m, window: 1-2 }]",
-            "schedules[0].window: this is not a part of the day at line 5 column 43, write one like \"01:00-06:00\"",
+            "schedules[0].window: this is not a part of the day at line 5 column 43, write one like \"01:00-06:00\" or \"Mon-Fri 22:00-04:00\"",
         ),
         (
             "schedules: [{ name: n, every: 1m, keyspaces: [defalt] }]",
