@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::model::{DigestKey, RunNumber, Selection};
 use crate::repair::{self, Listener, Mode, Progress, Run, RunError, Summary};
+use crate::store::Replica;
 
 use super::exit::Exit;
 use super::fleet::{Fleet, Plan, Trouble, plan, random};
@@ -98,7 +99,8 @@ impl<'a> Job<'a> {
         run.progress = progress;
         if let Some(memory) = &self.memory {
             memory.refuse_strangers(&self.fleet, &run.scope).await?;
-            run.memory = Some(memory.of_run(self.number(memory), config.agreement.elements, names_keys)?);
+            run.memory =
+                Some(memory.of_run(self.number(memory), config.agreement.elements, names_keys)?);
         }
         Ok(run)
     }

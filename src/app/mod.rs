@@ -24,9 +24,7 @@ pub use explain::{Unexplained, exit_of_explanation, explain};
 pub use fleet::{Fleet, Plan, Trouble, plan};
 pub use job::{Job, JobError};
 pub use logbook::Logbook;
-pub use memory::{
-    Memory, Remembering, Unremembered, open_existing, open_for_service, state_dir,
-};
+pub use memory::{Memory, Remembering, Unremembered, open_existing, open_for_service, state_dir};
 pub use preflight::{expect, preflight};
 pub use roster::{enrolled, forget, rename};
 pub use session::{Ended, Session, counts_of};

@@ -60,7 +60,10 @@ impl RunState {
 
     /// Whether nothing further happens in it.
     pub fn is_ended(self) -> bool {
-        matches!(self, Self::Done | Self::Partial | Self::Failed | Self::Stopped)
+        matches!(
+            self,
+            Self::Done | Self::Partial | Self::Failed | Self::Stopped
+        )
     }
 }
 

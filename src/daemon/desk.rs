@@ -1,6 +1,7 @@
 //! What everybody sees of the service, and where its commands are handed in.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::{mpsc, oneshot};
@@ -78,6 +79,7 @@ pub struct Desk {
     pub state: Option<State>,
     /// When it began.
     pub began: Millis,
+    is_ready: AtomicBool,
     commands: mpsc::Sender<Command>,
     config: RwLock<Arc<Config>>,
     cards: Mutex<VecDeque<Arc<Card>>>,
@@ -95,6 +97,7 @@ impl Desk {
         let desk = Self {
             state,
             began,
+            is_ready: AtomicBool::new(false),
             commands,
             config: RwLock::new(config),
             cards: Mutex::default(),
@@ -112,6 +115,15 @@ impl Desk {
         let sent = self.commands.send(command(reply)).await;
         sent.map_err(|_| Refused::Stopping)?;
         answer.await.unwrap_or(Err(Refused::Stopping))
+    }
+
+    /// Whether runs begin when they are due.
+    pub fn is_ready(&self) -> bool {
+        self.is_ready.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_ready(&self, ready: bool) {
+        self.is_ready.store(ready, Ordering::Relaxed);
     }
 
     /// The configuration in force.
@@ -141,7 +153,10 @@ impl Desk {
 
     /// The schedules.
     pub fn schedules(&self) -> Vec<ScheduleView> {
-        let schedules = self.schedules.lock().unwrap_or_else(PoisonError::into_inner);
+        let schedules = self
+            .schedules
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         schedules.clone()
     }
 
@@ -154,7 +169,10 @@ impl Desk {
     }
 
     pub(super) fn show_schedules(&self, views: Vec<ScheduleView>) {
-        let mut schedules = self.schedules.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut schedules = self
+            .schedules
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         *schedules = views;
     }
 

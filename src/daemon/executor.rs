@@ -67,7 +67,9 @@ pub(super) fn on_this_thread(
     assignment: Assignment,
     outcome: oneshot::Sender<Outcome>,
 ) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let came_to = match runtime {
         Err(error) => Outcome::failed(error.to_string()),
         Ok(runtime) => {
@@ -138,7 +140,10 @@ fn segments_of(config: &Config, selection: &Selection) -> Vec<Segment> {
     let mut by_db: BTreeMap<Option<DbIndex>, Vec<KeyspaceName>> = BTreeMap::new();
     for keyspace in config.keyspaces.iter() {
         if selection.keyspaces.contains(&keyspace.name) {
-            by_db.entry(keyspace.db).or_default().push(keyspace.name.clone());
+            by_db
+                .entry(keyspace.db)
+                .or_default()
+                .push(keyspace.name.clone());
         }
     }
     let segment = |(db, keyspaces)| Segment::new(db, keyspaces, selection.slots);
@@ -291,7 +296,10 @@ impl Course<'_> {
 
     fn outcome(&self, halt: Option<Halt>, segments: &Segments, mut sum: Summary) -> Outcome {
         sum.ended = self.clock.now();
-        let given_up = segments.failed().first().map(|(one, why)| format!("{one}: {why}"));
+        let given_up = segments
+            .failed()
+            .first()
+            .map(|(one, why)| format!("{one}: {why}"));
         let exit = exit_of(&sum, self.job.mode());
         let (state, exit, trouble) = match halt {
             Some(Halt::Fatal(trouble)) => (RunState::Failed, Exit::Trouble, Some(trouble)),
@@ -322,7 +330,10 @@ impl Course<'_> {
 
 /// A segment is done if every replica and every key took part.
 fn attempt_of(summary: &Summary) -> Attempt {
-    let lost = summary.replicas.iter().find_map(|one| Some((one, one.lost.as_ref()?)));
+    let lost = summary
+        .replicas
+        .iter()
+        .find_map(|one| Some((one, one.lost.as_ref()?)));
     match lost {
         Some((replica, reason)) => Attempt::Failed {
             reason: reason.clone(),

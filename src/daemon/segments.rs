@@ -298,13 +298,21 @@ mod tests {
         while let Next::Work(half) = all.next(Millis(now)) {
             let is_first = half.slots.is_some_and(|slots| slots.first().number() == 0);
             slots.extend(half.slots.map(|slots| slots.to_string()));
-            let attempt = if is_first { failed(true) } else { Attempt::Done };
+            let attempt = if is_first {
+                failed(true)
+            } else {
+                Attempt::Done
+            };
             given_up += u32::from(all.ended(half, attempt, Millis(now)));
             now += 5_000;
         }
         assert_eq!(slots, ["0-8191", "8192-16383", "0-8191"]);
         assert_eq!(given_up, 1);
-        let shown: Vec<String> = all.failed().iter().map(|(one, _)| one.to_string()).collect();
+        let shown: Vec<String> = all
+            .failed()
+            .iter()
+            .map(|(one, _)| one.to_string())
+            .collect();
         assert_eq!(shown, ["database 0, slots 0-8191"]);
         let tally = Tally {
             done: 1,

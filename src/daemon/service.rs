@@ -106,14 +106,11 @@ impl Service {
     }
 
     /// Serves until it is told to stop; `reload` tells it to read its configuration anew.
-    pub async fn serve(
-        mut self,
-        stop: CancellationToken,
-        mut reload: mpsc::Receiver<()>,
-    ) -> Exit {
+    pub async fn serve(mut self, stop: CancellationToken, mut reload: mpsc::Receiver<()>) -> Exit {
         loop {
             let until = self.step();
             self.show();
+            let (clock, pause) = (self.clock.clone(), self.pause(until));
             tokio::select! {
                 () = stop.cancelled() => break,
                 command = self.commands.recv() => match command {
@@ -126,9 +123,10 @@ impl Service {
                     }
                 }
                 outcome = ended(&mut self.current) => self.take(outcome),
-                () = self.clock.sleep(self.pause(until)) => {}
+                () = clock.sleep(pause) => {}
             }
         }
+        self.desk.set_ready(false);
         self.shut_down().await;
         Exit::InSync
     }
@@ -141,7 +139,10 @@ impl Service {
 
     /// Does what the planner says, and answers when it is to be asked again.
     fn step(&mut self) -> Option<Millis> {
-        let by_operator = self.current.as_ref().is_some_and(|current| !current.planned);
+        let by_operator = self
+            .current
+            .as_ref()
+            .is_some_and(|current| !current.planned);
         if by_operator {
             return None;
         }
@@ -164,13 +165,18 @@ impl Service {
     fn start_planned(&mut self, start: &Start, now: Millis) {
         self.planner.started(start, now);
         self.remember();
-        let scheduled = self.config.schedules.iter().find(|one| one.name == start.schedule);
+        let scheduled = self
+            .config
+            .schedules
+            .iter()
+            .find(|one| one.name == start.schedule);
         let keyspaces = scheduled.map_or_else(Vec::new, |schedule| schedule.keyspaces.clone());
         let selection = selection_of(&self.config, keyspaces);
         let order = Order::scheduled(&start.schedule, selection);
         if let Err(refused) = self.start(order, true) {
             tracing::error!("schedule {}: {refused}", start.schedule);
-            self.planner.ended(planner::Outcome::Failed, self.clock.now());
+            self.planner
+                .ended(planner::Outcome::Failed, self.clock.now());
             self.remember();
         }
     }
@@ -179,7 +185,10 @@ impl Service {
     fn start(&mut self, order: Order, planned: bool) -> Result<u64, Refused> {
         let trouble = |error: Trouble| Refused::Trouble(error.to_string());
         let now = self.clock.now();
-        let memory = self.memory.as_ref().map(|memory| memory.of(&self.config, &*self.clock));
+        let memory = self
+            .memory
+            .as_ref()
+            .map(|memory| memory.of(&self.config, &*self.clock));
         let memory = memory.transpose().map_err(trouble)?;
         let logbook = memory.as_ref().map(|memory| {
             let undoes = match &order.what {
@@ -189,10 +198,15 @@ impl Service {
             let begun = (now, order.purpose());
             Logbook::begin(&self.config, memory, begun, undoes, order.reason.clone())
         });
-        let logbook = logbook.transpose().map_err(|error| Refused::Trouble(error.to_string()))?;
-        let id = logbook.as_ref().map_or(self.last_id + 1, |logbook| logbook.run.0);
+        let logbook = logbook
+            .transpose()
+            .map_err(|error| Refused::Trouble(error.to_string()))?;
+        let id = logbook
+            .as_ref()
+            .map_or(self.last_id + 1, |logbook| logbook.run.0);
         self.last_id = id;
-        let fleet = Fleet::new(&self.config).map_err(|error| Refused::Trouble(error.to_string()))?;
+        let fleet =
+            Fleet::new(&self.config).map_err(|error| Refused::Trouble(error.to_string()))?;
         let card = Arc::new(Card::new(id, order, now, fleet.columns()));
         let assignment = Assignment {
             config: self.config.clone(),
@@ -227,7 +241,10 @@ impl Service {
         if let Some(summary) = &outcome.summary {
             card.came_to(summary);
         }
-        let words = outcome.trouble.as_deref().map_or(String::new(), |words| format!(": {words}"));
+        let words = outcome
+            .trouble
+            .as_deref()
+            .map_or(String::new(), |words| format!(": {words}"));
         match outcome.state {
             RunState::Done => tracing::info!("run {} is done{words}", card.id),
             state => tracing::warn!("run {} ended {}{words}", card.id, state.name()),
@@ -278,7 +295,10 @@ impl Service {
 
     /// The run of this number, if it has not ended.
     fn living(&self, id: u64) -> Result<Arc<Card>, Refused> {
-        let card = self.desk.card(id).ok_or_else(|| Refused::Unknown(format!("run {id}")))?;
+        let card = self
+            .desk
+            .card(id)
+            .ok_or_else(|| Refused::Unknown(format!("run {id}")))?;
         match card.state().is_ended() {
             true => Err(Refused::Conflict(format!("run {id} has ended"))),
             false => Ok(card),
@@ -302,7 +322,9 @@ impl Service {
             return Err("`http` changes only with a restart".into());
         }
         if let Some(memory) = &self.memory {
-            memory.of(&config, &*self.clock).map_err(|error| error.to_string())?;
+            memory
+                .of(&config, &*self.clock)
+                .map_err(|error| error.to_string())?;
         }
         self.planner.reload(&config.schedules, self.clock.now());
         self.config = Arc::new(config);
@@ -327,13 +349,15 @@ impl Service {
     fn show(&self) {
         let views = self.planner.status(self.clock.now());
         let views = views.into_iter().zip(self.planner.schedules());
-        let view = |(status, schedule): (planner::ScheduleStatus, &crate::config::Schedule)| ScheduleView {
-            due: match &schedule.due {
-                Due::Cron(cron) => format!("{cron} ({})", schedule.timezone),
-                Due::Every(every) => format!("every {}", humantime::format_duration(*every)),
-            },
-            keyspaces: schedule.keyspaces.iter().map(|one| one.0.clone()).collect(),
-            status,
+        let view = |(status, schedule): (planner::ScheduleStatus, &crate::config::Schedule)| {
+            ScheduleView {
+                due: match &schedule.due {
+                    Due::Cron(cron) => format!("{cron} ({})", schedule.timezone),
+                    Due::Every(every) => format!("every {}", humantime::format_duration(*every)),
+                },
+                keyspaces: schedule.keyspaces.iter().map(|one| one.0.clone()).collect(),
+                status,
+            }
         };
         self.desk.show_schedules(views.map(view).collect());
     }
@@ -344,7 +368,9 @@ impl Service {
             let ended = tokio::time::timeout(GRACE, &mut current.outcome).await;
             match ended {
                 Ok(outcome) => self.take(outcome.unwrap_or_else(|_| vanished())),
-                Err(_) => tracing::warn!("the run did not end in time and is cut off; the next one takes it up"),
+                Err(_) => tracing::warn!(
+                    "the run did not end in time and is cut off; the next one takes it up"
+                ),
             }
         }
         self.show();
@@ -370,7 +396,7 @@ fn vanished() -> Outcome {
 
 /// Everything in these keyspaces; in all that are not skipped, if none is named.
 pub(super) fn selection_of(config: &Config, keyspaces: Vec<KeyspaceName>) -> Selection {
-    let all = || config.keyspaces.iter().filter(|one| !one.policy.skip);
+    let all = || config.keyspaces.iter().filter(|one| !one.skip);
     Selection::of(match keyspaces.is_empty() {
         true => all().map(|one| one.name.clone()).collect(),
         false => keyspaces,
@@ -410,12 +436,18 @@ fn answer<T>(reply: Reply<T>, result: Result<T, Refused>) {
 
 fn read(bytes: &[u8]) -> PlannerMemory {
     serde_json::from_slice(bytes).unwrap_or_else(|error| {
-        tracing::error!("what was remembered of schedules cannot be read, they begin anew: {error}");
+        tracing::error!(
+            "what was remembered of schedules cannot be read, they begin anew: {error}"
+        );
         PlannerMemory::default()
     })
 }
 
 fn seed_of(bytes: &[u8]) -> u64 {
     let digest = blake3::hash(bytes);
-    digest.as_bytes().iter().take(8).fold(0, |seed, byte| seed << 8 | u64::from(*byte))
+    digest
+        .as_bytes()
+        .iter()
+        .take(8)
+        .fold(0, |seed, byte| seed << 8 | u64::from(*byte))
 }

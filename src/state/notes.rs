@@ -11,7 +11,11 @@ impl State {
     /// When it cannot be read.
     pub fn note(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let at = Chapter::Notes.about(name.as_bytes());
-        Ok(self.0.store.get(Table::Book, &at)?.map(|bytes| bytes.to_vec()))
+        Ok(self
+            .0
+            .store
+            .get(Table::Book, &at)?
+            .map(|bytes| bytes.to_vec()))
     }
 
     /// Notes this under a name, in place of what stood there; it is on disk when this returns.

@@ -229,9 +229,16 @@ impl Run {
             schedule: card.order.schedule.clone(),
             started_ms: card.asked.0,
             ended_ms: standing.ended.map(|at| at.0),
-            note: standing.trouble.clone().or(stopping).or_else(|| card.order.reason.clone()),
+            note: standing
+                .trouble
+                .clone()
+                .or(stopping)
+                .or_else(|| card.order.reason.clone()),
             divergences: standing.divergences,
-            counts: standing.summary.as_ref().map_or_else(BTreeMap::new, counts_of),
+            counts: standing
+                .summary
+                .as_ref()
+                .map_or_else(BTreeMap::new, counts_of),
             work: Some(Work::of(&standing)),
         }
     }
@@ -239,7 +246,9 @@ impl Run {
     /// A run that only the log knows.
     pub fn of_record(record: RunRecord) -> Self {
         let end = record.end;
-        let counts = end.as_ref().map_or_else(BTreeMap::new, |end| end.counts.clone());
+        let counts = end
+            .as_ref()
+            .map_or_else(BTreeMap::new, |end| end.counts.clone());
         Self {
             id: record.number.0,
             purpose: record.start.purpose,
@@ -275,7 +284,10 @@ impl Work {
             segment: segment.clone(),
             reason: reason.clone(),
         };
-        let replicas = standing.summary.iter().flat_map(|summary| &summary.replicas);
+        let replicas = standing
+            .summary
+            .iter()
+            .flat_map(|summary| &summary.replicas);
         Self {
             phase: phase(standing.phase),
             segment: standing.current.clone(),
@@ -347,7 +359,10 @@ impl From<ScheduleView> for Schedule {
 
 impl Divergence {
     /// A finding of a run over these replicas.
-    pub fn of(finding: &Finding, replicas: &[(crate::model::ReplicaName, crate::model::Datacenter)]) -> Self {
+    pub fn of(
+        finding: &Finding,
+        replicas: &[(crate::model::ReplicaName, crate::model::Datacenter)],
+    ) -> Self {
         let names = replicas.iter().map(|(name, _)| name.0.clone());
         let holdings = finding.holdings.iter().map(|one| Held::of(one.as_ref()));
         Self {

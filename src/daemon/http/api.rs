@@ -1,0 +1,285 @@
+//! The routes of the API.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State as Shared;
+use axum::http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::ask::{Page, StartRun, StartUndo};
+use super::error::{ApiError, ErrorBody};
+use super::extract::{Body, Path, Query};
+use super::view::{Divergence, Run, Schedule};
+use crate::daemon::desk::{Command, Desk};
+use crate::model::RunNumber;
+
+/// The service as it stands.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Status {
+    /// The version of reknit.
+    version: String,
+    /// When the service began, in milliseconds since 1970.
+    began_ms: i64,
+    /// Whether it remembers anything between runs.
+    memory: bool,
+    /// The run that is under way.
+    current: Option<Run>,
+    /// The run that ended last since the service began.
+    last: Option<Run>,
+    /// The schedules.
+    schedules: Vec<Schedule>,
+}
+
+/// A page of runs, the latest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Runs {
+    /// The runs.
+    runs: Vec<Run>,
+    /// How many there are.
+    total: u64,
+}
+
+/// A page of divergences, in the order in which they were decided.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Divergences {
+    /// The divergences.
+    divergences: Vec<Divergence>,
+    /// How many there are. The first 10,000 of a run can be seen; all are in the journal, as far as they were written.
+    total: u64,
+}
+
+/// The schedules.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Schedules {
+    /// The schedules, in the order of the configuration.
+    schedules: Vec<Schedule>,
+}
+
+/// A run that has begun.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Started {
+    /// Its number.
+    id: u64,
+}
+
+/// How the service stands: its run, its schedules.
+#[utoipa::path(get, path = "/api/v1/status", tag = "service", responses((status = 200, body = Status)))]
+pub async fn status(Shared(desk): Shared<Arc<Desk>>) -> Json<Status> {
+    let cards = desk.cards();
+    let last = cards.iter().rev().find(|card| card.state().is_ended());
+    Json(Status {
+        version: env!("CARGO_PKG_VERSION").into(),
+        began_ms: desk.began.0,
+        memory: desk.state.is_some(),
+        current: desk.current().map(|card| Run::of_card(&card)),
+        last: last.map(|card| Run::of_card(card)),
+        schedules: desk.schedules().into_iter().map(Schedule::from).collect(),
+    })
+}
+
+/// Runs, the latest first.
+#[utoipa::path(get, path = "/api/v1/runs", tag = "runs", params(Page), responses(
+    (status = 200, body = Runs), (status = 400, body = ErrorBody)))]
+pub async fn runs(
+    Shared(desk): Shared<Arc<Desk>>,
+    Query(page): Query<Page>,
+) -> Result<Json<Runs>, ApiError> {
+    let page = page.checked()?;
+    let cards = desk.cards();
+    let mut runs: Vec<Run> = cards.iter().map(|card| Run::of_card(card)).collect();
+    if let Some(state) = desk.state.clone() {
+        let logged = off_the_loop(move || state.runs()).await?;
+        let seen: Vec<u64> = runs.iter().map(|run| run.id).collect();
+        let others = logged
+            .into_iter()
+            .filter(|one| !seen.contains(&one.number.0));
+        runs.extend(others.map(Run::of_record));
+    }
+    runs.sort_by_key(|run| std::cmp::Reverse(run.id));
+    let total = runs.len() as u64;
+    let runs = runs
+        .into_iter()
+        .skip(page.offset)
+        .take(page.limit)
+        .collect();
+    Ok(Json(Runs { runs, total }))
+}
+
+/// Begins a run.
+#[utoipa::path(post, path = "/api/v1/runs", tag = "runs", request_body = StartRun, responses(
+    (status = 202, body = Started), (status = 400, body = ErrorBody),
+    (status = 409, description = "A run is under way", body = ErrorBody),
+    (status = 413, body = ErrorBody), (status = 415, body = ErrorBody), (status = 500, body = ErrorBody)))]
+pub async fn start(
+    Shared(desk): Shared<Arc<Desk>>,
+    Body(asked): Body<StartRun>,
+) -> Result<(StatusCode, Json<Started>), ApiError> {
+    let order = Box::new(asked.order(&desk.config())?);
+    let id = desk.ask(|reply| Command::Start(order, reply)).await?;
+    Ok((StatusCode::ACCEPTED, Json(Started { id })))
+}
+
+/// One run.
+#[utoipa::path(get, path = "/api/v1/runs/{id}", tag = "runs", params(("id" = u64, Path, description = "Its number")),
+    responses((status = 200, body = Run), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)))]
+pub async fn run(
+    Shared(desk): Shared<Arc<Desk>>,
+    Path(id): Path<u64>,
+) -> Result<Json<Run>, ApiError> {
+    if let Some(card) = desk.card(id) {
+        return Ok(Json(Run::of_card(&card)));
+    }
+    let logged = match desk.state.clone() {
+        Some(state) => off_the_loop(move || state.run(RunNumber(id))).await?,
+        None => None,
+    };
+    let unknown = || ApiError::not_found(format!("there is no run {id}"));
+    Ok(Json(Run::of_record(logged.ok_or_else(unknown)?)))
+}
+
+/// The divergences of a run, as it works and of the last twenty.
+#[utoipa::path(get, path = "/api/v1/runs/{id}/divergences", tag = "runs",
+    params(("id" = u64, Path, description = "Its number"), Page), responses(
+    (status = 200, body = Divergences), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)))]
+pub async fn divergences(
+    Shared(desk): Shared<Arc<Desk>>,
+    Path(id): Path<u64>,
+    Query(page): Query<Page>,
+) -> Result<Json<Divergences>, ApiError> {
+    let page = page.checked()?;
+    let unknown =
+        || ApiError::not_found(format!("the divergences of run {id} are not kept any more"));
+    let card = desk.card(id).ok_or_else(unknown)?;
+    let (findings, total) = card.divergences(page.offset, page.limit);
+    let shown = findings
+        .iter()
+        .map(|one| Divergence::of(one, &card.replicas));
+    Ok(Json(Divergences {
+        divergences: shown.collect(),
+        total,
+    }))
+}
+
+/// Pauses a run: nothing further is read or written until it is resumed.
+#[utoipa::path(post, path = "/api/v1/runs/{id}/pause", tag = "runs", params(("id" = u64, Path, description = "Its number")),
+    responses((status = 204), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
+    (status = 409, description = "It has ended", body = ErrorBody)))]
+pub async fn pause(
+    Shared(desk): Shared<Arc<Desk>>,
+    Path(id): Path<u64>,
+) -> Result<StatusCode, ApiError> {
+    desk.ask(|reply| Command::Pause(id, reply)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Resumes a run.
+#[utoipa::path(post, path = "/api/v1/runs/{id}/resume", tag = "runs", params(("id" = u64, Path, description = "Its number")),
+    responses((status = 204), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
+    (status = 409, description = "It has ended", body = ErrorBody)))]
+pub async fn resume(
+    Shared(desk): Shared<Arc<Desk>>,
+    Path(id): Path<u64>,
+) -> Result<StatusCode, ApiError> {
+    desk.ask(|reply| Command::Resume(id, reply)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Ends a run; what it wrote stays.
+#[utoipa::path(post, path = "/api/v1/runs/{id}/cancel", tag = "runs", params(("id" = u64, Path, description = "Its number")),
+    responses((status = 204), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
+    (status = 409, description = "It has ended", body = ErrorBody)))]
+pub async fn cancel(
+    Shared(desk): Shared<Arc<Desk>>,
+    Path(id): Path<u64>,
+) -> Result<StatusCode, ApiError> {
+    desk.ask(|reply| Command::Cancel(id, reply)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Puts back what a run overwrote or removed, where nothing was written since: a run of its own.
+#[utoipa::path(post, path = "/api/v1/runs/{id}/undo", tag = "runs", params(("id" = u64, Path, description = "Its number")),
+    request_body = StartUndo, responses((status = 202, body = Started), (status = 400, body = ErrorBody),
+    (status = 404, body = ErrorBody), (status = 409, description = "A run is under way", body = ErrorBody),
+    (status = 413, body = ErrorBody), (status = 415, body = ErrorBody), (status = 500, body = ErrorBody)))]
+pub async fn undo(
+    Shared(desk): Shared<Arc<Desk>>,
+    Path(id): Path<u64>,
+    Body(asked): Body<StartUndo>,
+) -> Result<(StatusCode, Json<Started>), ApiError> {
+    let Some(state) = desk.state.clone() else {
+        return Err(ApiError::not_found(
+            "a service without memory keeps nothing to undo",
+        ));
+    };
+    let known = off_the_loop(move || state.run(RunNumber(id))).await?;
+    if known.is_none() {
+        return Err(ApiError::not_found(format!("there is no run {id}")));
+    }
+    let order = Box::new(asked.order(id)?);
+    let id = desk.ask(|reply| Command::Start(order, reply)).await?;
+    Ok((StatusCode::ACCEPTED, Json(Started { id })))
+}
+
+/// The schedules.
+#[utoipa::path(get, path = "/api/v1/schedules", tag = "schedules", responses((status = 200, body = Schedules)))]
+pub async fn schedules(Shared(desk): Shared<Arc<Desk>>) -> Json<Schedules> {
+    let schedules = desk.schedules().into_iter().map(Schedule::from).collect();
+    Json(Schedules { schedules })
+}
+
+/// Begins a run of a schedule as soon as its window is open and no other works.
+#[utoipa::path(post, path = "/api/v1/schedules/{name}/run", tag = "schedules",
+    params(("name" = String, Path, description = "Its name")),
+    responses((status = 202), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)))]
+pub async fn run_now(
+    Shared(desk): Shared<Arc<Desk>>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    desk.ask(|reply| Command::RunNow(name, reply)).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// Pauses a schedule: it is not due until it is resumed. A run that is under way goes on.
+#[utoipa::path(post, path = "/api/v1/schedules/{name}/pause", tag = "schedules",
+    params(("name" = String, Path, description = "Its name")),
+    responses((status = 204), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)))]
+pub async fn pause_schedule(
+    Shared(desk): Shared<Arc<Desk>>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    desk.ask(|reply| Command::PauseSchedule(name, true, reply))
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Resumes a schedule.
+#[utoipa::path(post, path = "/api/v1/schedules/{name}/resume", tag = "schedules",
+    params(("name" = String, Path, description = "Its name")),
+    responses((status = 204), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)))]
+pub async fn resume_schedule(
+    Shared(desk): Shared<Arc<Desk>>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    desk.ask(|reply| Command::PauseSchedule(name, false, reply))
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Reads the configuration anew, as SIGHUP does. A bad one is refused, and the old one stays.
+#[utoipa::path(post, path = "/api/v1/reload", tag = "service",
+    responses((status = 204), (status = 400, body = ErrorBody)))]
+pub async fn reload(Shared(desk): Shared<Arc<Desk>>) -> Result<StatusCode, ApiError> {
+    desk.ask(Command::Reload).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Reads the state directory on a thread that may wait for the disk.
+async fn off_the_loop<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, crate::state::StateError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let read = tokio::task::spawn_blocking(read).await;
+    let read = read.map_err(|error| ApiError::internal(error.to_string()))?;
+    read.map_err(|error| ApiError::internal(error.to_string()))
+}

@@ -1,0 +1,247 @@
+//! What a request may ask, and the order that it makes.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::error::ApiError;
+use crate::app::{Plan, Undoing};
+use crate::config::Config;
+use crate::daemon::order::{Order, What};
+use crate::daemon::service::selection_of;
+use crate::model::{Glob, Key, KeyspaceName, Kind, RunNumber, Selection, unescape};
+use crate::repair::Mode;
+
+/// How many keys one request may name.
+const MOST_KEYS: usize = 10_000;
+
+/// How many items a page has at the most.
+pub const MOST_ITEMS: usize = 1000;
+
+/// A run that is asked for. Everything may be left out: then all is repaired.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct StartRun {
+    /// How far it goes.
+    mode: AskedMode,
+    /// Which keys.
+    selection: AskedSelection,
+    /// Only the first so many divergences are repaired.
+    #[schema(minimum = 1)]
+    limit: Option<u64>,
+    /// So many keys of a replica may be overwritten whatever the guards say.
+    #[schema(minimum = 1)]
+    force_overwrites: Option<u64>,
+    /// So many keys of a replica may be deleted whatever the guards say.
+    #[schema(minimum = 1)]
+    force_deletes: Option<u64>,
+    /// Why, for the log of runs. Needed where guards are overruled.
+    reason: Option<String>,
+}
+
+/// How far a run goes.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+enum AskedMode {
+    /// It compares.
+    Diff,
+    /// It compares and merges, and writes nothing.
+    DryRun,
+    /// It compares, merges, writes and verifies.
+    #[default]
+    Repair,
+}
+
+/// Which keys: those that all parts admit which are given.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+struct AskedSelection {
+    /// These keyspaces; all that are not skipped, if there are none.
+    keyspaces: Vec<String>,
+    /// Keys that match this pattern.
+    r#match: Option<String>,
+    /// These keys alone, escaped as redis-cli shows them.
+    keys: Option<Vec<String>>,
+    /// Keys from this one on.
+    from: Option<String>,
+    /// Keys before this one.
+    to: Option<String>,
+    /// Keys in these slots, as `A-B`.
+    slots: Option<String>,
+    /// Keys that have one of these types on any replica.
+    types: Option<Vec<String>>,
+}
+
+/// An undo that is asked for.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct StartUndo {
+    /// Only at this replica.
+    replica: Option<String>,
+    /// Only these keys, escaped as redis-cli shows them.
+    keys: Vec<String>,
+    /// Write nothing.
+    dry_run: bool,
+    /// Why, for the log of runs.
+    reason: Option<String>,
+}
+
+/// A page of a list.
+#[derive(Debug, Clone, Copy, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Page {
+    /// How many items are left out at the beginning.
+    #[param(minimum = 0)]
+    pub offset: usize,
+    /// How many are answered at the most.
+    #[param(minimum = 1, maximum = 1000)]
+    pub limit: usize,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self {
+            offset: 0,
+            limit: 100,
+        }
+    }
+}
+
+impl Page {
+    /// The page, if it is one.
+    ///
+    /// # Errors
+    /// When it asks for nothing, or for too much.
+    pub fn checked(self) -> Result<Self, ApiError> {
+        match self.limit {
+            1..=MOST_ITEMS => Ok(self),
+            _ => Err(ApiError::invalid(format!(
+                "limit is not between 1 and {MOST_ITEMS}"
+            ))),
+        }
+    }
+}
+
+impl StartRun {
+    /// The order that it makes under a configuration.
+    ///
+    /// # Errors
+    /// When a part of it makes no sense, or it selects no keyspace.
+    pub fn order(self, config: &Config) -> Result<Order, ApiError> {
+        let positive = [self.limit, self.force_overwrites, self.force_deletes];
+        if positive.contains(&Some(0)) {
+            return Err(ApiError::invalid("limit and force_... are at least 1"));
+        }
+        let forces = self.force_overwrites.is_some() || self.force_deletes.is_some();
+        if forces && self.reason.is_none() {
+            let words =
+                "force_overwrites and force_deletes are noted in the log of runs: give a reason";
+            return Err(ApiError::invalid(words));
+        }
+        let plan = Plan {
+            mode: match self.mode {
+                AskedMode::Diff => Mode::Diff,
+                AskedMode::DryRun => Mode::Plan,
+                AskedMode::Repair => Mode::Repair,
+            },
+            limit: self.limit,
+            force_markers: false,
+            force_overwrites: self.force_overwrites,
+            force_deletes: self.force_deletes,
+        };
+        let selection = self.selection.resolve(config)?;
+        Ok(Order {
+            what: What::Compare(plan, Box::new(selection)),
+            schedule: None,
+            reason: self.reason,
+        })
+    }
+}
+
+impl AskedSelection {
+    fn resolve(self, config: &Config) -> Result<Selection, ApiError> {
+        for name in &self.keyspaces {
+            let known = config.keyspaces.iter().find(|one| one.name.0 == *name);
+            match known {
+                None => return Err(ApiError::invalid(format!("there is no keyspace `{name}`"))),
+                Some(one) if one.skip => {
+                    return Err(ApiError::invalid(format!("keyspace `{name}` is skipped")));
+                }
+                Some(_) => {}
+            }
+        }
+        let named = self.keyspaces.into_iter().map(KeyspaceName).collect();
+        let whole = selection_of(config, named);
+        if whole.keyspaces.is_empty() {
+            return Err(ApiError::invalid("all keyspaces are skipped"));
+        }
+        let from = self.from.as_deref().map(key).transpose()?;
+        let to = self.to.as_deref().map(key).transpose()?;
+        if matches!((&from, &to), (Some(from), Some(to)) if from.as_bytes() >= to.as_bytes()) {
+            return Err(ApiError::invalid(
+                "`from` is not before `to`: no key is selected",
+            ));
+        }
+        Ok(Selection {
+            pattern: self.r#match.map(|text| Glob::new(text.into_bytes())),
+            keys: self.keys.map(keys).transpose()?,
+            from,
+            to,
+            slots: self
+                .slots
+                .map(|text| text.parse().map_err(ApiError::invalid))
+                .transpose()?,
+            kinds: self.types.map(kinds).transpose()?,
+            ..whole
+        })
+    }
+}
+
+impl StartUndo {
+    /// The order that it makes.
+    ///
+    /// # Errors
+    /// When a key cannot be read.
+    pub fn order(self, run: u64) -> Result<Order, ApiError> {
+        let undoing = Undoing {
+            run: RunNumber(run),
+            replica: self.replica,
+            keys: keys(self.keys)?.into_iter().collect(),
+            dry_run: self.dry_run,
+            reason: self.reason.clone(),
+        };
+        Ok(Order {
+            what: What::Undo(Box::new(undoing)),
+            schedule: None,
+            reason: self.reason,
+        })
+    }
+}
+
+fn key(text: &str) -> Result<Key, ApiError> {
+    let bytes =
+        unescape(text).map_err(|error| ApiError::invalid(format!("key `{text}`: {error}")))?;
+    Ok(Key::new(bytes))
+}
+
+fn keys(texts: Vec<String>) -> Result<BTreeSet<Key>, ApiError> {
+    if texts.len() > MOST_KEYS {
+        let words = format!(
+            "at most {MOST_KEYS} keys at once; select them by `match`, or use `reknit repair --keys-from`"
+        );
+        return Err(ApiError::invalid(words));
+    }
+    texts.iter().map(|text| key(text)).collect()
+}
+
+fn kinds(names: Vec<String>) -> Result<BTreeSet<Kind>, ApiError> {
+    let kind = |name: &String| {
+        let known = Kind::ALL.iter().find(|kind| kind.name() == name);
+        known
+            .copied()
+            .ok_or_else(|| ApiError::invalid(format!("there is no type `{name}`")))
+    };
+    names.iter().map(kind).collect()
+}

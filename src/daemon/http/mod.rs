@@ -1,0 +1,226 @@
+//! Status, metrics and the API over HTTP.
+//!
+//! ```text
+//! request ─▶ bounds (size, time) ─▶ token, origin ─▶ route ─▶ desk
+//! ```
+
+pub mod api;
+pub mod ask;
+pub mod error;
+pub mod extract;
+pub mod gate;
+pub mod view;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::extract::State as Shared;
+use axum::http::StatusCode;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{get, post};
+use axum_server::Handle;
+use axum_server::tls_rustls::RustlsConfig;
+use tokio_util::sync::CancellationToken;
+use utoipa::OpenApi;
+
+use crate::config::HttpConfig;
+
+use super::desk::Desk;
+use error::ApiError;
+use gate::Token;
+
+/// The largest body that is read.
+const BODY_BYTES: usize = 1 << 20;
+
+/// How long a client may take to send the head of a request.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+
+/// How long requests under way may take when the service ends.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Why nothing can be served.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpTrouble {
+    /// The address.
+    #[error("cannot listen on {0}: {1}; another reknit may, or change http.listen")]
+    Listen(SocketAddr, #[source] std::io::Error),
+    /// The token.
+    #[error("http.token_file {0}: {1}")]
+    Token(std::path::PathBuf, String),
+    /// The certificate or key.
+    #[error("http.tls: {certificate} with {key}: {source}", certificate = .certificate.display(), key = .key.display())]
+    Tls {
+        /// The certificate.
+        certificate: std::path::PathBuf,
+        /// The key.
+        key: std::path::PathBuf,
+        /// What is wrong.
+        source: std::io::Error,
+    },
+}
+
+/// The document that describes the API.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "reknit",
+        description = "Anti-entropy repair of Redis replicas: runs, schedules, limits."
+    ),
+    paths(
+        api::status,
+        api::runs,
+        api::start,
+        api::run,
+        api::divergences,
+        api::pause,
+        api::resume,
+        api::cancel,
+        api::undo,
+        api::schedules,
+        api::run_now,
+        api::pause_schedule,
+        api::resume_schedule,
+        api::reload,
+    )
+)]
+struct Document;
+
+/// What is served, and where.
+pub struct Http {
+    listener: TcpListener,
+    tls: Option<RustlsConfig>,
+    token: Option<Token>,
+}
+
+impl Http {
+    /// Listens. Nothing is answered yet.
+    ///
+    /// # Errors
+    /// When the address is taken, or the token, certificate or key cannot be read.
+    pub async fn bind(config: &HttpConfig) -> Result<Self, HttpTrouble> {
+        let token = config.token_file.as_deref().map(Token::read).transpose()?;
+        let tls = match &config.tls {
+            None => None,
+            Some(files) => {
+                // The first provider that is installed stays; it is the same one.
+                let _ = rustls::crypto::ring::default_provider().install_default();
+                let loaded = RustlsConfig::from_pem_file(&files.certificate, &files.key).await;
+                Some(loaded.map_err(|source| HttpTrouble::Tls {
+                    certificate: files.certificate.clone(),
+                    key: files.key.clone(),
+                    source,
+                })?)
+            }
+        };
+        let failed = |source| HttpTrouble::Listen(config.listen, source);
+        let listener = TcpListener::bind(config.listen).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        Ok(Self {
+            listener,
+            tls,
+            token,
+        })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Answers until it is told to stop.
+    ///
+    /// # Errors
+    /// When connections cannot be accepted any more.
+    pub async fn serve(self, desk: Arc<Desk>, stop: CancellationToken) -> std::io::Result<()> {
+        let service = router(desk, self.token).into_make_service();
+        let handle = Handle::new();
+        tokio::spawn({
+            let handle = handle.clone();
+            async move {
+                stop.cancelled().await;
+                handle.graceful_shutdown(Some(GRACE));
+            }
+        });
+        match self.tls {
+            Some(tls) => {
+                let mut server = axum_server::from_tcp_rustls(self.listener, tls)?.handle(handle);
+                server
+                    .http_builder()
+                    .http1()
+                    .timer(hyper_util::rt::TokioTimer::new())
+                    .header_read_timeout(HEAD_TIME);
+                server.serve(service).await
+            }
+            None => {
+                let mut server = axum_server::from_tcp(self.listener)?.handle(handle);
+                server
+                    .http_builder()
+                    .http1()
+                    .timer(hyper_util::rt::TokioTimer::new())
+                    .header_read_timeout(HEAD_TIME);
+                server.serve(service).await
+            }
+        }
+    }
+}
+
+/// All routes.
+pub fn router(desk: Arc<Desk>, token: Option<Token>) -> Router {
+    let api = Router::new()
+        .route("/status", get(api::status))
+        .route("/runs", get(api::runs).post(api::start))
+        .route("/runs/{id}", get(api::run))
+        .route("/runs/{id}/divergences", get(api::divergences))
+        .route("/runs/{id}/pause", post(api::pause))
+        .route("/runs/{id}/resume", post(api::resume))
+        .route("/runs/{id}/cancel", post(api::cancel))
+        .route("/runs/{id}/undo", post(api::undo))
+        .route("/schedules", get(api::schedules))
+        .route("/schedules/{name}/run", post(api::run_now))
+        .route("/schedules/{name}/pause", post(api::pause_schedule))
+        .route("/schedules/{name}/resume", post(api::resume_schedule))
+        .route("/reload", post(api::reload))
+        .route("/openapi.json", get(document));
+    let guarded = Router::new()
+        .nest("/api/v1", api)
+        .layer(from_fn_with_state(Arc::new(token), gate::admit));
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .merge(guarded)
+        .method_not_allowed_fallback(wrong_method)
+        .fallback(unknown)
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .layer(from_fn(gate::in_time))
+        .with_state(desk)
+}
+
+async fn ready(Shared(desk): Shared<Arc<Desk>>) -> (StatusCode, &'static str) {
+    match desk.is_ready() {
+        true => (StatusCode::OK, "ready\n"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+    }
+}
+
+async fn document() -> Json<utoipa::openapi::OpenApi> {
+    Json(Document::openapi())
+}
+
+async fn unknown() -> ApiError {
+    ApiError::not_found("there is nothing at this address; /api/v1/openapi.json says what there is")
+}
+
+async fn wrong_method() -> ApiError {
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method-not-allowed",
+        "this address does not take this method",
+    )
+}
