@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::model::{Address, Datacenter, DbIndex, DigestKey, ReplicaName, Selection};
-use crate::repair::{Breaker, Mode, Participant, Progress, Run, Scope, Settings};
+use crate::repair::{Breaker, Mode, Participant, Progress, Rates, Run, Scope, Settings, Throttle};
 use crate::state::StateError;
 use crate::store::{Connecting, Endpoint, RedisReplica, Replica, StoreError};
 
@@ -150,13 +150,14 @@ pub fn plan(
     stop: CancellationToken,
 ) -> Result<Run, Trouble> {
     let limits = &config.limits;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let throttle = Throttle::new(clock.clone(), Rates::from(limits)).probing(Throttle::PROBING);
     Ok(Run {
-        participants: fleet.participants.clone(),
+        participants: throttle.pace(&fleet.participants, &stop),
+        throttle: Arc::new(throttle),
         scope: Scope::new(config.keyspaces.clone(), selection),
         settings: Settings {
             mode: plan.mode,
-            keys_per_second: limits.keys_per_second.map_or(0, std::num::NonZeroU64::get),
-            bytes_per_second: limits.bytes_per_second.map_or(0, std::num::NonZeroU64::get),
             memory: limits.memory.as_u64(),
             settle: config.guards.settle,
             limit: plan.limit,
@@ -170,7 +171,7 @@ pub fn plan(
         },
         digest_key: DigestKey::new(random()?),
         tag: u128::from_le_bytes(random()?),
-        clock: Arc::new(SystemClock),
+        clock,
         stop,
         progress: Arc::new(Progress::default()),
         memory: None,

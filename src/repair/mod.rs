@@ -37,7 +37,7 @@ pub use finding::{Change, Detail, DifferenceKind, Fate, Finding, Held, Holding, 
 pub use guard::{ALWAYS_ALLOWED, Breaker, Destruction, Tripped};
 pub use ledger::WrongState;
 pub use notary::{Forgetful, MemoryTrouble, RunMemory, lane_name};
-pub use pacing::Pacer;
+pub use pacing::{NodeHealth, Rates, Reason, Throttle};
 pub use run::{Listener, Mode, Participant, Phase, Progress, Run, RunError, Settings};
 pub use runner::run;
 pub use scope::Scope;

@@ -1,126 +1,91 @@
-//! How gently: keys and bytes per second, counted per replica.
+//! How gently: limits that change while a run works, and waiting for nodes that are not well.
+//!
+//! ```text
+//! run ──▶ Paced replica ──▶ Pacer ──▶ waits for: paused, health, keys, bytes, rest ──▶ server
+//!                             ▲
+//!            Throttle (limits, pause)    Judge ◀── a look a second (PING, INFO, TIME)
+//! ```
+//!
+//! Each wait has a reason, and how long was waited is counted by it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+mod budget;
+mod judge;
+mod paced;
+mod pacer;
+mod probe;
+mod reason;
+mod throttle;
+
+use std::fmt;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use tokio::sync::Mutex;
+use crate::model::{Intensity, Limits, ReplicaName};
+use crate::store::Health;
 
-use crate::clock::Clock;
-use crate::model::Millis;
-use crate::store::Pace;
+pub(crate) use probe::watched;
+pub use reason::Reason;
+pub use throttle::Throttle;
 
-/// The pace of one replica: two budgets that fill with time.
-pub struct Pacer {
-    clock: Arc<dyn Clock>,
-    keys: Budget,
-    bytes: Budget,
-    keys_admitted: AtomicU64,
+/// How fast a run may work on each replica.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rates {
+    /// Keys read and written per second; nothing means unlimited.
+    pub keys_per_second: Option<NonZeroU64>,
+    /// Bytes received and sent per second; nothing means unlimited.
+    pub bytes_per_second: Option<NonZeroU64>,
+    /// The share of time spent working.
+    pub intensity: Intensity,
 }
 
-/// So much per second; what is taken beyond is waited for.
-struct Budget {
-    per_second: u64,
-    /// The time from which on nothing is owed, in microseconds, so that slow rates round to nothing lost.
-    paid_until: Mutex<i64>,
+impl Rates {
+    /// As fast as it goes.
+    pub const UNLIMITED: Self = Self {
+        keys_per_second: None,
+        bytes_per_second: None,
+        intensity: Intensity::FULL,
+    };
 }
 
-/// How far a budget may run ahead of time: work admitted at once after a pause.
-const BURST: Duration = Duration::from_millis(100);
-
-impl Pacer {
-    /// A pace with these limits; 0 is unlimited.
-    pub fn new(clock: Arc<dyn Clock>, keys_per_second: u64, bytes_per_second: u64) -> Self {
+impl From<&Limits> for Rates {
+    fn from(limits: &Limits) -> Self {
         Self {
-            clock,
-            keys: Budget::new(keys_per_second),
-            bytes: Budget::new(bytes_per_second),
-            keys_admitted: AtomicU64::new(0),
+            keys_per_second: limits.keys_per_second,
+            bytes_per_second: limits.bytes_per_second,
+            intensity: limits.intensity,
         }
-    }
-
-    /// Keys admitted so far: the progress of a scan.
-    pub fn keys_admitted(&self) -> u64 {
-        self.keys_admitted.load(Ordering::Relaxed)
     }
 }
 
-impl Budget {
-    fn new(per_second: u64) -> Self {
-        Self {
-            per_second,
-            paid_until: Mutex::new(i64::MIN),
-        }
-    }
-
-    /// Takes so much, and waits until it is paid for.
-    async fn take(&self, count: u64, clock: &dyn Clock) {
-        if self.per_second == 0 || count == 0 {
-            return;
-        }
-        let wait = {
-            let mut paid_until = self.paid_until.lock().await;
-            let Millis(now) = clock.now();
-            let now = now.saturating_mul(1000);
-            let burst = BURST.as_micros() as i64;
-            let cost = (u128::from(count) * 1_000_000 / u128::from(self.per_second)) as i64;
-            *paid_until = (*paid_until).max(now - burst).saturating_add(cost);
-            (*paid_until - now).max(0)
+impl fmt::Display for Rates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let limit = |limit: Option<NonZeroU64>| match limit {
+            Some(limit) => limit.to_string(),
+            None => "unlimited".into(),
         };
-        if wait >= 1000 {
-            clock.sleep(Duration::from_micros(wait as u64)).await;
-        }
+        write!(
+            f,
+            "keys_per_second {}, bytes_per_second {}, intensity {}",
+            limit(self.keys_per_second),
+            limit(self.bytes_per_second),
+            self.intensity.get()
+        )
     }
 }
 
-#[async_trait]
-impl Pace for Pacer {
-    async fn keys(&self, count: u64) {
-        self.keys_admitted.fetch_add(count, Ordering::Relaxed);
-        self.keys.take(count, &*self.clock).await;
-    }
-
-    async fn bytes(&self, count: u64) {
-        self.bytes.take(count, &*self.clock).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::ManualClock;
-
-    #[tokio::test]
-    async fn a_rate_is_kept_over_time() {
-        let clock = Arc::new(ManualClock::new(Millis(1_000_000)));
-        let pacer = Pacer::new(clock.clone(), 1000, 0);
-        for _ in 0..3_000 {
-            pacer.keys(1).await;
-        }
-        let passed = clock.now().0 - 1_000_000;
-        assert!(
-            (2_850..=3_050).contains(&passed),
-            "{passed} ms for 3000 keys at 1000/s"
-        );
-        assert_eq!(pacer.keys_admitted(), 3_000);
-    }
-
-    #[tokio::test]
-    async fn an_idle_time_is_not_saved_up() {
-        let clock = Arc::new(ManualClock::new(Millis(1_000_000)));
-        let pacer = Pacer::new(clock.clone(), 0, 1_000_000);
-        pacer.bytes(1).await;
-        clock.advance(Duration::from_secs(60));
-        let before = clock.now().0;
-        pacer.bytes(2_000_000).await;
-        assert!(clock.now().0 - before >= 1_850);
-    }
-
-    #[tokio::test]
-    async fn without_a_limit_nothing_waits() {
-        let clock = Arc::new(ManualClock::new(Millis(0)));
-        Pacer::new(clock.clone(), 0, 0).keys(u64::MAX / 2).await;
-        assert_eq!(clock.now(), Millis(0));
-    }
+/// How a node was at the latest look.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeHealth {
+    /// The replica.
+    pub replica: ReplicaName,
+    /// What speaks against working on it as fast as the limits allow; nothing: it is well.
+    pub reason: Option<Reason>,
+    /// The share of the allowed time that it is worked on; below 1 while it is slow.
+    pub share: f64,
+    /// The latency that is usual for it.
+    pub baseline: Option<Duration>,
+    /// How far its clock is ahead of ours, in milliseconds.
+    pub skew_millis: Option<i64>,
+    /// What was seen; nothing: it could not be.
+    pub sample: Option<Health>,
 }

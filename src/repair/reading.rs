@@ -3,7 +3,7 @@
 use futures::future::join_all;
 
 use crate::model::{Digester, Key, State};
-use crate::store::{Observed, Pace};
+use crate::store::Observed;
 
 use super::finding::Verdict;
 use super::look::Look;
@@ -28,7 +28,6 @@ pub(super) async fn read<'a, 'c: 'a>(
     let fetches = shared.active().into_iter().map(|index| {
         let keys = &keys;
         async move {
-            shared.pacers[index].keys(keys.len() as u64).await;
             let replica = &shared.run.participants[index].replica;
             (index, replica.fetch(db, keys, &shared.run.digest_key).await)
         }

@@ -5,17 +5,18 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::model::{ASIDE_PREFIX, Datacenter, DbIndex, DigestKey, Key, Millis};
 use crate::state::StateError;
-use crate::store::{Replica, StoreError};
+use crate::store::{Pace, Replica, StoreError};
 
 use super::finding::Finding;
 use super::guard::Breaker;
 use super::notary::{Forgetful, MemoryTrouble, Notary, RunMemory, open};
-use super::pacing::Pacer;
+use super::pacing::Throttle;
 use super::scope::Scope;
 
 /// A replica that takes part, in datacenter order.
@@ -45,10 +46,6 @@ pub enum Mode {
 pub struct Settings {
     /// How far it goes.
     pub mode: Mode,
-    /// Keys per second and replica; 0 is unlimited.
-    pub keys_per_second: u64,
-    /// Bytes per second and replica; 0 is unlimited.
-    pub bytes_per_second: u64,
     /// Bytes that the entries of all replicas may take together.
     pub memory: u64,
     /// The pause between the first read and the second.
@@ -63,8 +60,10 @@ pub struct Settings {
 
 /// A run.
 pub struct Run {
-    /// Who takes part.
+    /// Who takes part, at the pace of the throttle ([`Throttle::pace`]).
     pub participants: Vec<Participant>,
+    /// How gently.
+    pub throttle: Arc<Throttle>,
     /// On which keys.
     pub scope: Scope,
     /// How far it may go.
@@ -138,7 +137,7 @@ pub struct Progress {
     pub memory: AtomicU64,
     /// Keys that all replicas are expected to have together.
     pub expected: AtomicU64,
-    pacers: Mutex<Vec<Arc<Pacer>>>,
+    scanned: AtomicU64,
 }
 
 impl Progress {
@@ -154,8 +153,7 @@ impl Progress {
 
     /// Keys read so far, on all replicas together.
     pub fn scanned(&self) -> u64 {
-        let pacers = self.pacers.lock().unwrap_or_else(PoisonError::into_inner);
-        pacers.iter().map(|pacer| pacer.keys_admitted()).sum()
+        self.scanned.load(Ordering::Relaxed)
     }
 
     pub(crate) fn found(&self, keys: usize) {
@@ -169,16 +167,21 @@ impl Progress {
     pub(crate) fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
+}
 
-    pub(crate) fn watch(&self, pacers: &[Arc<Pacer>]) {
-        *self.pacers.lock().unwrap_or_else(PoisonError::into_inner) = pacers.to_vec();
+/// Scans tell how far they are; what they wait for is the replica's affair.
+#[async_trait]
+impl Pace for Progress {
+    async fn keys(&self, count: u64) {
+        self.scanned.fetch_add(count, Ordering::Relaxed);
     }
+
+    async fn bytes(&self, _count: u64) {}
 }
 
 /// What the parts of a run share.
 pub(crate) struct Shared<'a> {
     pub(crate) run: &'a Run,
-    pub(crate) pacers: Vec<Arc<Pacer>>,
     lost: Mutex<BTreeMap<usize, String>>,
     permits: AtomicU64,
     asides: AtomicU64,
@@ -196,21 +199,10 @@ pub(crate) struct Shared<'a> {
 
 impl<'a> Shared<'a> {
     pub(crate) async fn new(run: &'a Run) -> Self {
-        let settings = &run.settings;
-        let pacer = |_: &Participant| {
-            Arc::new(Pacer::new(
-                run.clock.clone(),
-                settings.keys_per_second,
-                settings.bytes_per_second,
-            ))
-        };
-        let pacers: Vec<Arc<Pacer>> = run.participants.iter().map(pacer).collect();
-        run.progress.watch(&pacers);
         let shared = Self {
             run,
-            pacers,
             lost: Mutex::new(BTreeMap::new()),
-            permits: AtomicU64::new(settings.limit.unwrap_or(u64::MAX)),
+            permits: AtomicU64::new(run.settings.limit.unwrap_or(u64::MAX)),
             asides: AtomicU64::new(0),
             tag: run.tag,
             ahead: 0,

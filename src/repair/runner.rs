@@ -10,6 +10,7 @@ use crate::model::DbIndex;
 use super::candidates::{Account, Comparison};
 use super::course::Course;
 use super::notary::MemoryTrouble;
+use super::pacing::watched;
 use super::round::Stage;
 use super::run::{Listener, Mode, Phase, Run, RunError, Shared};
 use super::summary::Summary;
@@ -20,6 +21,10 @@ use super::sweep::{Budget, Gathered, Pass, Side, Sweep};
 /// # Errors
 /// When fewer than two replicas could be read, or the replicas must not be written by this run.
 pub async fn run(run: &Run, listener: &mut dyn Listener) -> Result<Summary, RunError> {
+    watched(run, go(run, listener)).await
+}
+
+async fn go(run: &Run, listener: &mut dyn Listener) -> Result<Summary, RunError> {
     let started = run.clock.now();
     let mut shared = Shared::new(run).await;
     let forgetful = shared.open_memory().await?;
@@ -121,14 +126,14 @@ impl<'a> Database<'a, '_> {
         self.course.summary.passes += 1;
         let shared = self.shared;
         let reads = shared.active().into_iter().map(|index| async move {
-            let (replica, pacer) = (&run.participants[index].replica, &shared.pacers[index]);
+            let replica = &run.participants[index].replica;
             let read = match replica.detached().filter(|_| sweep.is_large()) {
                 Some(detached) => {
-                    let shares = (pacer.clone(), budget.clone());
+                    let shares = (run.progress.clone(), budget.clone());
                     let stop = run.stop.clone();
                     sweep.read_on_thread(detached, index, shares, stop).await
                 }
-                None => sweep.read(replica, index, pacer, budget).await,
+                None => sweep.read(replica, index, &run.progress, budget).await,
             };
             (index, read)
         });

@@ -14,7 +14,7 @@ use crate::state::StateError;
 use crate::store::{EntrySink, Replica, ScanReport, ScanRequest, StoreError};
 
 use super::notary::Notary;
-use super::pacing::Pacer;
+use super::run::Progress;
 use super::scope::Scope;
 
 /// Entries are kept apart by whether their expiry is compared: each has a tree of its own.
@@ -158,7 +158,7 @@ impl Sweep<'_> {
         &self,
         replica: &Arc<dyn Replica>,
         number: usize,
-        pacer: &Pacer,
+        progress: &Progress,
         budget: &Budget,
     ) -> Result<Side, StoreError> {
         // A second pass that has found too much needs no more.
@@ -174,10 +174,10 @@ impl Sweep<'_> {
         let report = match self.scope.listed_keys() {
             Some(keys) => {
                 replica
-                    .scan_keys(&request, &keys, pacer, &mut collector)
+                    .scan_keys(&request, &keys, progress, &mut collector)
                     .await?
             }
-            None => replica.scan(&request, pacer, &mut collector).await?,
+            None => replica.scan(&request, progress, &mut collector).await?,
         };
         Ok(Side {
             gathered: collector.gathered,
@@ -230,7 +230,7 @@ impl Sweep<'_> {
         &self,
         replica: Arc<dyn Replica>,
         number: usize,
-        (pacer, budget): (Arc<Pacer>, Arc<Budget>),
+        (progress, budget): (Arc<Progress>, Arc<Budget>),
         stop: CancellationToken,
     ) -> Result<Side, StoreError> {
         let (scope, digest_key) = (self.scope.clone(), self.digest_key.clone());
@@ -253,7 +253,7 @@ impl Sweep<'_> {
                 .map_err(|error| failure(error.to_string()))?;
             runtime.block_on(async {
                 tokio::select! {
-                    side = sweep.read(&replica, number, &pacer, &budget) => side,
+                    side = sweep.read(&replica, number, &progress, &budget) => side,
                     () = stop.cancelled() => Err(failure("the run is over".into())),
                 }
             })

@@ -19,6 +19,7 @@ use crate::store::BATCH_KEYS;
 
 use super::finding::Fate;
 use super::notary::{Case, Forgetful, MemoryTrouble, Notary, RunMemory};
+use super::pacing::watched;
 use super::reading::{looks, read, siblings};
 use super::round::{Candidate, steps};
 use super::run::{Mode, Run, RunError, Shared};
@@ -121,6 +122,14 @@ type Listed = BTreeMap<DbIndex, BTreeMap<Key, Vec<JournalPlace>>>;
 /// # Errors
 /// When the replicas are not those of the memory, or the state directory takes no more.
 pub async fn undo(
+    run: &Run,
+    request: &UndoRequest,
+    listener: &mut dyn UndoListener,
+) -> Result<UndoSummary, RunError> {
+    watched(run, go(run, request, listener)).await
+}
+
+async fn go(
     run: &Run,
     request: &UndoRequest,
     listener: &mut dyn UndoListener,

@@ -18,6 +18,7 @@ mod dump;
 mod elements;
 mod error;
 mod facts;
+mod health;
 mod large;
 mod markers;
 mod memory;
@@ -51,6 +52,7 @@ pub use acl::{Access, acl_rule};
 pub use apply::{ApplyError, apply, is_live, live};
 pub use error::StoreError;
 pub use facts::{Facts, Product, Role, Usage};
+pub use health::Health;
 pub use large::{LargeState, Piece, PieceCursor, alone, only};
 pub use memory::{Client, Data, Fault, Faults, MemoryReplica, Portions, Snapshot, Step};
 pub use outcome::{Sealing, WriteOutcome, Written};
@@ -321,6 +323,13 @@ pub trait Replica: Send + Sync {
     /// # Errors
     /// When the replica cannot be asked.
     async fn facts(&self) -> Result<Facts, StoreError>;
+
+    /// How the server is right now, asked on a connection of its own and within a bounded time. What that moves is not
+    /// part of [`Replica::usage`].
+    ///
+    /// # Errors
+    /// When the replica does not answer in time.
+    async fn health(&self) -> Result<Health, StoreError>;
 
     /// What was moved so far, over all connections.
     fn usage(&self) -> Usage;

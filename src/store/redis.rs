@@ -24,8 +24,8 @@ use super::sample::sample;
 use super::seal::SealError;
 use super::wire::{Connecting, Meter, Wire, WireError};
 use super::{
-    Access, EntrySink, Facts, LargeState, Observed, Pace, Piece, PieceCursor, Refusal, Replica,
-    Sample, ScanReport, ScanRequest, Seal, StoreError, Usage, Written, server_info,
+    Access, EntrySink, Facts, Health, LargeState, Observed, Pace, Piece, PieceCursor, Refusal,
+    Replica, Sample, ScanReport, ScanRequest, Seal, StoreError, Usage, Written, server_info,
 };
 
 /// Connections to one server at the same time, at the most.
@@ -63,6 +63,7 @@ macro_rules! retrying {
     }};
 }
 
+mod probing;
 mod scanning;
 mod writing;
 
@@ -74,6 +75,8 @@ pub struct RedisReplica {
     idle: Mutex<Vec<Wire>>,
     slots: Semaphore,
     meter: Arc<Meter>,
+    /// The connection by which the server's health is looked at.
+    probe: tokio::sync::Mutex<Option<Wire>>,
 }
 
 impl RedisReplica {
@@ -86,6 +89,7 @@ impl RedisReplica {
             idle: Mutex::new(Vec::new()),
             slots: Semaphore::new(CONNECTIONS),
             meter: Arc::new(Meter::default()),
+            probe: tokio::sync::Mutex::new(None),
         }
     }
 
@@ -460,6 +464,10 @@ impl Replica for RedisReplica {
         retrying!(self, None, "INFO", |wire| server_info::facts(
             wire, default_db
         ))
+    }
+
+    async fn health(&self) -> Result<Health, StoreError> {
+        self.look().await
     }
 
     fn usage(&self) -> Usage {

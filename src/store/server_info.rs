@@ -8,7 +8,7 @@ use crate::model::{DbIndex, Key, Millis, OWN_PREFIX};
 use super::observe::is_passing;
 use super::resp::{Frame, Frames, unexpected};
 use super::wire::{Wire, WireError};
-use super::{Facts, Product, Role};
+use super::{Facts, Health, Product, Role};
 
 /// The identity of the server process.
 pub(crate) async fn run_id(wire: &mut Wire) -> Result<String, WireError> {
@@ -45,11 +45,7 @@ pub(crate) async fn facts(wire: &mut Wire, default_db: DbIndex) -> Result<Facts,
             .unwrap_or(0)
     };
     let yes = |name: &str| info.get(name).is_some_and(|value| value == "1");
-    let role = match text("role").as_str() {
-        "master" => Role::Master,
-        "slave" => Role::ReplicaOf(format!("{}:{}", text("master_host"), text("master_port"))),
-        other => Role::Other(other.into()),
-    };
+    let role = role(&info);
     let (product, version) = product(&info);
     Ok(Facts {
         run_id: text("run_id"),
@@ -69,6 +65,40 @@ pub(crate) async fn facts(wire: &mut Wire, default_db: DbIndex) -> Result<Facts,
         uptime: Duration::from_secs(number("uptime_in_seconds")),
         keys: keys_per_database(&info),
     })
+}
+
+/// How the server is, as far as INFO and TIME tell. It is asked for every section by itself, for older servers know no
+/// list of them.
+pub(crate) async fn health(wire: &mut Wire, latency: Duration) -> Result<Health, WireError> {
+    let mut all = HashMap::new();
+    for section in ["persistence", "memory", "replication"] {
+        all.extend(info(wire, Some(section)).await?);
+    }
+    let number = |name: &str| all.get(name).and_then(|value| value.parse().ok());
+    let is = |name: &str, word: &str| all.get(name).is_some_and(|value| value == word);
+    let differs = |name: &str, word: &str| all.get(name).is_some_and(|value| value != word);
+    Ok(Health {
+        latency,
+        time: now(wire).await?,
+        role: role(&all),
+        link_down: is("master_link_status", "down"),
+        handing_over: differs("master_failover_state", "no-failover"),
+        loading: is("loading", "1"),
+        saving: is("rdb_bgsave_in_progress", "1") || is("aof_rewrite_in_progress", "1"),
+        copied_on_write: number("current_cow_size").unwrap_or(0),
+        used_memory: number("used_memory").unwrap_or(0),
+        max_memory: number("maxmemory").unwrap_or(0),
+        evicts: differs("maxmemory_policy", "noeviction"),
+    })
+}
+
+fn role(info: &HashMap<String, String>) -> Role {
+    let text = |name: &str| info.get(name).cloned().unwrap_or_default();
+    match text("role").as_str() {
+        "master" => Role::Master,
+        "slave" => Role::ReplicaOf(format!("{}:{}", text("master_host"), text("master_port"))),
+        other => Role::Other(other.into()),
+    }
 }
 
 /// Others than Redis give the version that they are compatible with as `redis_version`.

@@ -9,8 +9,8 @@ use reknit::model::{
     State, Write,
 };
 use reknit::store::{
-    EntrySink, Facts, LargeState, MemoryReplica, Observed, Pace, Piece, PieceCursor, Replica,
-    ScanReport, ScanRequest, Seal, StoreError, Usage, Written,
+    EntrySink, Facts, Health, LargeState, MemoryReplica, Observed, Pace, Piece, PieceCursor,
+    Replica, ScanReport, ScanRequest, Seal, StoreError, Usage, Written,
 };
 
 use super::world::{Place, World};
@@ -222,6 +222,10 @@ impl Replica for Edge {
         self.alive().await;
         let result = self.replica.own_keys(db).await;
         self.answered(result).await
+    }
+
+    async fn health(&self) -> Result<Health, StoreError> {
+        self.replica.health().await
     }
 
     async fn facts(&self) -> Result<Facts, StoreError> {

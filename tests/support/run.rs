@@ -8,7 +8,8 @@ use reknit::model::{
     Datacenter, DbIndex, DigestKey, Key, Keyspaces, Millis, Selection, State, Value,
 };
 use reknit::repair::{
-    Breaker, Finding, Listener, Mode, Participant, Progress, Run, Scope, Settings, Summary, run,
+    Breaker, Finding, Listener, Mode, Participant, Progress, Rates, Run, Scope, Settings, Summary,
+    Throttle, run,
 };
 use reknit::store::{MemoryReplica, Replica};
 use tokio_util::sync::CancellationToken;
@@ -24,14 +25,21 @@ pub(crate) fn run_over(
         default_db: DbIndex(0),
         replica,
     };
+    let clock = Arc::new(ManualClock::new(now));
+    let (throttle, stop) = (
+        Throttle::new(clock.clone(), Rates::UNLIMITED),
+        CancellationToken::new(),
+    );
+    let participants: Vec<Participant> = replicas.into_iter().map(participant).collect();
     Run {
-        participants: replicas.into_iter().map(participant).collect(),
+        participants: throttle.pace(&participants, &stop),
+        throttle: Arc::new(throttle),
         scope: Scope::new(Keyspaces::new(Vec::new()), Selection::default()),
         settings: settings(mode),
         digest_key: DigestKey::new([7; 32]),
         tag: 7,
-        clock: Arc::new(ManualClock::new(now)),
-        stop: CancellationToken::new(),
+        clock,
+        stop,
         progress: Arc::new(Progress::default()),
         memory: None,
     }
@@ -40,8 +48,6 @@ pub(crate) fn run_over(
 fn settings(mode: Mode) -> Settings {
     Settings {
         mode,
-        keys_per_second: 0,
-        bytes_per_second: 0,
         memory: 1 << 30,
         settle: Duration::ZERO,
         limit: None,

@@ -189,7 +189,6 @@ impl Notary<'_> {
         shared: &Shared<'_>,
         chunk: &[Candidate<'_>],
     ) -> Result<BTreeMap<Key, Observed>, (usize, StoreError)> {
-        use crate::store::Pace;
         let keys: Vec<Key> = chunk
             .iter()
             .filter(|candidate| needs_value(candidate))
@@ -204,7 +203,6 @@ impl Notary<'_> {
         let Some(source) = source.filter(|_| !keys.is_empty()) else {
             return Ok(BTreeMap::new());
         };
-        shared.pacers[source].keys(keys.len() as u64).await;
         let edge = &shared.run.participants[source].replica;
         let fetched = edge.fetch(self.db, &keys, &shared.run.digest_key).await;
         let fetched = fetched.map_err(|error| (source, error))?;

@@ -30,7 +30,7 @@ use crate::model::{
 };
 
 use super::{
-    EntrySink, Facts, LargeState, Observed, Pace, Piece, PieceCursor, Replica, ScanReport,
+    EntrySink, Facts, Health, LargeState, Observed, Pace, Piece, PieceCursor, Replica, ScanReport,
     ScanRequest, Seal, StoreError, Usage, Written,
 };
 
@@ -80,6 +80,7 @@ struct Inner {
     portions: Portions,
     faults: Option<Box<dyn Faults>>,
     facts: Facts,
+    health: Health,
     usage: Usage,
     seed: u64,
     reachable: bool,
@@ -97,6 +98,7 @@ impl MemoryReplica {
             portions: Portions::default(),
             faults: None,
             facts: facts::of(&name),
+            health: Health::well(Millis(0)),
             usage: Usage::default(),
             seed,
             reachable: true,
@@ -141,6 +143,11 @@ impl MemoryReplica {
     /// Changes what the server says of itself; the numbers of keys are always counted.
     pub fn change_facts(&self, change: impl FnOnce(&mut Facts)) {
         change(&mut self.lock().facts);
+    }
+
+    /// Changes what a look at the server's health finds; its clock is that of the data.
+    pub fn change_health(&self, change: impl FnOnce(&mut Health)) {
+        change(&mut self.lock().health);
     }
 
     /// All keys as they are now.
@@ -347,6 +354,17 @@ impl Replica for MemoryReplica {
 
     async fn facts(&self) -> Result<Facts, StoreError> {
         self.lock().facts()
+    }
+
+    async fn health(&self) -> Result<Health, StoreError> {
+        let inner = self.lock();
+        match inner.reachable {
+            true => Ok(Health {
+                time: inner.data.now(),
+                ..inner.health.clone()
+            }),
+            false => Err(inner.unreachable("PING")),
+        }
     }
 
     fn usage(&self) -> Usage {
