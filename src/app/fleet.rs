@@ -138,6 +138,12 @@ pub struct Plan {
     pub force_deletes: Option<u64>,
 }
 
+/// How gently a configuration's runs work.
+pub fn throttle(config: &Config) -> Throttle {
+    let rates = Rates::from(&config.limits);
+    Throttle::new(Arc::new(SystemClock), rates).probing(Throttle::PROBING)
+}
+
 /// The run that a configuration, a selection and a plan make, without memory.
 ///
 /// # Errors
@@ -149,12 +155,23 @@ pub fn plan(
     plan: Plan,
     stop: CancellationToken,
 ) -> Result<Run, Trouble> {
+    let throttle = Arc::new(throttle(config));
+    plan_at(throttle, config, fleet, (selection, plan), stop)
+}
+
+/// The same, at the pace of a throttle that outlives it.
+pub(super) fn plan_at(
+    throttle: Arc<Throttle>,
+    config: &Config,
+    fleet: &Fleet,
+    (selection, plan): (Selection, Plan),
+    stop: CancellationToken,
+) -> Result<Run, Trouble> {
     let limits = &config.limits;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let throttle = Throttle::new(clock.clone(), Rates::from(limits)).probing(Throttle::PROBING);
     Ok(Run {
         participants: throttle.pace(&fleet.participants, &stop),
-        throttle: Arc::new(throttle),
+        throttle,
         scope: Scope::new(config.keyspaces.clone(), selection),
         settings: Settings {
             mode: plan.mode,

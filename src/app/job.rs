@@ -11,11 +11,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::model::{DigestKey, RunNumber, Selection};
-use crate::repair::{self, Listener, Mode, Progress, Run, RunError, Summary};
+use crate::repair::{self, Listener, Mode, Progress, Run, RunError, Summary, Throttle};
 use crate::store::Replica;
 
 use super::exit::Exit;
-use super::fleet::{Fleet, Plan, Trouble, plan, random};
+use super::fleet::{Fleet, Plan, Trouble, plan_at, random};
 use super::logbook::{Ending, Logbook};
 use super::memory::{Memory, Unremembered};
 use super::preflight::{expect, preflight};
@@ -54,6 +54,7 @@ pub struct Job<'a> {
     memory: Option<Memory>,
     logbook: Option<Logbook>,
     digest_key: DigestKey,
+    throttle: Arc<Throttle>,
     stop: CancellationToken,
 }
 
@@ -66,7 +67,7 @@ impl<'a> Job<'a> {
         config: &'a Config,
         asked: Plan,
         (memory, logbook): (Option<Memory>, Option<Logbook>),
-        stop: CancellationToken,
+        (throttle, stop): (Arc<Throttle>, CancellationToken),
     ) -> Result<Self, Trouble> {
         let digest_key = match &memory {
             Some(memory) => memory.state.digest_key(),
@@ -79,6 +80,7 @@ impl<'a> Job<'a> {
             memory,
             logbook,
             digest_key,
+            throttle,
             stop,
         })
     }
@@ -93,8 +95,9 @@ impl<'a> Job<'a> {
         progress: Arc<Progress>,
     ) -> Result<Run, Trouble> {
         let names_keys = selection.keys.is_some();
-        let (config, stop) = (self.config, self.stop.clone());
-        let mut run = plan(config, &self.fleet, selection, self.asked, stop)?;
+        let (config, asked) = (self.config, (selection, self.asked));
+        let (throttle, stop) = (self.throttle.clone(), self.stop.clone());
+        let mut run = plan_at(throttle, config, &self.fleet, asked, stop)?;
         run.digest_key = self.digest_key.clone();
         run.progress = progress;
         if let Some(memory) = &self.memory {

@@ -21,7 +21,7 @@ pub use clean::{CleanedDatabase, CleanedServer, Cleaning, clean, exit_of_clean};
 pub use estimate::{Estimate, Size};
 pub use exit::{Exit, exit_of};
 pub use explain::{Unexplained, exit_of_explanation, explain};
-pub use fleet::{Fleet, Plan, Trouble, plan};
+pub use fleet::{Fleet, Plan, Trouble, plan, throttle};
 pub use job::{Job, JobError};
 pub use logbook::Logbook;
 pub use memory::{Memory, Remembering, Unremembered, open_existing, open_for_service, state_dir};

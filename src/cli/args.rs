@@ -4,6 +4,7 @@
 //! command line goes through [`Refusal`], which takes passwords out.
 
 pub mod memory;
+pub mod service;
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -140,6 +141,9 @@ pub enum Command {
     /// Compare replicas, merge, write back, verify
     #[command(after_help = REPAIR_EXAMPLES)]
     Repair(RepairArgs),
+    /// Run as a service: repairs by schedule, HTTP, metrics
+    #[command(after_help = service::RUN_HELP)]
+    Run(service::RunArgs),
     /// Test configuration, connections, permissions and clocks
     #[command(after_help = CHECK_HELP)]
     Check(CheckArgs),

@@ -11,6 +11,7 @@ use crate::app::{
     expect, preflight,
 };
 use crate::config::Config;
+use crate::daemon::Unstarted;
 use crate::model::Selection;
 use crate::repair::{self, Listener, Mode, RunError, Summary};
 use crate::report::{Report, Shape, progress};
@@ -242,6 +243,9 @@ pub(super) fn stdout() -> Box<dyn Write + Send> {
 
 /// What stood in the way before a command began, if that was it.
 fn trouble_of(error: &anyhow::Error) -> Option<&Trouble> {
+    if let Some(Unstarted::Trouble(trouble)) = error.downcast_ref() {
+        return Some(trouble);
+    }
     match (error.downcast_ref(), error.downcast_ref()) {
         (Some(Undoable::Trouble(trouble)), _) | (_, Some(Unexplained::Trouble(trouble))) => {
             Some(trouble)

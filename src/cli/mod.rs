@@ -17,6 +17,7 @@ mod inspect;
 mod reports;
 mod roster;
 mod runs;
+mod service;
 mod undo;
 
 pub mod args;
@@ -70,6 +71,7 @@ async fn execute(cli: &Cli, stop: CancellationToken) -> anyhow::Result<Exit> {
             commands::told(out.write_all(&script).and_then(|()| out.flush()))?;
             Ok(Exit::InSync)
         }
+        Command::Run(args) => service::run(args, stop).await,
         Command::Check(args) => inspect::check(&cli.global, args, stop).await,
         Command::Explain(args) => inspect::explain(&cli.global, args, stop).await,
         Command::Runs(args) => runs::runs(&cli.global, args),

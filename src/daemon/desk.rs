@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::config::Config;
 use crate::model::Millis;
+use crate::repair::Throttle;
 use crate::state::State;
 
 use super::board::Card;
@@ -79,6 +80,8 @@ pub struct Desk {
     pub state: Option<State>,
     /// When it began.
     pub began: Millis,
+    /// How gently its runs work.
+    pub throttle: Arc<Throttle>,
     is_ready: AtomicBool,
     commands: mpsc::Sender<Command>,
     config: RwLock<Arc<Config>>,
@@ -97,6 +100,7 @@ impl Desk {
         let desk = Self {
             state,
             began,
+            throttle: Arc::new(crate::app::throttle(&config)),
             is_ready: AtomicBool::new(false),
             commands,
             config: RwLock::new(config),

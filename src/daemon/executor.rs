@@ -15,7 +15,7 @@ use crate::app::{Exit, Job, JobError, Logbook, Memory, Plan, Trouble, exit_of};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::{DbIndex, KeyspaceName, Millis, Selection};
-use crate::repair::{Finding, Mode, Summary};
+use crate::repair::{Finding, Mode, Summary, Throttle};
 
 use super::board::{Card, Pinned, RunState, StopReason};
 use super::order::What;
@@ -31,6 +31,8 @@ pub struct Assignment {
     pub logbook: Option<Logbook>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// How gently it works.
+    pub throttle: Arc<Throttle>,
     /// How patient it is.
     pub patience: Patience,
     /// Is told of every finding.
@@ -102,10 +104,16 @@ async fn compare(
         memory,
         logbook,
         clock,
+        throttle,
         patience,
         told,
     } = assignment;
-    let job = match Job::new(&config, plan, (memory, logbook), card.stop.clone()) {
+    let job = match Job::new(
+        &config,
+        plan,
+        (memory, logbook),
+        (throttle, card.stop.clone()),
+    ) {
         Ok(job) => job,
         Err(error) => return Outcome::failed(error.to_string()),
     };

@@ -9,3 +9,6 @@ pub mod order;
 pub mod planner;
 pub mod segments;
 pub mod service;
+pub mod start;
+
+pub use start::{Unstarted, serve};

@@ -17,6 +17,7 @@ use crate::app::{Exit, Fleet, Logbook, Memory, Trouble, Unremembered};
 use crate::clock::Clock;
 use crate::config::{Config, Due};
 use crate::model::{KeyspaceName, Millis, Selection};
+use crate::repair::Rates;
 
 use super::board::{Card, RunState, StopReason};
 use super::desk::{Command, Desk, Refused, Reply, ScheduleView};
@@ -107,6 +108,7 @@ impl Service {
 
     /// Serves until it is told to stop; `reload` tells it to read its configuration anew.
     pub async fn serve(mut self, stop: CancellationToken, mut reload: mpsc::Receiver<()>) -> Exit {
+        self.desk.set_ready(true);
         loop {
             let until = self.step();
             self.show();
@@ -213,9 +215,11 @@ impl Service {
             memory,
             logbook,
             clock: self.clock.clone(),
+            throttle: self.desk.throttle.clone(),
             patience: self.patience,
             told: Box::new(|_| {}),
         };
+        self.desk.throttle.resume();
         let (send, outcome) = oneshot::channel();
         let worker = card.clone();
         let spawned = std::thread::Builder::new()
@@ -307,10 +311,14 @@ impl Service {
 
     fn set_paused(&self, id: u64, paused: bool) -> Result<(), Refused> {
         let card = self.living(id)?;
-        match card.set_paused(paused) {
-            true => Ok(()),
-            false => Err(Refused::Conflict(format!("run {id} is stopping"))),
+        if !card.set_paused(paused) {
+            return Err(Refused::Conflict(format!("run {id} is stopping")));
         }
+        match paused {
+            true => self.desk.throttle.pause(),
+            false => self.desk.throttle.resume(),
+        }
+        Ok(())
     }
 
     fn reload(&mut self) -> Result<(), String> {
@@ -326,6 +334,7 @@ impl Service {
                 .of(&config, &*self.clock)
                 .map_err(|error| error.to_string())?;
         }
+        self.desk.throttle.set(Rates::from(&config.limits));
         self.planner.reload(&config.schedules, self.clock.now());
         self.config = Arc::new(config);
         self.desk.set_config(self.config.clone());

@@ -1,0 +1,67 @@
+//! Starts the service: what must be there before anything is due, and what stops it.
+
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::{Exit, Trouble, open_for_service};
+use crate::clock::SystemClock;
+use crate::config::Config;
+
+use super::http::{Http, HttpTrouble};
+use super::segments::Patience;
+use super::service::{Load, Service, Setup};
+
+/// Why the service does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Unstarted {
+    /// What runs remember.
+    #[error(transparent)]
+    Trouble(#[from] Trouble),
+    /// What is served.
+    #[error(transparent)]
+    Http(#[from] HttpTrouble),
+    /// Signals.
+    #[error("signals cannot be taken: {0}")]
+    Signals(#[source] std::io::Error),
+}
+
+/// Serves until it is told to stop.
+///
+/// # Errors
+/// When the state directory, the address or a secret cannot be used. Nothing was begun then.
+pub async fn serve(config: Config, load: Load, stop: CancellationToken) -> Result<Exit, Unstarted> {
+    let clock = Arc::new(SystemClock);
+    let http = Http::bind(&config.http).await?;
+    let memory = open_for_service(&config, &*clock)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(Unstarted::Signals)?;
+    let service = Service::new(Setup {
+        config: Arc::new(config),
+        load,
+        memory,
+        clock,
+        patience: Patience::default(),
+    })?;
+    let desk = service.desk();
+    if let Ok(address) = http.address() {
+        tracing::info!("listening on {address}");
+    }
+    // It answers a little longer than the last run works.
+    let served = CancellationToken::new();
+    let serving = tokio::spawn(http.serve(desk, served.clone()));
+    let (send, reload) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            // One that waits already reads the same file.
+            let _ = send.try_send(());
+        }
+    });
+    let exit = service.serve(stop, reload).await;
+    served.cancel();
+    if let Ok(Err(error)) = serving.await {
+        tracing::error!("HTTP: {error}");
+    }
+    Ok(exit)
+}
