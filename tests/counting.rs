@@ -18,8 +18,9 @@ use seal_support::{
     Befalls, END, Ground, Memory, Server, after, count, first, found, marker, put, run, secret,
     write, write_all,
 };
+use support::reknit::{Outcome, Reknit};
 use support::server::RedisServer;
-use support::site::{Site, json};
+use support::site::{Site, assert_says, json, text};
 
 use WriteOutcome::{Applied, Superseded, Unknown};
 
@@ -322,5 +323,95 @@ fn what_clients_count_without_pause_gets_through_and_ends_at_the_exact_sum() {
         assert_eq!(number(server, "HGET h f"), 1000 + rounds);
         assert_eq!(number(server, "HGET h g"), 1000 + 2 * rounds);
         assert_eq!(number(server, "ZSCORE z m"), 1000 + 3 * rounds);
+    }
+}
+
+const PASSWORD: &str = "secret";
+
+/// A configuration of two servers and a user, in which one keyspace counts, or none.
+fn configured(site: &Site, counts: bool) -> std::path::PathBuf {
+    let mut text = String::from("replicas:\n");
+    for (number, server) in site.servers.iter().enumerate() {
+        let address = format!("repairer:{PASSWORD}@127.0.0.1:{}", server.port());
+        text += &format!("  - {{ name: r{number}, url: \"redis://{address}\" }}\n");
+    }
+    let rules = match counts {
+        true => "{ string: counter, hash: counter, zset: counter }",
+        false => "{}",
+    };
+    text += &format!(
+        "keyspaces: [{{ name: counts, match: \"c:*\", rules: {rules} }}, {{ name: rest }}]\n"
+    );
+    text += "guards: { settle: 10ms }\nstate: { dir: state }\n";
+    let path = site.dir.path().join(format!("{counts}.yaml"));
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn give(site: &Site, rule: &str) {
+    for server in &site.servers {
+        let line = format!("ACL SETUSER repairer reset on >{PASSWORD} {rule}");
+        server.cmd(line.split(' '));
+        server.cmd(["ACL", "LOG", "RESET"]);
+    }
+}
+
+fn as_user(command: &str, config: &std::path::Path, more: &[&str]) -> Outcome {
+    Reknit::new([command])
+        .args(["-c".as_ref(), config.as_os_str()])
+        .args(more)
+        .run()
+}
+
+fn printed_rule(config: &std::path::Path) -> String {
+    let checked = as_user("check", config, &["--format", "json"]);
+    json(&checked)["replicas"][0]["acl_rule"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+#[test]
+fn scripts_are_asked_for_where_a_keyspace_counts_and_nowhere_else() {
+    let site = Site::new(2);
+    give(&site, "~* +@all");
+    let (counting, plain) = (configured(&site, true), configured(&site, false));
+    let (with, without) = (printed_rule(&counting), printed_rule(&plain));
+    assert_eq!(with, format!("{without} +eval"));
+    give(&site, &without);
+    as_user("check", &plain, &[]).assert_code(0);
+    as_user("repair", &plain, &[]).assert_code(0);
+    for command in ["check", "repair"] {
+        let refused = as_user(command, &counting, &[]);
+        refused.assert_code(2);
+        assert_says(
+            &refused,
+            &["repair of counters", "give it: ACL SETUSER repairer +eval"],
+        );
+    }
+    as_user("diff", &counting, &[]).assert_code(0);
+    as_user("repair", &counting, &["--keyspace", "rest"]).assert_code(0);
+    give(&site, &with);
+    as_user("check", &counting, &[]).assert_code(0);
+    for words in ["SET c:n 1", "HSET c:h f 1", "ZADD c:z 1 m"] {
+        site.cmd(0, words);
+    }
+    as_user("repair", &counting, &[]).assert_code(0);
+    for server in 0..2 {
+        for words in [
+            "INCR c:n",
+            "HINCRBY c:h f 1",
+            "HSET c:h new 5",
+            "ZINCRBY c:z 1 m",
+        ] {
+            site.cmd(server, words);
+        }
+    }
+    as_user("repair", &counting, &[]).assert_code(0);
+    site.assert_all("GET c:n", &text("3"));
+    site.assert_all("HGET c:h f", &text("3"));
+    site.assert_all("ZSCORE c:z m", &text("3"));
+    for server in &site.servers {
+        assert_eq!(server.cmd(["ACL", "LOG"]), redis::Value::Array(Vec::new()));
     }
 }
