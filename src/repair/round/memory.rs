@@ -160,7 +160,12 @@ impl<'a> Round<'a> {
         let recollection = match self.shared.notary(candidate.keyspace.db) {
             None => None,
             Some(notary) => match notary.recall_for(candidate) {
-                Ok(recollection) => Some(recollection),
+                Ok(mut recollection) => {
+                    let states: Vec<_> = one.observed.iter().map(state).collect();
+                    let limit = notary.memory.elements;
+                    recollection.expect_late(&states, limit, &mut self.digester);
+                    Some(recollection)
+                }
                 Err(error) => {
                     self.shared.break_off(error);
                     return None;
