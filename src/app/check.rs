@@ -7,12 +7,12 @@ use futures::future::join_all;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::{Datacenter, Millis, ReplicaName, Selection};
-use crate::repair::Scope;
+use crate::repair::{Mode, Scope};
 use crate::store::{Access, Facts, RedisReplica, Replica, StoreError};
 
 use super::Exit;
 use super::estimate::{Estimate, Size, estimate, measure};
-use super::fitness::{Obstacle, obstacles, refused};
+use super::fitness::{Obstacle, access_of, obstacles, refused};
 use super::fleet::Fleet;
 use super::preflight::same_server;
 
@@ -83,6 +83,8 @@ pub struct Checkup {
     pub servers: Vec<CheckedServer>,
     /// What concerns all of them, or the configuration.
     pub notes: Vec<Note>,
+    /// What a repair of all keyspaces does.
+    pub needed: Access,
     /// What a run would take, where that can be told.
     pub estimate: Option<Estimate>,
 }
@@ -107,19 +109,21 @@ impl Checkup {
 
 /// Looks at all replicas of a configuration.
 pub async fn check(config: &Config, fleet: &Fleet, clock: &dyn Clock) -> Checkup {
+    let needed = access_of(Mode::Repair, config.keyspaces.iter());
     let keyspaces = config.keyspaces.clone();
     let scope = Scope::new(keyspaces, Selection::default());
     let columns = fleet.columns();
     let looks = fleet.servers.iter().zip(columns);
     let looks = looks.map(|(server, (_, datacenter))| {
         let scope = &scope;
-        async move { look(server, datacenter, scope, clock).await }
+        async move { look(server, datacenter, (scope, needed), clock).await }
     });
     let mut servers = join_all(looks).await;
     let mut notes = together(&servers, config);
     notes.extend(recall::recall(config, fleet, &scope, clock, &mut servers).await);
     Checkup {
         notes,
+        needed,
         estimate: estimate(&servers, config),
         servers,
     }
@@ -128,7 +132,7 @@ pub async fn check(config: &Config, fleet: &Fleet, clock: &dyn Clock) -> Checkup
 async fn look(
     server: &RedisReplica,
     datacenter: Datacenter,
-    scope: &Scope,
+    (scope, needed): (&Scope, Access),
     clock: &dyn Clock,
 ) -> CheckedServer {
     let mut checked = CheckedServer {
@@ -141,7 +145,7 @@ async fn look(
         size: None,
         notes: Vec::new(),
     };
-    if let Err(error) = examine(server, scope, clock, &mut checked).await {
+    if let Err(error) = examine(server, (scope, needed), clock, &mut checked).await {
         checked.reach = match error {
             StoreError::Unreachable { .. } => Reach::Unreachable,
             StoreError::Refused { .. }
@@ -173,7 +177,7 @@ fn of_error(error: &StoreError) -> String {
 
 async fn examine(
     server: &RedisReplica,
-    scope: &Scope,
+    (scope, needed): (&Scope, Access),
     clock: &dyn Clock,
     checked: &mut CheckedServer,
 ) -> Result<(), StoreError> {
@@ -195,11 +199,11 @@ async fn examine(
     // A read-only replica refuses every write; that is said already.
     let access = match facts.read_only {
         true => Access::Read,
-        false => Access::Write,
+        false => needed,
     };
     let refusals = server.rehearse(&facts, access).await?;
     let found = refused(&refusals, server.user());
-    if found.is_empty() && access == Access::Write {
+    if found.is_empty() && access >= Access::Write {
         checked.notes.push(Note {
             gravity: Gravity::Fine,
             text: "permits all that diff and repair need".into(),
@@ -376,6 +380,7 @@ mod tests {
             one.notes.push(fault("lost".into(), None));
         }
         Checkup {
+            needed: Access::Write,
             servers,
             notes: Vec::new(),
             estimate: None,

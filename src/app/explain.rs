@@ -47,7 +47,7 @@ pub async fn explain(
         return Err(Unexplained::Own(shown()));
     }
     let keyspace = owner(config, &key).ok_or_else(|| Unexplained::NoKeyspace(shown()))?;
-    preflight(fleet, Mode::Diff).await?;
+    preflight(fleet, Mode::Diff, config.keyspaces.iter()).await?;
     let planned = Plan {
         mode: Mode::Plan,
         limit: None,

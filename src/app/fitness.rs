@@ -2,6 +2,7 @@
 
 use bytesize::ByteSize;
 
+use crate::model::Keyspace;
 use crate::repair::Mode;
 use crate::store::{Access, Cause, Facts, Product, Refusal, Role};
 
@@ -28,10 +29,15 @@ impl std::fmt::Display for Obstacle {
     }
 }
 
-/// What a run of this mode does to a server.
-pub(super) fn access_of(mode: Mode) -> Access {
+/// What a run of this mode does to a server, in these keyspaces.
+pub(super) fn access_of<'a>(
+    mode: Mode,
+    mut keyspaces: impl Iterator<Item = &'a Keyspace>,
+) -> Access {
+    let counts = |one: &Keyspace| !one.skip && one.policy.rules.counts_any();
     match mode {
         Mode::Diff | Mode::Plan => Access::Read,
+        Mode::Repair if keyspaces.any(counts) => Access::Count,
         Mode::Repair => Access::Write,
     }
 }

@@ -179,6 +179,7 @@ pub(super) fn plan_at(
             settle: config.guards.settle,
             limit: plan.limit,
             force_markers: plan.force_markers,
+            replicates: config.replicates.is_some(),
             breaker: Breaker {
                 max_delete_ratio: config.guards.max_delete_ratio,
                 max_overwrite_ratio: config.guards.max_overwrite_ratio,

@@ -4,18 +4,24 @@ use std::sync::atomic::Ordering;
 
 use futures::future::join_all;
 
+use crate::model::Keyspace;
 use crate::repair::{Mode, Run, Scope};
 use crate::store::{Access, Facts, RedisReplica, Replica, StoreError};
 
 use super::fitness::{Obstacle, access_of, obstacles, refused};
 use super::fleet::{Fleet, Trouble};
 
-/// Looks at all replicas before a run. Replicas that cannot be reached take no part, as long as two can.
+/// Looks at all replicas before a run in these keyspaces. Replicas that cannot be reached take no part, as long as two
+/// can.
 ///
 /// # Errors
 /// When fewer than two can be reached, two are the same, or one is not fit for what is asked.
-pub async fn preflight(fleet: &Fleet, mode: Mode) -> Result<Vec<Option<Facts>>, Trouble> {
-    let access = access_of(mode);
+pub async fn preflight(
+    fleet: &Fleet,
+    mode: Mode,
+    keyspaces: impl Iterator<Item = &Keyspace>,
+) -> Result<Vec<Option<Facts>>, Trouble> {
+    let access = access_of(mode, keyspaces);
     let asked = join_all(fleet.servers.iter().map(|server| look(server, access))).await;
     let (mut facts, mut found) = (Vec::with_capacity(asked.len()), Vec::new());
     let mut reasons = Vec::new();

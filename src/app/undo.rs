@@ -57,7 +57,7 @@ pub async fn undo(
     } else {
         Mode::Repair
     };
-    preflight(fleet, mode).await?;
+    preflight(fleet, mode, config.keyspaces.iter()).await?;
     let names = config
         .keyspaces
         .iter()

@@ -12,7 +12,7 @@ use crate::app::{
 };
 use crate::config::Config;
 use crate::daemon::Unstarted;
-use crate::model::Selection;
+use crate::model::{Keyspace, Selection};
 use crate::repair::{self, Listener, Mode, RunError, Summary};
 use crate::report::{Report, Shape, progress};
 
@@ -159,8 +159,10 @@ impl Work<'_> {
         stop: &CancellationToken,
     ) -> anyhow::Result<Summary> {
         // A server that is silent is waited for longer than somebody who wants to stop would wait.
+        let named = |one: &&Keyspace| selection.keyspaces.contains(&one.name);
+        let keyspaces = self.config.keyspaces.iter().filter(named);
         let facts = tokio::select! {
-            ready = preflight(self.fleet, self.plan.mode) => ready?,
+            ready = preflight(self.fleet, self.plan.mode, keyspaces) => ready?,
             () = stop.cancelled() => anyhow::bail!("stopped before the run began"),
         };
         let asked = (self.plan, self.remembering);

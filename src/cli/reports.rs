@@ -14,13 +14,17 @@ use crate::store::{Access, Facts, Role, acl_rule};
 /// The report of `check`.
 pub(super) fn check(checkup: Checkup) -> CheckReport {
     CheckReport {
-        replicas: checkup.servers.into_iter().map(replica).collect(),
+        replicas: checkup
+            .servers
+            .into_iter()
+            .map(|server| replica(server, checkup.needed))
+            .collect(),
         remarks: checkup.notes.into_iter().map(remark).collect(),
         estimate: checkup.estimate.map(estimate),
     }
 }
 
-fn replica(server: CheckedServer) -> CheckedReplica {
+fn replica(server: CheckedServer, needed: Access) -> CheckedReplica {
     let facts = server.facts.as_ref();
     let rule = |access| facts.map(|facts| acl_rule(facts, access));
     let keyspaces = server.size.iter().flat_map(|size| &size.keyspaces);
@@ -39,7 +43,7 @@ fn replica(server: CheckedServer) -> CheckedReplica {
             })
             .collect(),
         clock_skew_ms: server.skew,
-        acl_rule: rule(Access::Write),
+        acl_rule: rule(needed),
         acl_rule_diff: rule(Access::Read),
         name: server.name,
         datacenter: server.datacenter,

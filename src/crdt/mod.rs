@@ -59,6 +59,7 @@ pub use counter::integer;
 pub use memory::{Agreed, Base, Standing, remember};
 pub use order::alike;
 pub use outcome::{Changes, Decided, Evidence, Merged, Note, Outcome, Reason, Target};
+pub use whole_key::BY_WHOLE_KEY;
 
 use crate::model::{Datacenter, Digester, Kind, Millis, Policy, ReplicaIndex, State, ValueDigest};
 use case::Case;

@@ -10,6 +10,9 @@ use super::outcome::{Evidence, Merged, Note, Outcome, Reason};
 use super::{expiry, register};
 use crate::model::{Digester, Kind, OnDeleteConflict};
 
+/// The rule of collections that are remembered by whole key, as reports show it.
+pub const BY_WHOLE_KEY: &str = "by whole key";
+
 /// Whether something that is remembered of this collection has no elements.
 pub(super) fn by_whole_key(case: &Case<'_>, kind: Kind) -> bool {
     let bases = case.sides.iter().filter_map(|side| side.base?.memory);
@@ -25,7 +28,6 @@ pub(super) fn whole_key<C: Collection>(
     decide: Decide<C>,
     digester: &mut Digester,
 ) -> Merged {
-    const RULE: &str = "by whole key";
     let contest = contest(
         &case.voices(),
         case.agreed_value(),
@@ -34,17 +36,17 @@ pub(super) fn whole_key<C: Collection>(
     let candidates = match &contest {
         Contest::Among(candidates) if candidates.known.len() > 1 => candidates,
         // Absent, a single candidate, or one that is elsewhere.
-        _ => return register::settle(case, &contest, RULE, Vec::new()),
+        _ => return register::settle(case, &contest, BY_WHOLE_KEY, Vec::new()),
     };
     if candidates.agreed_elsewhere {
-        return register::open(case, Reason::Waits, RULE, Vec::new());
+        return register::open(case, Reason::Waits, BY_WHOLE_KEY, Vec::new());
     }
     let holders: Vec<_> = candidates
         .known
         .iter()
         .flat_map(|candidate| candidate.holders.iter().map(|(replica, _)| *replica))
         .collect();
-    let mut united = merge::<C>(&case.united(&holders), RULE, decide, digester);
+    let mut united = merge::<C>(&case.united(&holders), BY_WHOLE_KEY, decide, digester);
     if let Outcome::Target(target) = &mut united.outcome {
         target.expiry = expiry::merged(case);
     }

@@ -39,6 +39,10 @@ pub enum Op {
     CreateGroup(Bytes, StreamId),
     /// Adds to a counter.
     IncreaseBy(i64),
+    /// Adds to hash fields that are counters.
+    IncreaseFields(Vec<(Bytes, i64)>),
+    /// Adds to scores that are counters, as long as they are integers.
+    IncreaseScores(Vec<(Bytes, i64)>),
     /// Gives the key this expiry, or takes it away.
     Expire(Expiry),
     /// Replaces the key by the value that was built aside under this name, without expiry.
@@ -78,6 +82,26 @@ pub enum Expect {
         /// When the key ends.
         expiry: Expiry,
     },
+    /// A hash or sorted set in which everything that is increased is there, an integer and far from overflow, whatever
+    /// it is, and everything else that the operations touch is exactly as in `held`: what is not in it is absent.
+    /// Elements that are not touched may be anything. The operations are [`Op::IncreaseFields`], [`Op::SetFields`] and
+    /// [`Op::RemoveFields`], or their like for scores, and perhaps an [`Op::Expire`] behind them.
+    Counters {
+        /// The touched elements that are not increased, as they must be, in a collection of the kind.
+        held: Value,
+        /// When the key ends.
+        expiry: Expiry,
+    },
+}
+
+impl Expect {
+    /// Whether it is compared in the moment of the write, so that what clients count meanwhile is kept.
+    pub fn is_counted(&self) -> bool {
+        match self {
+            Self::Counter { .. } | Self::Counters { .. } => true,
+            Self::Absent | Self::Exactly { .. } | Self::Elements { .. } => false,
+        }
+    }
 }
 
 /// A conditional write to one key of one replica.

@@ -167,6 +167,23 @@ pub struct Policy {
 }
 
 impl Rules {
+    /// Whether values of a kind are counted: increased, where clients may be counting at the same time.
+    pub fn counts(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::String => self.string == StringRule::Counter,
+            Kind::Hash => self.hash == HashRule::Counter,
+            Kind::SortedSet => self.zset == ZsetRule::Counter,
+            Kind::List | Kind::Set | Kind::Stream | Kind::Module => false,
+        }
+    }
+
+    /// Whether any kind is counted.
+    pub fn counts_any(&self) -> bool {
+        [Kind::String, Kind::Hash, Kind::SortedSet]
+            .into_iter()
+            .any(|kind| self.counts(kind))
+    }
+
     /// The configured name of the rule for a kind, as reports show it.
     pub fn name_for(&self, kind: Kind) -> &'static str {
         match kind {

@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 
 use crate::merkle::{Diff, Difference, Listed, SealedEntries, Side as TreeSide, Tree};
-use crate::model::{DbIndex, HashRule, Key, Keyspace, Kind, Position, StringRule, ZsetRule};
+use crate::model::{DbIndex, Key, Keyspace, Position};
 use crate::store::BATCH_KEYS;
 
 use super::look::{Look, difference, is_expiring};
@@ -174,13 +174,8 @@ impl<'a, 'c> Comparison<'a, 'c> {
 
     /// Whether what is alike may have to be added up: two equal increments are two.
     fn adds_up(&self, keyspace: &Keyspace, held: &[Look]) -> bool {
-        let rules = &keyspace.policy.rules;
-        let counts = match held.iter().find_map(Look::kind) {
-            Some(Kind::String) => rules.string == StringRule::Counter,
-            Some(Kind::Hash) => rules.hash == HashRule::Counter,
-            Some(Kind::SortedSet) => rules.zset == ZsetRule::Counter,
-            Some(Kind::List | Kind::Set | Kind::Stream | Kind::Module) | None => false,
-        };
+        let kind = held.iter().find_map(Look::kind);
+        let counts = kind.is_some_and(|kind| keyspace.policy.rules.counts(kind));
         let notary = self.shared.notary(self.db);
         counts && notary.is_some_and(|notary| notary.has_covered(keyspace))
     }

@@ -103,7 +103,11 @@ pub async fn explain(run: &Run, keyspace: &Keyspace, key: Key) -> Result<Explana
     let mut explanation = begin(&shared, &candidate, &observed);
     let notary = shared.notary(keyspace.db);
     let recollection = recall(notary, &mut candidate, &mut explanation);
-    let recollection = recollection.map_err(MemoryTrouble::State)?;
+    let mut recollection = recollection.map_err(MemoryTrouble::State)?;
+    if let Some((notary, recollection)) = notary.zip(recollection.as_mut()) {
+        let states: Vec<_> = observed.iter().map(state).collect();
+        recollection.expect_late(&states, notary.memory.elements, &mut digester);
+    }
     let remembered = notary.zip(recollection.as_ref());
     let remembered = remembered.map(|(notary, recollection)| Remembered {
         notary,

@@ -12,6 +12,7 @@
 
 mod base;
 mod lane;
+mod late;
 mod lesson;
 mod overlay;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use crate::model::{Agreement, Lag, ReplicaId, Sequence, Voids};
 pub(crate) use base::{Archive, Known, base};
 pub use lane::WrongState;
 pub(crate) use lane::{Knowledge, Memorable, compare};
+pub(crate) use late::{take_late, take_late_elements};
 pub(crate) use lesson::{Absent, Fate, Lesson, Part, Pupil, Subject, alike, lesson};
 pub(crate) use overlay::Counting;
 pub(crate) use undo::{Deed, Party, Presence, Undo};

@@ -52,7 +52,9 @@ fn loss_of(now: &State, op: &Op) -> Option<Loss> {
         | Op::AppendEntries(_)
         | Op::RaiseLastId(_)
         | Op::CreateGroup(..)
-        | Op::IncreaseBy(_) => false,
+        | Op::IncreaseBy(_)
+        | Op::IncreaseFields(_)
+        | Op::IncreaseScores(_) => false,
     };
     overwrites.then_some(Loss::Overwritten)
 }

@@ -11,6 +11,7 @@ mod details;
 mod explain;
 mod finding;
 mod guard;
+mod increase;
 mod large;
 mod ledger;
 mod look;

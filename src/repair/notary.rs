@@ -21,15 +21,15 @@ mod whole;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use crate::crdt::{Agreed, Base};
+use crate::crdt::{Agreed, Base, remember};
 use crate::model::{
-    DbIndex, EntryRef, Key, Keyspace, KeyspaceName, LagBase, MARKER_PREFIX, Marker, Millis,
-    OwnerToken, Position, PositionRange, ReplicaId, RunNumber, Sequence, StateId, ValueDigest,
-    Voids,
+    Agreement, DbIndex, Digester, EntryRef, Key, Keyspace, KeyspaceName, LagBase, MARKER_PREFIX,
+    Marker, Memory, Millis, OwnerToken, Position, PositionRange, ReplicaId, RunNumber, Sequence,
+    State, StateId, ValueDigest, Version, Voids,
 };
 use crate::state::{State as StateDir, StateError};
 
-use super::ledger::{Known, Past, Trust, base};
+use super::ledger::{Known, Past, Trust, base, take_late, take_late_elements};
 use super::look::{Look, difference};
 use super::round::Candidate;
 use super::scope::Scope;
@@ -68,6 +68,8 @@ pub fn lane_name(replica: ReplicaId) -> Key {
 pub(crate) struct Notary<'a> {
     pub(crate) memory: &'a RunMemory,
     scope: &'a Scope,
+    /// The datacenters replicate to each other as well, so that old writes arrive late.
+    replicates: bool,
     /// The database as runs name it.
     db: Option<DbIndex>,
     /// The database under which it is remembered.
@@ -100,6 +102,8 @@ impl Vouched {
 /// What is remembered of one key, ready for its merge.
 pub(crate) struct Recollection {
     pub(crate) past: Past,
+    /// Superseded versions, where old writes may arrive late.
+    history: Vec<Agreement>,
     /// By participant; nothing for newcomers and those that take no part.
     bases: Vec<Option<Known<'static>>>,
     /// Every configured replica takes part.
@@ -128,6 +132,34 @@ impl Recollection {
         })
     }
 
+    /// Takes elements that arrive late for what they are, given what each participant holds.
+    pub(crate) fn expect_late(
+        &mut self,
+        states: &[Option<&State>],
+        limit: usize,
+        digester: &mut Digester,
+    ) {
+        let Some(agreed) = self
+            .past
+            .agreement
+            .as_ref()
+            .filter(|_| !self.history.is_empty())
+        else {
+            return;
+        };
+        let unchanged = |_: &_| Version::default();
+        let mut memories = Vec::with_capacity(states.len());
+        for state in states {
+            memories.push(state.map(|state| remember(state, limit, unchanged, digester)));
+        }
+        let held: Vec<&Memory> = memories.iter().flatten().collect();
+        for (known, now) in self.bases.iter_mut().zip(&memories) {
+            if let (Some(known), Some(now)) = (known, now) {
+                take_late_elements(known, now, &held, agreed, &self.history);
+            }
+        }
+    }
+
     fn known(&self, replica: usize) -> Option<&Known<'static>> {
         self.bases.get(replica)?.as_ref()
     }
@@ -143,6 +175,8 @@ impl<'a> Notary<'a> {
         held: &[Option<Option<ValueDigest>>],
     ) -> Result<Recollection, StateError> {
         let past = self.past(key)?;
+        let history = self.history(key, &past)?;
+        let all = held;
         let bases = held
             .iter()
             .enumerate()
@@ -152,7 +186,10 @@ impl<'a> Notary<'a> {
                     return Ok(None);
                 };
                 let shelf = Shelf::new(&self.memory.state, self.index, key, &past, trust.id);
-                let known = base(&past, &trust, held.as_ref(), &shelf).map(Known::into_owned);
+                let mut known = base(&past, &trust, held.as_ref(), &shelf).map(Known::into_owned);
+                if let (Some(known), Some(agreed)) = (&mut known, &past.agreement) {
+                    take_late(known, held.as_ref(), all, agreed, &history);
+                }
                 shelf.trouble().map_or(Ok(known), Err)
             })
             .collect::<Result<_, _>>()?;
@@ -160,9 +197,18 @@ impl<'a> Notary<'a> {
         let mut trusted = trusted.map(|(held, trust)| held.is_some() && trust.is_some());
         Ok(Recollection {
             past,
+            history,
             bases,
             everybody: self.memory.others.is_empty() && trusted.all(|present| present),
         })
+    }
+
+    /// The key's superseded versions, where the datacenters replicate to each other; else they are not asked for.
+    fn history(&self, key: &Key, past: &Past) -> Result<Vec<Agreement>, StateError> {
+        match self.replicates && past.agreement.is_some() {
+            true => self.memory.state.history(self.index, key),
+            false => Ok(Vec::new()),
+        }
     }
 
     /// What is remembered of a key.

@@ -261,6 +261,10 @@ fn weight_of(op: &Op) -> OpsWeight {
             pairs.len(),
             pairs.iter().map(|(member, _)| member.len() + 8).sum(),
         ),
+        Op::IncreaseFields(pairs) | Op::IncreaseScores(pairs) => of(
+            pairs.len(),
+            pairs.iter().map(|(name, _)| name.len() + 8).sum(),
+        ),
         Op::AppendEntries(entries) => of(
             entries.len(),
             entries

@@ -1,11 +1,11 @@
 //! From the siblings of a key to the conditional writes that bring each replica to the merged state. Pure.
 
-use crate::crdt::{MergeInput, Merged, Outcome, Sibling, integer, merge};
+use crate::crdt::{BY_WHOLE_KEY, MergeInput, Merged, Outcome, Sibling, merge};
 use crate::model::{
-    Datacenter, Digester, Expect, Expiry, Key, Kind, Millis, Op, Policy, ReplicaIndex, State,
-    StringRule, Value, Write,
+    Datacenter, Digester, Expect, Expiry, Key, Kind, Millis, Op, Policy, ReplicaIndex, State, Write,
 };
 
+use super::increase::increase;
 use super::ledger::Fate;
 use super::look::Look;
 use super::loss::{Losses, loss};
@@ -33,26 +33,30 @@ pub(crate) struct Resolution {
     pub(crate) rebuilds: Vec<ReplicaIndex>,
 }
 
-/// Counters beyond are overwritten instead of increased.
-const FAR_FROM_OVERFLOW: u64 = 1 << 62;
-
 impl Resolution {
     fn stick(&mut self, sibling: &Stable<'_>, reason: String) {
         self.stuck.push((sibling.replica, reason));
     }
 
-    fn write(&mut self, key: &Key, sibling: &Stable<'_>, ops: Vec<Op>) {
+    fn write(&mut self, key: &Key, sibling: &Stable<'_>, expect: Expect, ops: Vec<Op>) {
         let lost = loss(sibling.state, &ops);
         self.losses
             .extend(lost.map(|loss| (sibling.replica.0, loss)));
-        let write = |expect| Write {
+        let write = Write {
             key: key.clone(),
             expect,
             ops,
         };
-        let write = sibling.look.expect().map(write);
-        self.writes
-            .extend(write.map(|write| (sibling.replica, write)));
+        self.writes.push((sibling.replica, write));
+    }
+
+    /// Whether it only counts and adds, and does so whatever clients count meanwhile.
+    pub(crate) fn only_counts(&self) -> bool {
+        let mut writes = self.writes.iter();
+        !self.writes.is_empty()
+            && self.losses.is_empty()
+            && self.stuck.is_empty()
+            && writes.all(|(_, write)| write.expect.is_counted())
     }
 
     /// How a replica that took part stands to the merged state.
@@ -102,10 +106,12 @@ pub(crate) fn resolve(
     let Outcome::Target(target) = resolution.merged.outcome.clone() else {
         return resolution;
     };
+    let is_by_element = resolution.merged.rule != BY_WHOLE_KEY;
     for sibling in siblings {
         let wanted = target.at(sibling.state);
-        if let Some(write) = increase(key, sibling, wanted.as_ref(), policy) {
-            resolution.writes.push((sibling.replica, write));
+        let counted = increase(sibling.state, wanted.as_ref(), &policy.rules);
+        if let Some((expect, ops)) = counted.filter(|_| is_by_element) {
+            resolution.write(key, sibling, expect, ops);
             continue;
         }
         match ops_to_reach(sibling.state, wanted.as_ref(), false) {
@@ -118,7 +124,11 @@ pub(crate) fn resolve(
             Ok(ops) if ends_before(&ops, now) => {
                 resolution.stick(sibling, "it is about to expire".into());
             }
-            Ok(ops) => resolution.write(key, sibling, ops),
+            Ok(ops) => {
+                if let Some(expect) = sibling.look.expect() {
+                    resolution.write(key, sibling, expect, ops);
+                }
+            }
         }
     }
     resolution
@@ -144,43 +154,6 @@ fn merged(
         ..MergeInput::without_memory(&siblings, policy, now)
     };
     merge(&input, digester)
-}
-
-/// A counter is not overwritten but increased, so that what clients add meanwhile is kept. Only far from overflow:
-/// inside a transaction an increase can fail alone.
-fn increase(
-    key: &Key,
-    sibling: &Stable<'_>,
-    wanted: Option<&State>,
-    policy: &Policy,
-) -> Option<Write> {
-    if policy.rules.string != StringRule::Counter {
-        return None;
-    }
-    let (held, wanted) = (sibling.state?, wanted?);
-    let (from, to) = (number(&held.value)?, number(&wanted.value)?);
-    let far = |number: i64| number.unsigned_abs() < FAR_FROM_OVERFLOW;
-    if from == to || !far(from) || !far(to) || held.expiry > wanted.expiry {
-        return None;
-    }
-    let mut ops = vec![Op::IncreaseBy(to - from)];
-    if held.expiry != wanted.expiry {
-        ops.push(Op::Expire(wanted.expiry));
-    }
-    Some(Write {
-        key: key.clone(),
-        expect: Expect::Counter {
-            expiry: held.expiry,
-        },
-        ops,
-    })
-}
-
-fn number(value: &Value) -> Option<i64> {
-    match value {
-        Value::String(bytes) => integer(bytes),
-        _ => None,
-    }
 }
 
 fn ends_before(ops: &[Op], now: Millis) -> bool {
@@ -230,6 +203,8 @@ pub(crate) fn describe_op(op: &Op) -> String {
             format!("create group {} behind {from}", crate::model::escape(name))
         }
         Op::IncreaseBy(delta) => format!("increase by {delta}"),
+        Op::IncreaseFields(fields) => count("increase", fields.len(), "field"),
+        Op::IncreaseScores(members) => count("increase", members.len(), "score"),
         Op::Expire(Expiry::Never) => "take the expiry away".into(),
         Op::Expire(expiry) => format!("expire at {expiry}"),
         Op::TakeAside(_) => "replace the key by a copy".into(),

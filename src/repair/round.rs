@@ -17,7 +17,7 @@
 mod memory;
 mod verify;
 
-use crate::model::{Digester, Expect, Key, Keyspace, ReplicaIndex, Write};
+use crate::model::{Digester, Key, Keyspace, ReplicaIndex};
 use crate::store::Observed;
 
 use super::describe::{describe, explain_into, keep_changes};
@@ -26,8 +26,8 @@ use super::large;
 use super::look::{Look, difference, is_expiring};
 use super::loss::Losses;
 use super::notary::{Case, Recollection};
-use super::reading::{is_large, looks, moved, read, siblings, state, unreadable};
-use super::resolve::{Resolution, Stable, resolve};
+use super::reading::{is_large, looks, moved, read, siblings, unreadable};
+use super::resolve::Resolution;
 use super::run::{Mode, Shared};
 use super::writing::Writes;
 use memory::case;
@@ -110,6 +110,8 @@ struct Acting<'a> {
     finding: Finding,
     /// The replicas are alike, and the agreement is not, or somebody lags.
     alike: bool,
+    /// It counts, and a client counted since the last look: only what is kept meanwhile may be written.
+    moving: bool,
 }
 
 /// What is to be written of a batch, and what is to be remembered.
@@ -254,6 +256,9 @@ impl<'a> Round<'a> {
         } else if is_expiring(&present, shared.now(), expiry) {
             self.report.expiring += 1;
             self.unsettled(&one.candidate);
+        } else if moved(&before, &looks) && self.counts_on(&one.candidate, &observed, &looks) {
+            let looked = self.differs(one, observed, &looks, false);
+            return looked.moving();
         } else if moved(&before, &looks) {
             // What could not be read at first is looked at once more, and so is what had to wait long; what else a
             // client moved is left to the next run.
@@ -281,6 +286,7 @@ impl<'a> Round<'a> {
             observed,
             finding,
             alike,
+            moving: false,
         }))
     }
 
@@ -378,6 +384,9 @@ impl<'a> Round<'a> {
         explain_into(self.shared, &resolution, &mut one.finding);
         self.keep_earlier(&mut one);
         let is_plan = self.shared.run.settings.mode == Mode::Plan;
+        if one.moving && !resolution.only_counts() {
+            return self.keep_moving(one, work);
+        }
         match resolution.unresolved() {
             Some(reason) if resolution.writes.is_empty() => {
                 work.cases
@@ -393,10 +402,7 @@ impl<'a> Round<'a> {
             }
             _ => {
                 let number = work.wrote.len();
-                let is_counted =
-                    |(_, write): &(_, Write)| matches!(write.expect, Expect::Counter { .. });
-                let counts =
-                    !resolution.writes.is_empty() && resolution.writes.iter().all(is_counted);
+                let counts = resolution.only_counts();
                 match recollection {
                     Some(_) => {
                         let case = case(&one, resolution, recollection);
@@ -412,6 +418,18 @@ impl<'a> Round<'a> {
                 one.tracked.counts = counts;
                 work.wrote.push(one.written());
             }
+        }
+    }
+
+    /// What a client moved, and is not only counted, is looked at again if it was written before; else it is left.
+    fn keep_moving(&mut self, mut one: Acting<'a>, work: &mut Work<'a>) {
+        if one.tracked.written {
+            self.keep_earlier(&mut one);
+            work.wrote.push(one.written());
+        } else if self.stage == Stage::Destructions {
+            work.wrote.push(one.tracked);
+        } else {
+            self.leave(&one.tracked.candidate);
         }
     }
 
@@ -440,6 +458,15 @@ enum Looked<'a> {
     Differs(Box<Acting<'a>>),
 }
 
+impl Looked<'_> {
+    fn moving(mut self) -> Self {
+        if let Self::Differs(acting) = &mut self {
+            acting.moving = true;
+        }
+        self
+    }
+}
+
 impl<'a> Acting<'a> {
     fn written(mut self) -> Tracked<'a> {
         self.tracked.written = true;
@@ -454,34 +481,4 @@ fn planned(verdict: &Verdict, losses: Losses) -> Option<Losses> {
 
 fn too_few() -> Verdict {
     Verdict::Unfinished("fewer than two replicas are left".into())
-}
-
-fn resolve_one(
-    shared: &Shared<'_>,
-    one: &Acting<'_>,
-    recollection: Option<&Recollection>,
-    digester: &mut Digester,
-) -> Resolution {
-    let candidate = &one.tracked.candidate;
-    let stable: Vec<Stable<'_>> = candidate
-        .looks
-        .iter()
-        .enumerate()
-        .filter_map(|(index, look)| {
-            Some(Stable {
-                replica: ReplicaIndex(index),
-                datacenter: &shared.run.participants[index].datacenter,
-                state: state(&one.observed[index]),
-                look: (*look)?,
-            })
-        })
-        .collect();
-    resolve(
-        &candidate.key,
-        &stable,
-        recollection,
-        &candidate.keyspace.policy,
-        shared.now(),
-        digester,
-    )
 }

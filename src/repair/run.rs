@@ -56,6 +56,8 @@ pub struct Settings {
     pub force_markers: bool,
     /// How much may be overwritten and deleted.
     pub breaker: Breaker,
+    /// Whether the datacenters replicate to each other as well: what an earlier version had is then a late arrival.
+    pub replicates: bool,
 }
 
 /// A run.

@@ -55,6 +55,19 @@ pub(crate) fn pack_op(out: &mut Vec<u8>, key: &[u8], op: &Op) -> usize {
         Op::RaiseLastId(id) => one(out, &[b"XSETID", key, id.to_string().as_bytes()]),
         Op::CreateGroup(name, from) => pack_group(out, key, name, *from),
         Op::IncreaseBy(delta) => one(out, &[b"INCRBY", key, delta.to_string().as_bytes()]),
+        Op::IncreaseFields(fields) => fields
+            .iter()
+            .map(|(name, delta)| one(out, &[b"HINCRBY", key, name, delta.to_string().as_bytes()]))
+            .sum(),
+        Op::IncreaseScores(members) => members
+            .iter()
+            .map(|(member, delta)| {
+                one(
+                    out,
+                    &[b"ZINCRBY", key, delta.to_string().as_bytes(), member],
+                )
+            })
+            .sum(),
         Op::Expire(expiry) => pack_expiry(out, key, *expiry),
         Op::Restore(payload) => pack_restore(out, key, payload),
         Op::TakeAside(aside) => {

@@ -13,7 +13,7 @@ use super::wire::{Wire, WireError};
 pub(crate) fn watched<'a>(writes: &'a [Write], members: &[usize]) -> Vec<&'a [u8]> {
     let members = members.iter().map(|&index| &writes[index]);
     members
-        .filter(|write| !is_counter(&write.expect))
+        .filter(|write| !write.expect.is_counted())
         .map(|write| write.key.as_bytes())
         .collect()
 }
@@ -41,7 +41,7 @@ pub(crate) async fn compare(
     for &index in members {
         let write = &writes[index];
         let as_expected = match &write.expect {
-            Expect::Counter { .. } => true,
+            Expect::Counter { .. } | Expect::Counters { .. } => true,
             Expect::Elements { .. } => watched_elements(wire, write, digester).await?,
             Expect::Absent | Expect::Exactly { .. } => observed
                 .next()
@@ -54,10 +54,6 @@ pub(crate) async fn compare(
         }
     }
     Ok((matching, superseded))
-}
-
-fn is_counter(expect: &Expect) -> bool {
-    matches!(expect, Expect::Counter { .. })
 }
 
 fn is_whole(expect: &Expect) -> bool {

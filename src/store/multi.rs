@@ -10,7 +10,7 @@
 use crate::model::{Marker, STATES_KEY, Write};
 
 use super::commands::pack_op;
-use super::counter::{Counting, pack_counters, read_counters, refusal};
+use super::counter::{pack_counters, read_counters, refusal};
 use super::error::advise;
 use super::resp::{Frame, Frames, unexpected};
 use super::wire::{Wire, WireError};
@@ -54,7 +54,7 @@ impl Multi {
         members: &[usize],
         seal: Option<&Seal>,
     ) -> Self {
-        let is_counter = |index: &usize| Counting::of(&writes[*index]).is_some();
+        let is_counter = |index: &usize| writes[*index].expect.is_counted();
         let (counters, plain): (Vec<usize>, Vec<usize>) =
             members.iter().partition(|i| is_counter(i));
         wire.push(&[b"MULTI"]);

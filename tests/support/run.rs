@@ -53,6 +53,7 @@ fn settings(mode: Mode) -> Settings {
         limit: None,
         force_markers: false,
         breaker: Breaker::default(),
+        replicates: false,
     }
 }
 

@@ -35,6 +35,14 @@ impl Site {
         }
     }
 
+    /// Everything that can be counted is.
+    pub(crate) fn counting_all(servers: usize) -> Self {
+        Self {
+            rules: "{ string: counter, hash: counter, zset: counter }",
+            ..Self::new(servers)
+        }
+    }
+
     pub(crate) fn state(&self) -> PathBuf {
         self.dir.path().join("state")
     }

@@ -137,7 +137,7 @@ impl Runs {
         selection: Selection,
         show: usize,
     ) -> Result<Exit, DemoError> {
-        let facts = preflight(&self.fleet, mode).await?;
+        let facts = preflight(&self.fleet, mode, self.config.keyspaces.iter()).await?;
         let asked = Plan {
             mode,
             limit: None,

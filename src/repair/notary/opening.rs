@@ -173,6 +173,7 @@ impl<'a> Door<'a> {
         Ok(Notary {
             memory: self.memory,
             scope: &self.run.scope,
+            replicates: self.run.settings.replicates,
             db: self.db,
             index: self.index,
             trusts: (0..participants).map(|_| None).collect(),

@@ -3,17 +3,17 @@
 use std::ops::Range;
 
 use crate::crdt::Outcome;
-use crate::model::{ReplicaIndex, RunNumber};
-use crate::store::BATCH_KEYS;
+use crate::model::{Digester, ReplicaIndex, RunNumber};
+use crate::store::{BATCH_KEYS, Observed};
 
 use super::super::finding::Verdict;
 use super::super::look::Look;
 use super::super::notary::{Case, Pupil, Recollection};
-use super::super::reading::state;
-use super::super::resolve::Resolution;
-use super::super::run::Mode;
+use super::super::reading::{is_large, state};
+use super::super::resolve::{Resolution, Stable, resolve};
+use super::super::run::{Mode, Shared};
 use super::super::writing::{Load, Written, write_all};
-use super::{Acting, Candidate, ROUNDS, Round, Work, resolve_one};
+use super::{Acting, Candidate, ROUNDS, Round, Work};
 
 impl<'a> Round<'a> {
     /// Writes what is to be written; with memory, in steps that remember it.
@@ -57,6 +57,21 @@ impl<'a> Round<'a> {
             let db = self.shared.db_index(candidate.keyspace.db);
             self.shared.unsettled(db, candidate.key.clone());
         }
+    }
+
+    /// Whether clients may be counting in a key while it is repaired: what they add is kept, and they may never stop.
+    pub(super) fn counts_on(
+        &self,
+        candidate: &Candidate<'_>,
+        observed: &[Option<Observed>],
+        looks: &[Option<Look>],
+    ) -> bool {
+        let rules = &candidate.keyspace.policy.rules;
+        let mut kinds = looks.iter().flatten().map(Look::kind);
+        self.shared.run.settings.mode != Mode::Diff
+            && self.shared.notary(candidate.keyspace.db).is_some()
+            && kinds.all(|kind| kind.is_some_and(|kind| rules.counts(kind)))
+            && !is_large(observed)
     }
 
     /// Takes those out that lack the key because they evict. Answers which.
@@ -145,7 +160,12 @@ impl<'a> Round<'a> {
         let recollection = match self.shared.notary(candidate.keyspace.db) {
             None => None,
             Some(notary) => match notary.recall_for(candidate) {
-                Ok(recollection) => Some(recollection),
+                Ok(mut recollection) => {
+                    let states: Vec<_> = one.observed.iter().map(state).collect();
+                    let limit = notary.memory.elements;
+                    recollection.expect_late(&states, limit, &mut self.digester);
+                    Some(recollection)
+                }
                 Err(error) => {
                     self.shared.break_off(error);
                     return None;
@@ -221,4 +241,34 @@ pub(crate) fn steps(cases: &[Case<'_>], round: usize) -> Vec<Range<usize>> {
         }
     }
     steps
+}
+
+fn resolve_one(
+    shared: &Shared<'_>,
+    one: &Acting<'_>,
+    recollection: Option<&Recollection>,
+    digester: &mut Digester,
+) -> Resolution {
+    let candidate = &one.tracked.candidate;
+    let stable: Vec<Stable<'_>> = candidate
+        .looks
+        .iter()
+        .enumerate()
+        .filter_map(|(index, look)| {
+            Some(Stable {
+                replica: ReplicaIndex(index),
+                datacenter: &shared.run.participants[index].datacenter,
+                state: state(&one.observed[index]),
+                look: (*look)?,
+            })
+        })
+        .collect();
+    resolve(
+        &candidate.key,
+        &stable,
+        recollection,
+        &candidate.keyspace.policy,
+        shared.now(),
+        digester,
+    )
 }

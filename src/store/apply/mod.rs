@@ -69,6 +69,8 @@ pub fn apply(state: Option<State>, op: &Op, now: Millis) -> Result<Option<State>
         | Op::AddMembers(_)
         | Op::RemoveMembers(_)
         | Op::SetScores(_)
+        | Op::IncreaseFields(_)
+        | Op::IncreaseScores(_)
         | Op::RemoveScored(_)
         | Op::Prepend(_)
         | Op::Append(_) => elements::apply(state, op)?,
@@ -113,12 +115,17 @@ fn increase(state: Option<State>, delta: i64) -> Result<State, ApplyError> {
         }) => (Cow::Owned(bytes.to_vec()), expiry),
         Some(_) => return Err(ApplyError::WrongType),
     };
-    let number = canonical_integer(&text).ok_or(ApplyError::NotAnInteger)?;
-    let sum = number.checked_add(delta).ok_or(ApplyError::Overflow)?;
     Ok(State {
-        value: Value::String(Bytes::from(sum.to_string())),
+        value: Value::String(sum(&text, delta)?),
         expiry,
     })
+}
+
+/// An integer's text, increased.
+fn sum(text: &[u8], delta: i64) -> Result<Bytes, ApplyError> {
+    let number = canonical_integer(text).ok_or(ApplyError::NotAnInteger)?;
+    let sum = number.checked_add(delta).ok_or(ApplyError::Overflow)?;
+    Ok(Bytes::from(sum.to_string()))
 }
 
 /// The integer, if the text is exactly how Redis prints it: no plus, space, leading zero or -0.

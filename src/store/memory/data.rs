@@ -204,6 +204,7 @@ fn is_seen_by_watch(op: &Op, before: Option<&State>, after: Option<&State>) -> b
         | Op::SetFields(_)
         | Op::Expire(_)
         | Op::IncreaseBy(_)
+        | Op::IncreaseFields(_)
         | Op::TakeAside(_) => before.is_some() || after.is_some(),
         Op::CreateGroup(..) => before.is_none(),
         Op::Remove
@@ -212,6 +213,7 @@ fn is_seen_by_watch(op: &Op, before: Option<&State>, after: Option<&State>) -> b
         | Op::AddMembers(_)
         | Op::RemoveMembers(_)
         | Op::SetScores(_)
+        | Op::IncreaseScores(_)
         | Op::RemoveScored(_)
         | Op::Prepend(_)
         | Op::Append(_)

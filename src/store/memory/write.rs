@@ -4,7 +4,7 @@
 //! the batch. With one (see [`super::seal`]) the batch is one transaction.
 
 use crate::model::{DbIndex, DigestKey, Digester, Expect, Key, Op, State, Write};
-use crate::store::counter::Counting;
+use crate::store::counter::admits;
 use crate::store::{BATCH_KEYS, Seal, StoreError, WriteOutcome, Written, apply, only};
 
 use super::late::Pending;
@@ -156,7 +156,7 @@ impl Inner {
 
     /// Runs the operations of one key. As inside EXEC, an error does not stop those behind it.
     pub(super) fn run(&mut self, db: DbIndex, write: &Write) -> WriteOutcome {
-        if Counting::of(write).is_some_and(|counting| !self.counts(db, &write.key, counting)) {
+        if is_counter(write) && !self.counts(db, write) {
             return WriteOutcome::Superseded;
         }
         let mut refused = None;
@@ -170,19 +170,20 @@ impl Inner {
         refused.map_or(WriteOutcome::Applied, WriteOutcome::Refused)
     }
 
-    /// Whether a key is a counter that ends when it should and can be increased.
-    fn counts(&mut self, db: DbIndex, key: &Key, counting: Counting) -> bool {
-        let state = self.data.get(db, key);
+    /// Whether what counts in a key is as expected, and can be increased.
+    fn counts(&mut self, db: DbIndex, write: &Write) -> bool {
+        let Some(state) = self.data.get(db, &write.key) else {
+            return false;
+        };
         let now = self.data.now();
-        state.is_some_and(|state| {
-            state.expiry == counting.expiry
-                && apply(Some(state), &Op::IncreaseBy(counting.delta), now).is_ok()
-        })
+        let step = |state: Option<State>, op: &Op| apply(state, op, now).ok();
+        admits(&write.expect, &write.ops, &state)
+            && write.ops.iter().try_fold(Some(state), step).is_some()
     }
 }
 
 pub(super) fn is_counter(write: &Write) -> bool {
-    Counting::of(write).is_some()
+    write.expect.is_counted()
 }
 
 /// What is known of a key when the answer to its transaction is lost.
@@ -213,8 +214,14 @@ fn holds(state: Option<&State>, expect: &Expect, digester: &mut Digester) -> boo
                 && state.value.kind() == *kind
                 && only(&state.value, names).is_some_and(|part| digester.value(&part) == *digest)
         }
-        (Expect::Counter { .. }, Some(_)) => true,
-        (Expect::Exactly { .. } | Expect::Elements { .. } | Expect::Counter { .. }, None) => false,
+        (Expect::Counter { .. } | Expect::Counters { .. }, Some(_)) => true,
+        (
+            Expect::Exactly { .. }
+            | Expect::Elements { .. }
+            | Expect::Counter { .. }
+            | Expect::Counters { .. },
+            None,
+        ) => false,
     }
 }
 
@@ -234,6 +241,9 @@ fn op_bytes(op: &Op) -> u64 {
         | Op::Prepend(names)
         | Op::Append(names) => names.iter().map(|name| name.len()).sum(),
         Op::SetScores(pairs) => pairs.iter().map(|(member, _)| member.len() + 8).sum(),
+        Op::IncreaseFields(pairs) | Op::IncreaseScores(pairs) => {
+            pairs.iter().map(|(name, _)| name.len() + 8).sum()
+        }
         Op::AppendEntries(entries) => {
             let pairs = entries.iter().flat_map(|(_, pairs)| pairs);
             16 * entries.len()
