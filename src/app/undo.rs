@@ -18,8 +18,8 @@ use super::session::result;
 /// What is to be undone.
 #[derive(Debug, Clone, Default)]
 pub struct Undoing {
-    /// The run.
-    pub run: RunNumber,
+    /// The run; nothing means the last one, where a file keeps it.
+    pub run: Option<RunNumber>,
     /// Only at the replica of this name.
     pub replica: Option<String>,
     /// Only these keys; all, if there are none.
@@ -28,6 +28,22 @@ pub struct Undoing {
     pub dry_run: bool,
     /// Why, for the log.
     pub reason: Option<String>,
+    /// Whether to write to replicas that carry markers, although there is no memory.
+    pub force_markers: bool,
+}
+
+/// What an undo asks of a run.
+pub(super) fn asked(undoing: &Undoing) -> Plan {
+    Plan {
+        mode: match undoing.dry_run {
+            true => Mode::Plan,
+            false => Mode::Repair,
+        },
+        limit: None,
+        force_markers: undoing.force_markers,
+        force_overwrites: None,
+        force_deletes: None,
+    }
 }
 
 /// Why an undo came to nothing.
@@ -52,33 +68,27 @@ pub async fn undo(
     listener: &mut dyn UndoListener,
     stop: CancellationToken,
 ) -> Result<(UndoSummary, Exit), Undoable> {
-    let mode = if undoing.dry_run {
-        Mode::Plan
-    } else {
-        Mode::Repair
-    };
+    let asked = asked(undoing);
+    let mode = asked.mode;
+    let number = undoing
+        .run
+        .ok_or(Unremembered::Unnamed)
+        .map_err(Trouble::from)?;
     preflight(fleet, mode).await?;
     let names = config
         .keyspaces
         .iter()
         .map(|keyspace| keyspace.name.clone());
-    let asked = Plan {
-        mode,
-        limit: None,
-        force_markers: false,
-        force_overwrites: None,
-        force_deletes: None,
-    };
     let mut run = plan(config, fleet, Selection::of(names.collect()), asked, stop)?;
     let memory = open(config, fleet, mode, run.clock.as_ref())?;
     let memory = memory
         .ok_or(Unremembered::NoMemory("undo"))
         .map_err(Trouble::from)?;
-    let request = request(&memory, undoing)?;
+    let request = request(&memory, number, undoing)?;
     memory.refuse_strangers(fleet, &run.scope).await?;
     memory.warn_of_others();
     run.digest_key = memory.state.digest_key();
-    let logbook = begin(config, &memory, &run, undoing)?;
+    let logbook = begin(config, &memory, &run, (number, undoing))?;
     let number = logbook.as_ref().map(|logbook| logbook.run);
     let number = number.unwrap_or_else(|| memory.state.last_run());
     run.memory = Some(memory.of_run(number, config.agreement.elements, false)?);
@@ -93,10 +103,10 @@ pub async fn undo(
     Ok((summary, exit))
 }
 
-fn request(memory: &Memory, undoing: &Undoing) -> Result<UndoRequest, Trouble> {
+fn request(memory: &Memory, number: RunNumber, undoing: &Undoing) -> Result<UndoRequest, Trouble> {
     let failed = |error| Trouble::from(Unremembered::State(error));
-    if memory.state.run(undoing.run).map_err(failed)?.is_none() {
-        return Err(Unremembered::NoRun(undoing.run).into());
+    if memory.state.run(number).map_err(failed)?.is_none() {
+        return Err(Unremembered::NoRun(number).into());
     }
     let replica = match &undoing.replica {
         None => None,
@@ -107,7 +117,7 @@ fn request(memory: &Memory, undoing: &Undoing) -> Result<UndoRequest, Trouble> {
         ),
     };
     Ok(UndoRequest {
-        undone: undoing.run,
+        undone: number,
         replica,
         keys: undoing.keys.clone(),
     })
@@ -123,13 +133,13 @@ fn begin(
     config: &Config,
     memory: &Memory,
     run: &Run,
-    undoing: &Undoing,
+    (undone, undoing): (RunNumber, &Undoing),
 ) -> Result<Option<Logbook>, Trouble> {
     if undoing.dry_run {
         return Ok(None);
     }
-    let begun = (run.clock.now(), format!("undo {}", undoing.run));
-    let (undoes, reason) = (Some(undoing.run), undoing.reason.clone());
+    let begun = (run.clock.now(), format!("undo {undone}"));
+    let (undoes, reason) = (Some(undone), undoing.reason.clone());
     let logbook = Logbook::begin(config, memory, begun, undoes, reason);
     Ok(Some(logbook.map_err(Unremembered::from)?))
 }
@@ -165,7 +175,7 @@ fn note(
     Ok(ended.map_err(Unremembered::from)?)
 }
 
-fn exit_of(summary: &UndoSummary) -> Exit {
+pub(super) fn exit_of(summary: &UndoSummary) -> Exit {
     if summary.interrupted {
         Exit::Interrupted
     } else if !summary.lost.is_empty() || summary.count("missed") > 0 {

@@ -140,19 +140,22 @@ const ABSENT: LoggedState = LoggedState {
 fn before(image: &PreImage) -> LoggedState {
     match image {
         PreImage::Absent => ABSENT,
-        PreImage::Whole(state) => LoggedState {
-            held: true,
-            kind: Some(state.value.kind()),
-            length: Some(state.value.length()),
-            expiry: state.expiry,
-        },
+        PreImage::Whole(state) | PreImage::Dumped(state, _) | PreImage::Part(state) => {
+            LoggedState {
+                held: true,
+                kind: Some(state.value.kind()),
+                length: Some(state.value.length()),
+                expiry: state.expiry,
+            }
+        }
         PreImage::Elements { kind, .. } => LoggedState {
             held: true,
             kind: Some(*kind),
             ..ABSENT
         },
-        PreImage::Dump(_, expiry) => LoggedState {
+        PreImage::Parts { kind, expiry, .. } => LoggedState {
             held: true,
+            kind: Some(*kind),
             expiry: *expiry,
             ..ABSENT
         },

@@ -37,6 +37,7 @@ use archive::Shelf;
 
 pub(crate) use opening::open;
 pub use opening::{Forgetful, MemoryTrouble};
+pub(crate) use settle::evidence;
 pub(crate) use step::{Case, Pupil, Undoing};
 
 /// The memory that a run has.

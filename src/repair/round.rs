@@ -15,6 +15,7 @@
 //! come again when all additions are done.
 
 mod memory;
+mod orders;
 mod verify;
 
 use crate::model::{Digester, Expect, Key, Keyspace, ReplicaIndex, Write};
@@ -402,12 +403,7 @@ impl<'a> Round<'a> {
                         let case = case(&one, resolution, recollection);
                         work.cases.extend(case.map(|case| (Some(number), case)));
                     }
-                    None => {
-                        for (ReplicaIndex(replica), write) in resolution.writes {
-                            let of_replica = work.writes.entry(replica).or_default();
-                            of_replica.push((number, write));
-                        }
-                    }
+                    None => self.order(&one, resolution, number, work),
                 }
                 one.tracked.counts = counts;
                 work.wrote.push(one.written());

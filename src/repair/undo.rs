@@ -9,6 +9,8 @@
 //! An undo is a run of its own, with intents, markers and a journal: it can be undone in its turn. What was put back is
 //! held: no run resolves it again until the operator names it.
 
+mod back;
+mod file;
 mod plan;
 
 use std::collections::BTreeMap;
@@ -22,6 +24,7 @@ use super::notary::{Case, Forgetful, MemoryTrouble, Notary, RunMemory};
 use super::reading::{looks, read, siblings};
 use super::round::{Candidate, steps};
 use super::run::{Mode, Run, RunError, Shared};
+pub use file::undo_from_file;
 use plan::{Planned, plan};
 
 /// What is to be undone.
@@ -95,6 +98,10 @@ pub trait UndoListener: Send {
 /// What an undo amounts to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UndoSummary {
+    /// The run.
+    pub undone: RunNumber,
+    /// Whether what was put back waits until it is named: only where that is remembered.
+    pub holds: bool,
     /// Keys and replicas by what became of them.
     pub counts: BTreeMap<&'static str, u64>,
     /// Replicas that forgot something.
@@ -131,6 +138,8 @@ pub async fn undo(
         return Ok(UndoSummary::default());
     };
     let summary = UndoSummary {
+        undone: request.undone,
+        holds: true,
         forgetful,
         ..UndoSummary::default()
     };
@@ -146,7 +155,7 @@ pub async fn undo(
     work.go().await.map_err(MemoryTrouble::State)?;
     let mut summary = work.summary;
     if let Some(error) = shared.take_trouble() {
-        return Err(MemoryTrouble::State(error).into());
+        return Err(error);
     }
     summary.interrupted = run.stop.is_cancelled();
     let name = |index: usize| run.participants[index].replica.name().clone();

@@ -99,6 +99,11 @@ impl UndoReport {
         }
     }
 
+    /// Names the run, where it became known only later.
+    pub fn undoes(&mut self, run: u64) {
+        self.undoes = run;
+    }
+
     /// Says what became of one write.
     pub fn finding(&mut self, finding: &UndoFinding) {
         self.say(finding)

@@ -34,6 +34,7 @@ pub(crate) fn run_over(
         stop: CancellationToken::new(),
         progress: Arc::new(Progress::default()),
         memory: None,
+        journal: None,
     }
 }
 

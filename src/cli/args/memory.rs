@@ -20,6 +20,7 @@ Examples:
   reknit undo 7 -c reknit.yaml --dry-run
   reknit undo 7 -c reknit.yaml
   reknit undo 7 -c reknit.yaml --replica eu --key user:42
+  reknit undo --journal pre-images --replica us=redis://a --replica eu=redis://b
 
 Only what still holds what the run wrote is put back; what was written since stays. What was put back
 is not repaired again until a repair names it with --key. Values that were too large to be read at
@@ -99,9 +100,15 @@ pub struct ShowArgs {
 /// `reknit undo`
 #[derive(Debug, Args)]
 pub struct UndoArgs {
-    /// The number of the run
-    #[arg(value_name = "RUN")]
-    pub run: u64,
+    /// The number of the run; with --journal the last one, if it is left out
+    #[arg(value_name = "RUN", required_unless_present = "journal")]
+    pub run: Option<u64>,
+    /// Undo a run without memory, from the file in which it kept what it overwrote
+    #[arg(long, value_name = "FILE", conflicts_with = "state_dir")]
+    pub journal: Option<PathBuf>,
+    /// With --journal: write although the replicas carry markers of another reknit
+    #[arg(long, requires = "journal")]
+    pub force_markers: bool,
     /// Print what would be put back; write nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::crdt::{Evidence, Standing};
-use crate::model::{DbIndex, Digester, Key, Lag, LagBase, ReplicaId, State, Write};
+use crate::model::{DbIndex, Digester, Key, Lag, LagBase, ReplicaId, Write};
 use crate::repair::ledger::Lesson;
-use crate::state::{Changes, IntentKey, IntentPart, JournalEntry, JournalPlace, Post, PreImage};
+use crate::repair::noting::{post, with_dump};
+use crate::state::{Changes, IntentKey, IntentPart, JournalEntry, JournalPlace, PreImage};
 
 use super::ask::Answer;
 use super::step::{Case, Step};
@@ -66,7 +67,10 @@ pub(super) fn journal_entry(
         replica: step.notary.id(replica),
         db: step.notary.index,
         key: write.key.clone(),
-        before: held.map_or(PreImage::Absent, PreImage::Whole),
+        before: with_dump(
+            held.map_or(PreImage::Absent, PreImage::Whole),
+            step.dumps.get(&(replica, write.key.clone())),
+        ),
         wrote,
         rule: case.merged.rule.to_owned(),
         evidence: match case.undoing {
@@ -105,18 +109,12 @@ fn former(step: &Step<'_, '_>, case: &Case<'_>) -> BTreeMap<ReplicaId, Lag> {
     former
 }
 
-fn evidence(evidence: Evidence) -> &'static str {
+/// The evidence of a merge, as the journal has it.
+pub(crate) fn evidence(evidence: Evidence) -> &'static str {
     match evidence {
         Evidence::Agreed => "agreed",
         Evidence::None => "none",
     }
-}
-
-fn post(target: Option<&State>, digester: &mut Digester) -> Post {
-    target.map_or(Post::Absent, |target| Post::Whole {
-        digest: digester.value(&target.value),
-        expiry: target.expiry,
-    })
 }
 
 /// Where the journal entry of a write stands.

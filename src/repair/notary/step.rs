@@ -17,6 +17,7 @@ use crate::repair::finding::{Fate as WriteFate, Verdict};
 use crate::repair::ledger::{
     Absent, Fate, Lesson, Pupil as LedgerPupil, Subject, Trust, Undo, lesson,
 };
+use crate::repair::noting::{Dumps, dumps_of};
 use crate::repair::run::Shared;
 use crate::repair::writing::{Written, judged};
 use crate::state::{Changes, Intent, StateError};
@@ -80,6 +81,8 @@ pub(super) struct Step<'s, 'a> {
     pub(super) sequence: Sequence,
     pub(super) cases: Vec<(usize, &'s Case<'s>)>,
     pub(super) lessons: Vec<Lesson>,
+    /// What commands cannot put back, by participant and key.
+    pub(super) dumps: Dumps,
 }
 
 impl<'a> Notary<'a> {
@@ -94,7 +97,9 @@ impl<'a> Notary<'a> {
         cases: &[Case<'_>],
     ) -> Result<Vec<Written>, StateError> {
         let _one_at_a_time = self.gate.lock().await;
-        let forgot = self.forgot_meanwhile(shared, cases).await;
+        let mut forgot = self.forgot_meanwhile(shared, cases).await;
+        let (dumps, gone) = dumps_of(shared, self.db, cases).await;
+        forgot.extend(gone);
         let mut written: Vec<Written> = Vec::new();
         let mut left = Vec::new();
         for (number, case) in cases.iter().enumerate() {
@@ -112,6 +117,7 @@ impl<'a> Notary<'a> {
             sequence: self.memory.state.next_sequence()?,
             cases: left,
             lessons: Vec::new(),
+            dumps,
         };
         step.learn();
         written.extend(step.take().await?);

@@ -97,6 +97,8 @@ fn closing(paint: Paint, dry_run: bool, summary: &UndoSummary) -> String {
     let next = |text: &str| format!("{} {text}", paint.bold("next:"));
     if dry_run && summary.count("planned") > 0 {
         next("run again without `--dry-run` to write this")
+    } else if summary.count("undone") > 0 && !summary.holds {
+        next("a repair would write the same again: change what it decides by before you run one")
     } else if summary.count("undone") > 0 {
         next("what was put back is not repaired again until `reknit repair --key KEY` names it")
     } else {
