@@ -287,3 +287,108 @@ fn what_a_reknit_with_memory_repairs_is_not_undone_from_a_file() {
     pair.undo().args(["--force-markers"]).run().assert_code(0);
     assert_eq!(pair.cmd(1, "GET k"), text("old"));
 }
+
+/// Fills a key of 5,000 elements on a server; `extra` are words behind them.
+fn fill(pair: &Pair, server: usize, command: &str, extra: &str) {
+    let numbers = (0..5_000).map(|number| match command {
+        "HSET big-h" => format!("f{number} v"),
+        "ZADD big-z" => format!("{number} m{number}"),
+        _ => format!("m{number}"),
+    });
+    let words: Vec<String> = numbers.collect();
+    for chunk in words.chunks(1_000) {
+        pair.cmd(server, &format!("{command} {}", chunk.join(" ")));
+    }
+    pair.cmd(server, &format!("{command} {extra}"));
+}
+
+fn sorted(value: Value) -> Vec<Value> {
+    let Value::Array(mut values) = value else {
+        panic!("{value:?} is no array");
+    };
+    values.sort_by_key(|value| format!("{value:?}"));
+    values
+}
+
+/// What a server holds of the large values.
+fn large(pair: &Pair, server: usize) -> Vec<Vec<Value>> {
+    vec![
+        sorted(pair.cmd(server, "SMEMBERS big-s")),
+        sorted(pair.cmd(server, "HGETALL big-h")),
+        sorted(pair.cmd(server, "ZRANGE big-z 0 -1 WITHSCORES")),
+        vec![pair.cmd(server, "LRANGE big-l 0 -1")],
+        vec![pair.cmd(server, "GET big")],
+        vec![pair.cmd(server, "PEXPIRETIME big")],
+        vec![pair.cmd(server, "TYPE typed")],
+        vec![pair.cmd(server, "EXISTS lacking")],
+    ]
+}
+
+#[test]
+fn parts_of_large_values_and_large_values_that_were_replaced_come_back() {
+    let pair = Pair::new();
+    for (server, mark) in [(0, "a"), (1, "b")] {
+        fill(&pair, server, "SADD big-s", &format!("only-{mark}"));
+        fill(
+            &pair,
+            server,
+            "HSET big-h",
+            &format!("f7 {mark} only-{mark} x"),
+        );
+        fill(&pair, server, "ZADD big-z", &format!("9{server} m7"));
+        fill(&pair, server, "RPUSH big-l", mark);
+        let value = mark.repeat(3 << 20);
+        pair.cmd(
+            server,
+            &format!("SET big {value} PXAT 400000000000{server}"),
+        );
+    }
+    pair.cmd(0, "SET typed v");
+    fill(&pair, 1, "SADD typed", "x");
+    fill(&pair, 0, "SADD lacking", "x");
+    let before = [large(&pair, 0), large(&pair, 1)];
+    let repaired = pair.repair();
+    repaired.assert_code(0);
+    let after = large(&pair, 0);
+    assert_eq!(large(&pair, 1), after);
+    assert_ne!(before[1], after);
+    let dry = pair.undo().args(["--dry-run", "--format", "json"]).run();
+    dry.assert_code(0);
+    assert_eq!(large(&pair, 1), after);
+    // A client writes to one large value: only what the run wrote there stays.
+    pair.cmd(1, "SADD big-s mine");
+    let undone = pair.undo().args(["--format", "json"]).run();
+    undone.assert_code(0);
+    assert_eq!(
+        json(&dry)["fates"]["planned"],
+        json(&undone)["fates"]["undone"],
+        "{undone}"
+    );
+    assert_eq!(pair.cmd(1, "SREM big-s mine"), Value::Int(1));
+    for server in 0..2 {
+        for (found, expected) in large(&pair, server).iter().zip(&before[server]) {
+            assert!(found == expected, "{:?}", found.first());
+        }
+        assert_eq!(pair.cmd(server, "KEYS reknit:*"), Value::Array(vec![]));
+    }
+    // What the undo replaced was kept in its turn.
+    pair.undo().args(["2"]).run().assert_code(0);
+    for server in 0..2 {
+        assert!(large(&pair, server) == after, "server {server}");
+    }
+}
+
+#[test]
+fn an_element_of_a_large_value_that_was_written_since_stays() {
+    let pair = Pair::new();
+    for (server, mark) in [(0, "a"), (1, "b")] {
+        fill(&pair, server, "HSET big-h", &format!("f7 {mark}"));
+    }
+    pair.repair().assert_code(0);
+    pair.cmd(1, "HSET big-h f7 mine f8 mine");
+    pair.undo().run().assert_code(1);
+    assert_eq!(
+        pair.cmd(1, "HMGET big-h f7 f8"),
+        Value::Array(vec![text("mine"), text("mine")])
+    );
+}

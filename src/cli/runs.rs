@@ -58,7 +58,8 @@ fn show(global: &GlobalArgs, args: &ShowArgs) -> anyhow::Result<Exit> {
     let (mut said, mut left_out, mut failed) = (0, 0, None);
     state.journal(number, &mut |entry| {
         let wanted = at.is_none_or(|at| at == entry.replica)
-            && (args.key.is_empty() || args.key.contains(&entry.key));
+            && (args.key.is_empty() || args.key.contains(&entry.key))
+            && !matches!(entry.before, PreImage::Part(_));
         if !wanted {
             return;
         }

@@ -180,6 +180,12 @@ impl<'a> Notary<'a> {
         self.memory.state.held(self.index, key)
     }
 
+    /// Whether a key was undone and is taken up again, because the operator named it.
+    fn is_let_go(&self, key: &Key) -> Result<bool, StateError> {
+        let memory = self.memory;
+        Ok(memory.release_held && memory.state.held(self.index, key)?.is_some())
+    }
+
     /// What is remembered of a key, given what its participants were last seen to hold.
     pub(crate) fn recall_for(&self, candidate: &Candidate<'_>) -> Result<Recollection, StateError> {
         let held = candidate

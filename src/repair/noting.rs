@@ -10,10 +10,13 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::model::{DbIndex, Digester, Key, Op, RunNumber, Sequence, State, Value, Write};
+use crate::model::{
+    DbIndex, Digester, ExpiryPolicy, Key, Op, RunNumber, Sequence, State, Value, Write,
+};
 use crate::state::{JournalEntry, JournalFile, Post, PreImage};
 use crate::store::{Replica, StoreError, WriteOutcome};
 
+use super::look::{Look, difference};
 use super::notary::Case;
 use super::run::Shared;
 
@@ -59,6 +62,20 @@ pub(crate) fn post(wanted: Option<&State>, digester: &mut Digester) -> Post {
         digest: digester.value(&state.value),
         expiry: state.expiry,
     })
+}
+
+/// Whether a key still holds what was written.
+pub(crate) fn holds(look: &Look, wrote: &Post, policy: &ExpiryPolicy) -> bool {
+    let wrote = match (wrote, look) {
+        (Post::Absent, _) => Look::Absent,
+        (Post::Whole { digest, expiry }, Look::Present { kind, .. }) => Look::Present {
+            kind: *kind,
+            digest: *digest,
+            expiry: *expiry,
+        },
+        (Post::Whole { .. } | Post::Elements { .. }, _) => return false,
+    };
+    difference(&[*look, wrote], policy).is_none()
 }
 
 /// Whether operations take something that commands cannot put back: what the groups of a stream have pending.

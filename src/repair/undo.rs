@@ -11,12 +11,13 @@
 
 mod back;
 mod file;
+mod large;
 mod plan;
 
 use std::collections::BTreeMap;
 
 use crate::model::{DbIndex, Key, ReplicaId, ReplicaName, RunNumber};
-use crate::state::{JournalEntry, JournalPlace, StateError};
+use crate::state::{JournalEntry, JournalPlace, PreImage, StateError};
 use crate::store::BATCH_KEYS;
 
 use super::finding::Fate;
@@ -25,7 +26,8 @@ use super::reading::{looks, read, siblings};
 use super::round::{Candidate, steps};
 use super::run::{Mode, Run, RunError, Shared};
 pub use file::undo_from_file;
-use plan::{Planned, plan};
+use large::is_large;
+use plan::{Planned, draft};
 
 /// What is to be undone.
 #[derive(Debug, Clone, Default)]
@@ -212,6 +214,7 @@ impl Work<'_, '_> {
             .state
             .journal(self.request.undone, &mut |entry| {
                 let named = keys.is_empty() || keys.contains(&entry.key);
+                let named = named && !matches!(entry.before, PreImage::Part(_));
                 if named && entry.outcome != Some(false) {
                     let of_db = listed.entry(entry.db).or_default();
                     let of_key = of_db.entry(entry.key.clone()).or_default();
@@ -244,6 +247,13 @@ impl Work<'_, '_> {
                 }
             }
         }
+        let state = &self.memory.state;
+        let parts = |entry: &JournalEntry, step| {
+            state.journal_entry(&JournalPlace {
+                sequence: step,
+                ..entry.place()
+            })
+        };
         let reading = read(shared, candidates.iter()).await;
         let (mut cases, mut waiting) = (Vec::new(), Vec::new());
         for (index, (mut candidate, entries)) in candidates.into_iter().zip(entries).enumerate() {
@@ -257,8 +267,13 @@ impl Work<'_, '_> {
                 only: self.request.replica,
                 began: self.began,
             };
-            let planned = plan(&asked, candidate, &observed, &entries, &mut digester)?;
-            let Planned { case, findings } = planned;
+            let draft = draft(&asked, candidate, &observed)?;
+            if is_large(&observed, &entries) {
+                let findings = draft.undo_large(&entries, &parts).await?;
+                findings.iter().for_each(|finding| self.say(finding));
+                continue;
+            }
+            let Planned { case, findings } = draft.plan(&entries, &mut digester)?;
             match case {
                 None => findings.iter().for_each(|finding| self.say(finding)),
                 Some(case) => {

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use crate::crdt::{Evidence, Standing};
-use crate::model::{DbIndex, Digester, Key, Lag, LagBase, ReplicaId, Write};
+use crate::model::{DbIndex, Digester, Key, Lag, LagBase, ReplicaId, Sequence, Write};
 use crate::repair::ledger::Lesson;
 use crate::repair::noting::{post, with_dump};
 use crate::state::{Changes, IntentKey, IntentPart, JournalEntry, JournalPlace, PreImage};
 
 use super::ask::Answer;
 use super::step::{Case, Step};
+use super::{Notary, Recollection};
 
 /// A key of an intent; `place` tells at which place of a replica's writes it stands.
 pub(super) fn intent_key(
@@ -78,35 +79,46 @@ pub(super) fn journal_entry(
             None => evidence(case.merged.evidence).to_owned(),
         },
         agreement_before: case.recollection.past.agreement.clone(),
-        lags_before: former(step, case),
+        lags_before: {
+            let took_part = case.pupils.iter().map(|pupil| pupil.replica);
+            let notary = step.notary;
+            notary.former(&case.recollection, took_part, step.sequence)
+        },
         outcome: None,
     }
 }
 
-/// Everybody's base before the step, where it is not simply what was agreed: so also of those that forgot, or of whom
-/// only is known that the key was absent there.
-fn former(step: &Step<'_, '_>, case: &Case<'_>) -> BTreeMap<ReplicaId, Lag> {
-    let past = &case.recollection.past;
-    let mut former = past.lags.clone();
-    for pupil in &case.pupils {
-        let id = step.notary.id(pupil.replica);
-        let known = case.recollection.known(pupil.replica);
-        let ordinary = known.is_some_and(|known| known.standing == Standing::Ordinary);
-        if ordinary && (past.agreement.is_some() || former.contains_key(&id)) {
-            continue;
+impl Notary<'_> {
+    /// Everybody's base before the step, where it is not simply what was agreed: so also of those that forgot, or of
+    /// whom only is known that the key was absent there.
+    pub(crate) fn former(
+        &self,
+        recollection: &Recollection,
+        took_part: impl Iterator<Item = usize>,
+        step: Sequence,
+    ) -> BTreeMap<ReplicaId, Lag> {
+        let past = &recollection.past;
+        let mut former = past.lags.clone();
+        for replica in took_part {
+            let id = self.id(replica);
+            let known = recollection.known(replica);
+            let ordinary = known.is_some_and(|known| known.standing == Standing::Ordinary);
+            if ordinary && (past.agreement.is_some() || former.contains_key(&id)) {
+                continue;
+            }
+            let lag = Lag {
+                base: known.map_or(LagBase::Unknown, |known| {
+                    LagBase::Held(known.memory.as_deref().cloned())
+                }),
+                seen: known.map(|known| known.seen.clone()).unwrap_or_default(),
+                proved: known.map(|known| known.proved).unwrap_or_default(),
+                since: step,
+                evicted: false,
+            };
+            former.insert(id, lag);
         }
-        let lag = Lag {
-            base: known.map_or(LagBase::Unknown, |known| {
-                LagBase::Held(known.memory.as_deref().cloned())
-            }),
-            seen: known.map(|known| known.seen.clone()).unwrap_or_default(),
-            proved: known.map(|known| known.proved).unwrap_or_default(),
-            since: step.sequence,
-            evicted: false,
-        };
-        former.insert(id, lag);
+        former
     }
-    former
 }
 
 /// The evidence of a merge, as the journal has it.

@@ -379,14 +379,10 @@ impl<'s> Step<'s, '_> {
         self.notary.memory.state.commit(changes)
     }
 
-    /// Lets keys go that were undone and are taken up again, because the operator named them.
+    /// Lets keys go that were undone and are taken up again.
     fn release(&self, changes: &mut Changes) -> Result<(), StateError> {
-        let memory = self.notary.memory;
-        if !memory.release_held {
-            return Ok(());
-        }
         for (_, case) in self.cases.iter().filter(|(_, case)| case.undoing.is_none()) {
-            if memory.state.held(self.notary.index, &case.key)?.is_some() {
+            if self.notary.is_let_go(&case.key)? {
                 changes.unhold(self.notary.index, case.key.clone());
             }
         }

@@ -7,13 +7,14 @@ use bytes::Bytes;
 use crate::model::{
     DbIndex, Digester, Expiry, ExpiryRule, Op, ReplicaId, ReplicaName, State, Write,
 };
-use crate::repair::look::{Look, difference};
+use crate::repair::look::Look;
+use crate::repair::noting::holds;
 use crate::repair::ops::ops_to_reach;
 use crate::repair::reading::state;
 use crate::repair::resolve::describe_op;
 use crate::repair::round::Candidate;
 use crate::repair::run::Shared;
-use crate::state::{JournalEntry, Post, PreImage};
+use crate::state::{JournalEntry, PreImage};
 use crate::store::Observed;
 
 use super::{UndoFate, UndoFinding, named};
@@ -103,24 +104,37 @@ impl Standing<'_, '_> {
         look.filter(|look| *look != Look::Unreadable)
     }
 
+    /// The replica, if it is asked for and can be read.
+    pub(super) fn reached(&self, chain: &Chain<'_>) -> Result<usize, UndoFate> {
+        if self.only.is_some_and(|only| only != chain.id) {
+            return Err(UndoFate::Kept("it is left out by --replica".into()));
+        }
+        let missed = |reason: &str| UndoFate::Missed(reason.into());
+        let replica = chain.replica.ok_or_else(|| missed(NOT_CONFIGURED))?;
+        match (self.look(replica), self.shared.lost().remove(&replica)) {
+            (Some(_), _) => Ok(replica),
+            (None, Some(why)) => Err(UndoFate::Missed(why)),
+            (None, None) => Err(missed("it cannot be read there")),
+        }
+    }
+
     /// How far back a replica can be taken.
     pub(super) fn way(&self, chain: &Chain<'_>, digester: &mut Digester) -> Way {
-        if self.only.is_some_and(|only| only != chain.id) {
-            return Way::Stay(UndoFate::Kept("it is left out by --replica".into()));
-        }
-        let Some(replica) = chain.replica else {
-            return Way::Stay(UndoFate::Missed(NOT_CONFIGURED.into()));
-        };
-        let Some(mut look) = self.look(replica) else {
-            let lost = self.shared.lost().remove(&replica);
-            let why = lost.unwrap_or_else(|| "it cannot be read there".into());
-            return Way::Stay(UndoFate::Missed(why));
+        let reached = self.reached(chain);
+        let looked = reached.and_then(|replica| {
+            let gone = || UndoFate::Missed("it cannot be read there".into());
+            self.look(replica).ok_or_else(gone)
+        });
+        let mut look = match looked {
+            Ok(look) => look,
+            Err(fate) => return Way::Stay(fate),
         };
         let mut back = chain.entries.len();
         let mut target = None;
         while back > 0 {
             let entry = chain.entries[back - 1];
-            if !self.holds(&look, &entry.wrote) {
+            let policy = &self.candidate.keyspace.policy.expiry;
+            if !holds(&look, &entry.wrote, policy) {
                 break;
             }
             let Some(old) = Old::of(&entry.before) else {
@@ -136,20 +150,6 @@ impl Standing<'_, '_> {
             None => Way::Stay(UndoFate::Changed),
             Some(target) => Way::Back(back, target),
         }
-    }
-
-    /// Whether a key still holds what was written.
-    fn holds(&self, look: &Look, wrote: &Post) -> bool {
-        let wrote = match (wrote, look) {
-            (Post::Absent, _) => Look::Absent,
-            (Post::Whole { digest, expiry }, Look::Present { kind, .. }) => Look::Present {
-                kind: *kind,
-                digest: *digest,
-                expiry: *expiry,
-            },
-            (Post::Whole { .. } | Post::Elements { .. }, _) => return false,
-        };
-        difference(&[*look, wrote], &self.candidate.keyspace.policy.expiry).is_none()
     }
 
     /// The write that puts something back.

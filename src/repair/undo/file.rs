@@ -16,6 +16,7 @@ use crate::state::{JournalEntry, JournalFile, PreImage, StateError};
 use crate::store::BATCH_KEYS;
 
 use super::back::{Standing, Steps, chains};
+use super::large::{is_large, put_all_back, told};
 use super::{UndoFate, UndoFinding, UndoListener, UndoRequest, UndoSummary, fate, named};
 
 /// Writes of the run by database and key.
@@ -164,6 +165,8 @@ impl Work<'_, '_> {
                 }
             }
         }
+        let file = &self.journal.file;
+        let parts = |_: &JournalEntry, step| file.entry(step);
         let reading = read(shared, candidates.iter()).await;
         let (mut orders, mut waiting) = (Writes::new(), Vec::new());
         for (number, (mut candidate, entries)) in candidates.into_iter().zip(entries).enumerate() {
@@ -178,6 +181,13 @@ impl Work<'_, '_> {
                 only: self.request.replica,
             };
             let chains = chains(&entries, &self.ids);
+            if is_large(&observed, &entries) {
+                let done = put_all_back(&standing, &chains, None, &parts).await;
+                let findings = told(&standing, &chains, done, &self.names);
+                findings.iter().for_each(|finding| self.say(finding));
+                waiting.push(Vec::new());
+                continue;
+            }
             let ways = chains
                 .iter()
                 .map(|chain| standing.way(chain, &mut digester));

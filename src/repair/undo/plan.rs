@@ -38,35 +38,32 @@ pub(super) struct Planned<'a> {
 }
 
 /// One key under way.
-struct Draft<'a, 'n, 'k, 'e> {
-    asked: &'a Asked<'a, 'n>,
-    candidate: Candidate<'k>,
-    observed: &'e [Option<Observed>],
-    recollection: Recollection,
+pub(super) struct Draft<'a, 'n, 'k, 'e> {
+    pub(super) asked: &'a Asked<'a, 'n>,
+    pub(super) candidate: Candidate<'k>,
+    pub(super) observed: &'e [Option<Observed>],
+    pub(super) recollection: Recollection,
     /// The latest agreement, and what it superseded.
     agreements: Vec<Agreement>,
 }
 
-/// Works out what is to be put back for a key. The entries are in the order of their steps.
-pub(super) fn plan<'k>(
-    asked: &Asked<'_, '_>,
+/// A key, with what is remembered of it.
+pub(super) fn draft<'a, 'n, 'k, 'e>(
+    asked: &'a Asked<'a, 'n>,
     candidate: Candidate<'k>,
-    observed: &[Option<Observed>],
-    entries: &[JournalEntry],
-    digester: &mut Digester,
-) -> Result<Planned<'k>, StateError> {
+    observed: &'e [Option<Observed>],
+) -> Result<Draft<'a, 'n, 'k, 'e>, StateError> {
     let recollection = asked.notary.recall_for(&candidate)?;
     let state = &asked.notary.memory.state;
     let latest = recollection.past.agreement.clone().into_iter();
     let kept = state.history(asked.notary.index, &candidate.key)?;
-    let draft = Draft {
+    Ok(Draft {
         asked,
         candidate,
         observed,
         recollection,
         agreements: latest.chain(kept).collect(),
-    };
-    draft.plan(entries, digester)
+    })
 }
 
 impl<'k> Draft<'_, '_, 'k, '_> {
@@ -74,7 +71,8 @@ impl<'k> Draft<'_, '_, 'k, '_> {
         &self.candidate.key
     }
 
-    fn plan(
+    /// Works out what is to be put back. The entries are in the order of their steps.
+    pub(super) fn plan(
         self,
         entries: &[JournalEntry],
         digester: &mut Digester,
@@ -113,7 +111,7 @@ impl<'k> Draft<'_, '_, 'k, '_> {
     }
 
     /// The key as it stands.
-    fn standing(&self) -> Standing<'_, 'k> {
+    pub(super) fn standing(&self) -> Standing<'_, 'k> {
         Standing {
             shared: self.asked.shared,
             db: self.asked.notary.index,
@@ -124,7 +122,7 @@ impl<'k> Draft<'_, '_, 'k, '_> {
     }
 
     /// Whether what became of a write to the key is still unknown.
-    fn is_open(&self) -> Result<bool, StateError> {
+    pub(super) fn is_open(&self) -> Result<bool, StateError> {
         let (notary, key) = (self.asked.notary, self.key());
         let intents = notary.memory.state.intents()?;
         let mut here = intents
@@ -240,7 +238,7 @@ impl<'k> Draft<'_, '_, 'k, '_> {
         remember(state, elements, |_| Version::default(), digester)
     }
 
-    fn parties(
+    pub(super) fn parties(
         &self,
         mut deeds: BTreeMap<ReplicaId, (Vec<Deed>, Option<usize>)>,
         first: Sequence,
@@ -333,7 +331,7 @@ impl<'k> Draft<'_, '_, 'k, '_> {
 }
 
 /// Why a key is kept whose steps are not settled.
-const OPEN: &str =
+pub(super) const OPEN: &str =
     "what became of a write to it is not known yet: undo it when the replica can be reached";
 
 /// Why a key is kept of which too much was forgotten.
