@@ -172,6 +172,54 @@ fn an_undo_can_be_undone() {
     site.with("undo").args(["99"]).run().assert_code(2);
 }
 
+#[test]
+fn an_undo_passes_the_guards_and_can_be_forced_with_a_reason() {
+    let site = Site::new(2);
+    let keys: Vec<String> = (0..150).map(|number| format!("k{number} v")).collect();
+    site.cmd(0, &format!("MSET {}", keys.join(" ")));
+    site.repair();
+    let dry = site.with("undo").args(["1", "--dry-run"]).run();
+    dry.assert_code(0);
+    assert_says(
+        &dry,
+        &["the undo would STOP: 150 of the 152 keys that r2 holds"],
+    );
+    let stopped = site.with("undo").args(["1", "--format", "json"]).run();
+    stopped.assert_code(4);
+    let told = json(&stopped);
+    assert_eq!(told["fates"]["kept"], 150, "{stopped}");
+    let words = told["tripped"][0].as_str().unwrap();
+    assert!(words.contains("r2: deletes 150 of the 152 keys"), "{words}");
+    site.assert_all("DBSIZE", &Value::Int(152));
+    let forced = ["1", "--force-deletes", "200"];
+    site.with("undo").args(forced).run().assert_code(2);
+    let undone = site.with("undo").args(forced).args(["--reason", "test"]);
+    undone.run().assert_code(0);
+    assert_eq!(site.cmd(1, "EXISTS k7"), Value::Int(0));
+    assert_eq!(site.cmd(0, "EXISTS k7"), Value::Int(1));
+}
+
+#[test]
+fn what_was_undone_is_let_go_when_the_policy_of_its_keyspace_changes() {
+    let mut site = Site::new(2);
+    site.cmd(0, "SET k 3");
+    site.cmd(1, "SET k 5");
+    site.repair();
+    site.assert_all("GET k", &text("3"));
+    site.with("undo").args(["1"]).run().assert_code(0);
+    assert_eq!(site.cmd(1, "GET k"), text("5"));
+    site.with("repair").run().assert_code(1);
+    site.rules = "{ string: counter-max }";
+    site.repair();
+    site.assert_all("GET k", &text("5"));
+    // It is let go for good: the old policy takes nothing back.
+    site.rules = "";
+    site.repair();
+    site.cmd(0, "SET k 7");
+    site.repair();
+    site.assert_all("GET k", &text("7"));
+}
+
 /// Adds 5,000 members to a set.
 fn fill(site: &Site, server: usize, key: &str) {
     for thousand in 0..5 {

@@ -130,7 +130,7 @@ pub async fn undo_from_file(
         keys: undoing.keys.clone(),
     };
     let summary = repair::undo_from_file(&run, &request, listener).await?;
-    let exit = exit_of(&summary);
+    let exit = exit_of(&summary, asked.mode);
     Ok((summary, exit))
 }
 

@@ -30,6 +30,10 @@ pub struct Undoing {
     pub reason: Option<String>,
     /// Whether to write to replicas that carry markers, although there is no memory.
     pub force_markers: bool,
+    /// So many keys of a replica may be overwritten whatever the guards say.
+    pub force_overwrites: Option<u64>,
+    /// So many keys of a replica may be deleted whatever the guards say.
+    pub force_deletes: Option<u64>,
 }
 
 /// What an undo asks of a run.
@@ -41,8 +45,8 @@ pub(super) fn asked(undoing: &Undoing) -> Plan {
         },
         limit: None,
         force_markers: undoing.force_markers,
-        force_overwrites: None,
-        force_deletes: None,
+        force_overwrites: undoing.force_overwrites,
+        force_deletes: undoing.force_deletes,
     }
 }
 
@@ -85,6 +89,10 @@ pub async fn undo(
         .ok_or(Unremembered::NoMemory("undo"))
         .map_err(Trouble::from)?;
     let request = request(&memory, number, undoing)?;
+    let forces = asked.force_deletes.is_some() || asked.force_overwrites.is_some();
+    if forces && mode == Mode::Repair && undoing.reason.is_none() {
+        return Err(Trouble::from(Unremembered::NoReason).into());
+    }
     memory.refuse_strangers(fleet, &run.scope).await?;
     memory.warn_of_others();
     run.digest_key = memory.state.digest_key();
@@ -94,7 +102,7 @@ pub async fn undo(
     run.memory = Some(memory.of_run(number, config.agreement.elements, false)?);
     let undone = repair::undo(&run, &request, listener).await;
     let exit = match &undone {
-        Ok(summary) => exit_of(summary),
+        Ok(summary) => exit_of(summary, mode),
         Err(_) => Exit::Trouble,
     };
     let noted = note(logbook.as_ref(), &run, &undone, exit);
@@ -175,9 +183,11 @@ fn note(
     Ok(ended.map_err(Unremembered::from)?)
 }
 
-pub(super) fn exit_of(summary: &UndoSummary) -> Exit {
+pub(super) fn exit_of(summary: &UndoSummary, mode: Mode) -> Exit {
     if summary.interrupted {
         Exit::Interrupted
+    } else if mode == Mode::Repair && !summary.tripped.is_empty() {
+        Exit::Stopped
     } else if !summary.lost.is_empty() || summary.count("missed") > 0 {
         Exit::Partial
     } else if summary.count("changed") + summary.count("kept") > 0 {

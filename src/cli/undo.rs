@@ -37,6 +37,8 @@ pub(super) async fn undo(
         dry_run: args.dry_run,
         reason: args.reason.clone(),
         force_markers: args.force_markers,
+        force_overwrites: args.force_overwrites,
+        force_deletes: args.force_deletes,
     };
     let output = OutputArgs {
         format: args.format,

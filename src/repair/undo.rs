@@ -13,6 +13,7 @@ mod back;
 mod file;
 mod large;
 mod plan;
+mod weigh;
 
 use std::collections::BTreeMap;
 
@@ -21,13 +22,15 @@ use crate::state::{JournalEntry, JournalPlace, PreImage, StateError};
 use crate::store::BATCH_KEYS;
 
 use super::finding::Fate;
+use super::guard::Tripped;
 use super::notary::{Case, Forgetful, MemoryTrouble, Notary, RunMemory};
 use super::reading::{looks, read, siblings};
 use super::round::{Candidate, steps};
-use super::run::{Mode, Run, RunError, Shared};
+use super::run::{Run, RunError, Shared};
 pub use file::undo_from_file;
 use large::is_large;
 use plan::{Planned, draft};
+use weigh::Scales;
 
 /// What is to be undone.
 #[derive(Debug, Clone, Default)]
@@ -110,6 +113,8 @@ pub struct UndoSummary {
     pub forgetful: Vec<Forgetful>,
     /// Replicas that took no part, or not to the end, and why.
     pub lost: Vec<(ReplicaName, String)>,
+    /// The limits that it would exceed. If there are any, it put nothing back.
+    pub tripped: Vec<Tripped>,
     /// Whether it was interrupted.
     pub interrupted: bool,
 }
@@ -151,9 +156,12 @@ pub async fn undo(
         request,
         names: BTreeMap::new(),
         began: None,
+        scales: Scales::new(&shared),
         listener,
         summary,
     };
+    work.go().await.map_err(MemoryTrouble::State)?;
+    work.summary.tripped = work.scales.weigh(&shared).await;
     work.go().await.map_err(MemoryTrouble::State)?;
     let mut summary = work.summary;
     if let Some(error) = shared.take_trouble() {
@@ -174,6 +182,7 @@ struct Work<'a, 'l> {
     names: BTreeMap<ReplicaId, ReplicaName>,
     /// When the run that is undone began.
     began: Option<crate::model::Millis>,
+    scales: Scales,
     listener: &'l mut dyn UndoListener,
     summary: UndoSummary,
 }
@@ -269,11 +278,21 @@ impl Work<'_, '_> {
             };
             let draft = draft(&asked, candidate, &observed)?;
             if is_large(&observed, &entries) {
-                let findings = draft.undo_large(&entries, &parts).await?;
+                let how = (&parts as large::Parts<'_>, self.scales.writes(shared));
+                let (mut findings, losses) = draft.undo_large(&entries, how).await?;
+                self.scales.weighs(&losses);
+                self.scales.settle(shared, &mut findings);
                 findings.iter().for_each(|finding| self.say(finding));
                 continue;
             }
-            let Planned { case, findings } = draft.plan(&entries, &mut digester)?;
+            let Planned {
+                case,
+                findings,
+                losses,
+            } = draft.plan(&entries, &mut digester)?;
+            if self.scales.weighs(&losses) {
+                continue;
+            }
             match case {
                 None => findings.iter().for_each(|finding| self.say(finding)),
                 Some(case) => {
@@ -302,7 +321,7 @@ impl Work<'_, '_> {
         mut waiting: Vec<Vec<UndoFinding>>,
     ) -> Result<(), StateError> {
         let run = self.shared.run;
-        if run.settings.mode == Mode::Repair {
+        if self.scales.writes(self.shared) {
             for range in steps(&cases, 0) {
                 let written = notary.step(self.shared, &cases[range.clone()]).await;
                 let written = match written {
@@ -323,8 +342,9 @@ impl Work<'_, '_> {
                 }
             }
         }
-        for finding in waiting.iter().flatten() {
-            self.say(finding);
+        for mut findings in waiting {
+            self.scales.settle(self.shared, &mut findings);
+            findings.iter().for_each(|finding| self.say(finding));
         }
         Ok(())
     }
@@ -343,6 +363,9 @@ impl Work<'_, '_> {
     }
 
     fn say(&mut self, finding: &UndoFinding) {
+        if self.scales.is_weighing() {
+            return;
+        }
         *self.summary.counts.entry(finding.fate.name()).or_default() += 1;
         self.listener.finding(finding);
     }

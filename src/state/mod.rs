@@ -40,7 +40,7 @@ use std::path::Path;
 
 use crate::model::Millis;
 
-pub use changes::{Changes, JournalPlace};
+pub use changes::{Changes, Hold, JournalPlace};
 pub use check::{Checked, Sizes};
 pub use error::{Holder, StateError};
 pub use intent::{Intent, IntentKey, IntentPart};

@@ -7,13 +7,14 @@
 use bytes::Bytes;
 
 use crate::model::{
-    Digester, Expect, Expiry, Key, Op, Sequence, State, Stream, Value, ValueDigest,
+    Digester, Expect, Expiry, Key, Kind, Op, Sequence, State, Stream, Value, ValueDigest,
 };
 use crate::repair::noting::holds;
 use crate::state::{JournalEntry, Post, PreImage, StateError};
 
 use super::super::finding::Verdict;
 use super::super::look::Look;
+use super::super::loss::Loss;
 use super::super::notary::Recollection;
 use super::super::ops::ops_within;
 use super::super::resolve::describe_op;
@@ -34,6 +35,8 @@ pub(crate) struct Site<'s, 'k> {
     pub(crate) observed: &'s [Option<Observed>],
     pub(crate) recollection: Option<&'s Recollection>,
     pub(crate) replica: usize,
+    /// Whether anything is written.
+    pub(crate) writes: bool,
 }
 
 /// What became of the writes of a run to one large key at one replica.
@@ -44,6 +47,8 @@ pub(crate) struct PutBack {
     pub(crate) undone: usize,
     /// How many stay, because something else was written since.
     pub(crate) changed: usize,
+    /// What that takes from what the replica holds.
+    pub(crate) loss: Option<Loss>,
     /// Why it went no further.
     pub(crate) stopped: Option<Trouble>,
 }
@@ -87,6 +92,7 @@ pub(crate) async fn put_back(
         match site.step(entry, &mut planned, parts).await {
             Ok(Some(ops)) => {
                 done.undone += 1;
+                done.loss = done.loss.max(site.loss(entry));
                 done.ops.extend(ops);
             }
             Ok(None) => done.changed += 1,
@@ -107,24 +113,33 @@ impl Site<'_, '_> {
         planned: &mut Option<Look>,
         parts: Parts<'_>,
     ) -> Step {
-        let (candidate, observed) = self.afresh().await?;
+        // A value of any size is not read anew for each of its parts.
+        let fresh = match &entry.before {
+            PreImage::Elements { names, .. } if !names.is_empty() => None,
+            _ => Some(self.afresh().await?),
+        };
+        let (candidate, observed) = match &fresh {
+            Some((candidate, observed)) => (candidate, &observed[..]),
+            None => (self.candidate, self.observed),
+        };
         let now = Now {
             large: Large {
                 shared: self.shared,
                 stage: Stage::Destructions,
-                candidate: &candidate,
-                observed: &observed,
+                candidate,
+                observed,
                 recollection: self.recollection,
             },
             replica: self.replica,
             look: candidate.looks[self.replica].ok_or(Stopped::Again)?,
         };
-        if !now.large.writes() {
+        if !self.writes {
             return now.plan(entry, planned).await;
         }
         match (&entry.before, &entry.wrote) {
-            (PreImage::Elements { held, names, .. }, Post::Elements { digest, expiry }) => {
-                now.elements(held.as_ref(), names, (*digest, *expiry)).await
+            (PreImage::Elements { kind, held, names }, Post::Elements { digest, expiry }) => {
+                let wrote = (*kind, *digest, *expiry);
+                now.elements(held.as_ref(), names, wrote).await
             }
             (_, wrote) if !now.holds(wrote) => Ok(None),
             (
@@ -141,6 +156,17 @@ impl Site<'_, '_> {
             }
             (before, _) => now.whole(before).await,
         }
+    }
+
+    /// What putting back a write takes.
+    fn loss(&self, entry: &JournalEntry) -> Option<Loss> {
+        if self.candidate.looks[self.replica] == Some(Look::Absent) {
+            return None;
+        }
+        Some(match entry.before {
+            PreImage::Absent => Loss::Deleted,
+            _ => Loss::Overwritten,
+        })
     }
 
     /// The key as it stands now: what was put back already is part of it.
@@ -183,8 +209,9 @@ impl Now<'_> {
     /// What would be put back.
     async fn plan(&self, entry: &JournalEntry, planned: &mut Option<Look>) -> Step {
         let holds = match (&entry.before, &entry.wrote, &planned) {
-            (PreImage::Elements { names, .. }, Post::Elements { digest, expiry }, None) => {
-                self.shows(names, (*digest, *expiry)).await?.is_some()
+            (PreImage::Elements { kind, names, .. }, Post::Elements { digest, expiry }, None) => {
+                let wrote = (*kind, *digest, *expiry);
+                self.shows(names, wrote).await?.is_some()
             }
             // What stood there before a later write of the run is what this one wrote.
             (PreImage::Elements { .. }, _, Some(_)) => true,
@@ -235,11 +262,8 @@ impl Now<'_> {
     async fn shows(
         &self,
         names: &[Bytes],
-        (digest, expiry): (Option<ValueDigest>, Expiry),
+        (kind, digest, expiry): (Kind, Option<ValueDigest>, Expiry),
     ) -> Result<Option<State>, Stopped> {
-        let Some(kind) = self.look.kind() else {
-            return Ok(None);
-        };
         if names.is_empty() {
             let state = State {
                 value: Value::String(Bytes::new()),
@@ -247,15 +271,13 @@ impl Now<'_> {
             };
             return Ok((self.look.expiry() == Some(expiry)).then_some(state));
         }
-        if matches!(
-            kind,
-            crate::model::Kind::String | crate::model::Kind::List | crate::model::Kind::Module
-        ) {
-            return Ok(None);
-        }
-        let holders = [self.replica];
-        let mut found = self.large.fetch_elements(kind, &holders, names).await?;
-        let Some(found) = found.pop() else {
+        let (run, key) = (self.large.shared.run, &self.large.candidate.key);
+        let (source, db) = (
+            &run.participants[self.replica].replica,
+            self.large.candidate.keyspace.db,
+        );
+        let found = source.fetch_elements(db, key, kind, names).await;
+        let Some(found) = self.large.reached(self.replica, found)? else {
             return Ok(None);
         };
         let mut digester = Digester::new(self.large.shared.run.digest_key.clone());
@@ -267,7 +289,7 @@ impl Now<'_> {
         &self,
         held: Option<&State>,
         names: &[Bytes],
-        wrote: (Option<ValueDigest>, Expiry),
+        wrote: (Kind, Option<ValueDigest>, Expiry),
     ) -> Step {
         let (Some(now), Some(held)) = (self.shows(names, wrote).await?, held) else {
             return Ok(None);
@@ -284,7 +306,7 @@ impl Now<'_> {
         let wanted = State {
             value: former(&now.value, &held.value),
             // An end that the run did not set is not its to put back.
-            expiry: match held.expiry != wrote.1 && now.expiry == wrote.1 {
+            expiry: match held.expiry != wrote.2 && now.expiry == wrote.2 {
                 true => held.expiry,
                 false => now.expiry,
             },

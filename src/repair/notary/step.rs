@@ -339,7 +339,8 @@ impl<'s> Step<'s, '_> {
                 let Some((_, case)) = case else { continue };
                 if case.undoing.is_some() {
                     // With the intent: a run must not do again what was undone.
-                    changes.hold(self.notary.index, case.key.clone(), intent.run);
+                    let hold = self.notary.hold_of(case.keyspace);
+                    changes.hold(self.notary.index, case.key.clone(), hold);
                 }
                 changes.journal(journal_entry(self, *replica, case, write, &mut digester));
             }
@@ -382,7 +383,7 @@ impl<'s> Step<'s, '_> {
     /// Lets keys go that were undone and are taken up again.
     fn release(&self, changes: &mut Changes) -> Result<(), StateError> {
         for (_, case) in self.cases.iter().filter(|(_, case)| case.undoing.is_none()) {
-            if self.notary.is_let_go(&case.key)? {
+            if self.notary.is_let_go(&case.key, case.keyspace)? {
                 changes.unhold(self.notary.index, case.key.clone());
             }
         }

@@ -78,9 +78,14 @@ impl Notary<'_> {
     ///
     /// # Errors
     /// When the state directory takes no more.
-    pub(crate) fn hold(&self, shared: &Shared<'_>, key: &Key) -> Result<(), StateError> {
+    pub(crate) fn hold(
+        &self,
+        shared: &Shared<'_>,
+        candidate: &Candidate<'_>,
+    ) -> Result<(), StateError> {
         let mut changes = Changes::new(shared.run.clock.now());
-        changes.hold(self.index, key.clone(), self.memory.run);
+        let hold = self.hold_of(candidate.keyspace);
+        changes.hold(self.index, candidate.key.clone(), hold);
         self.memory.state.commit(changes)
     }
 
@@ -159,7 +164,7 @@ impl Notary<'_> {
         let lesson = alike(&past, held.and_then(memory), ids, &absent, step, now);
         let mut changes = Changes::new(now);
         remember_lesson(&mut changes, self.index, &candidate.key, &lesson);
-        if self.is_let_go(&candidate.key)? {
+        if self.is_let_go(&candidate.key, candidate.keyspace)? {
             changes.unhold(self.index, candidate.key.clone());
         }
         self.acknowledge(&mut changes, &took_part, step)?;

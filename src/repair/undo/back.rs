@@ -8,6 +8,7 @@ use crate::model::{
     DbIndex, Digester, Expiry, ExpiryRule, Op, ReplicaId, ReplicaName, State, Write,
 };
 use crate::repair::look::Look;
+use crate::repair::loss::{Losses, loss};
 use crate::repair::noting::holds;
 use crate::repair::ops::ops_to_reach;
 use crate::repair::reading::state;
@@ -63,6 +64,8 @@ pub(super) struct Steps {
     pub(super) writes: Vec<(usize, Write)>,
     /// What each of these then holds.
     pub(super) targets: BTreeMap<usize, Option<State>>,
+    /// What they take from what the replicas hold.
+    pub(super) losses: Losses,
 }
 
 /// What the run wrote, replica by replica. The entries are in the order of their steps.
@@ -194,6 +197,8 @@ impl Standing<'_, '_> {
                 (Way::Back(_, old), Some(replica)) => match self.write(replica, &old) {
                     Ok(write) => {
                         let ops = write.ops.iter().map(describe_op).collect();
+                        let lost = loss(state(&self.observed[replica]), &write.ops);
+                        steps.losses.extend(lost.map(|lost| (replica, lost)));
                         steps.writes.push((replica, write));
                         steps.targets.insert(replica, old.state().cloned());
                         (ops, UndoFate::Planned)

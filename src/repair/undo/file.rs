@@ -16,7 +16,8 @@ use crate::state::{JournalEntry, JournalFile, PreImage, StateError};
 use crate::store::BATCH_KEYS;
 
 use super::back::{Standing, Steps, chains};
-use super::large::{is_large, put_all_back, told};
+use super::large::{Parts, is_large, losses, put_all_back, told};
+use super::weigh::Scales;
 use super::{UndoFate, UndoFinding, UndoListener, UndoRequest, UndoSummary, fate, named};
 
 /// Writes of the run by database and key.
@@ -44,12 +45,15 @@ pub async fn undo_from_file(
         request,
         ids: ids.collect(),
         names: names(journal, request.undone),
+        scales: Scales::new(&shared),
         listener,
         summary: UndoSummary {
             undone: request.undone,
             ..UndoSummary::default()
         },
     };
+    work.go().await.map_err(RunError::Journal)?;
+    work.summary.tripped = work.scales.weigh(&shared).await;
     work.go().await.map_err(RunError::Journal)?;
     let mut summary = work.summary;
     if let Some(error) = shared.take_trouble() {
@@ -95,6 +99,7 @@ struct Work<'a, 'l> {
     /// By participant.
     ids: Vec<ReplicaId>,
     names: BTreeMap<ReplicaId, ReplicaName>,
+    scales: Scales,
     listener: &'l mut dyn UndoListener,
     summary: UndoSummary,
 }
@@ -182,8 +187,11 @@ impl Work<'_, '_> {
             };
             let chains = chains(&entries, &self.ids);
             if is_large(&observed, &entries) {
-                let done = put_all_back(&standing, &chains, None, &parts).await;
-                let findings = told(&standing, &chains, done, &self.names);
+                let how = (&parts as Parts<'_>, self.scales.writes(shared));
+                let done = put_all_back(&standing, &chains, None, how).await;
+                self.scales.weighs(&losses(&chains, &done));
+                let mut findings = told(&standing, &chains, done, &self.names);
+                self.scales.settle(shared, &mut findings);
                 findings.iter().for_each(|finding| self.say(finding));
                 waiting.push(Vec::new());
                 continue;
@@ -193,10 +201,12 @@ impl Work<'_, '_> {
                 .map(|chain| standing.way(chain, &mut digester));
             let ways = ways.collect();
             let steps = standing.steps(&chains, ways, &self.names);
+            self.scales.weighs(&steps.losses);
             let Steps {
                 findings,
                 writes,
                 targets,
+                ..
             } = steps;
             for (replica, write) in writes {
                 let wanted = targets.get(&replica).and_then(Option::as_ref);
@@ -230,7 +240,7 @@ impl Work<'_, '_> {
         mut waiting: Vec<Vec<UndoFinding>>,
     ) {
         let run = self.shared.run;
-        if run.settings.mode == Mode::Repair {
+        if self.scales.writes(self.shared) {
             for one in write_all(self.shared, db, orders).await {
                 let name = run.participants[one.replica].replica.name();
                 let reason = one.verdict.as_ref().and_then(Verdict::reason);
@@ -242,8 +252,9 @@ impl Work<'_, '_> {
                     .for_each(|finding| finding.fate = fate.clone());
             }
         }
-        for finding in waiting.iter().flatten() {
-            self.say(finding);
+        for mut findings in waiting {
+            self.scales.settle(self.shared, &mut findings);
+            findings.iter().for_each(|finding| self.say(finding));
         }
     }
 
@@ -261,6 +272,9 @@ impl Work<'_, '_> {
     }
 
     fn say(&mut self, finding: &UndoFinding) {
+        if self.scales.is_weighing() {
+            return;
+        }
         *self.summary.counts.entry(finding.fate.name()).or_default() += 1;
         self.listener.finding(finding);
     }

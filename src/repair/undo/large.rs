@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::{Body, Memory, ReplicaId, ReplicaName, Sequence};
 use crate::repair::large::{PutBack, Site, Trouble, put_back};
 use crate::repair::ledger::{Counting, Deed, Past, Presence, Undo};
+use crate::repair::loss::{Loss, Losses};
 use crate::repair::notary::Recollection;
 use crate::repair::reading::is_large as is_observed_large;
-use crate::repair::run::Mode;
 use crate::state::{JournalEntry, Post, PreImage, StateError};
 use crate::store::Observed;
 
@@ -36,6 +36,8 @@ pub(super) struct Done {
     is_back: bool,
     /// Something was.
     is_touched: bool,
+    /// What that takes.
+    loss: Option<Loss>,
 }
 
 impl Done {
@@ -45,6 +47,7 @@ impl Done {
             ops: Vec::new(),
             is_back: false,
             is_touched: false,
+            loss: None,
         }
     }
 
@@ -63,6 +66,7 @@ impl Done {
         Self {
             is_back: back.stopped.is_none() && back.changed == 0,
             is_touched: writes && back.undone > 0,
+            loss: back.loss,
             ops: back.ops,
             fate,
         }
@@ -74,9 +78,8 @@ pub(super) async fn put_all_back(
     standing: &Standing<'_, '_>,
     chains: &[Chain<'_>],
     recollection: Option<&Recollection>,
-    parts: Parts<'_>,
+    (parts, writes): (Parts<'_>, bool),
 ) -> Vec<Done> {
-    let writes = standing.shared.run.settings.mode == Mode::Repair;
     let mut all = Vec::with_capacity(chains.len());
     for chain in chains {
         all.push(match standing.reached(chain) {
@@ -88,12 +91,19 @@ pub(super) async fn put_all_back(
                     observed: standing.observed,
                     recollection,
                     replica,
+                    writes,
                 };
                 Done::new(put_back(&site, &chain.entries, parts).await, writes)
             }
         });
     }
     all
+}
+
+/// What this takes from each replica.
+pub(super) fn losses(chains: &[Chain<'_>], done: &[Done]) -> Losses {
+    let of_one = |(chain, done): (&Chain<'_>, &Done)| Some((chain.replica?, done.loss?));
+    chains.iter().zip(done).filter_map(of_one).collect()
 }
 
 /// What is said of each replica.
@@ -121,8 +131,8 @@ impl Draft<'_, '_, '_, '_> {
     pub(super) async fn undo_large(
         self,
         entries: &[JournalEntry],
-        parts: Parts<'_>,
-    ) -> Result<Vec<UndoFinding>, StateError> {
+        (parts, writes): (Parts<'_>, bool),
+    ) -> Result<(Vec<UndoFinding>, Losses), StateError> {
         let asked = self.asked;
         let chains = chains(entries, &asked.notary.memory.ids);
         let standing = self.standing();
@@ -130,23 +140,24 @@ impl Draft<'_, '_, '_, '_> {
             let open = chains
                 .iter()
                 .map(|_| Done::stays(UndoFate::Kept(super::plan::OPEN.into())));
-            return Ok(told(&standing, &chains, open.collect(), asked.names));
+            let told = told(&standing, &chains, open.collect(), asked.names);
+            return Ok((told, Losses::new()));
         }
-        let writes = asked.shared.run.settings.mode == Mode::Repair;
         let key = &self.candidate.key;
         let was_held = asked.notary.memory.state.held(asked.notary.index, key)?;
         if writes {
             // Before the first write: a run must not do again what was undone.
-            asked.notary.hold(asked.shared, key)?;
+            asked.notary.hold(asked.shared, &self.candidate)?;
         }
         let recollection = Some(&self.recollection);
-        let done = put_all_back(&standing, &chains, recollection, parts).await;
+        let done = put_all_back(&standing, &chains, recollection, (parts, writes)).await;
         if writes && done.iter().any(|one| one.is_touched) {
             self.learn_large(entries, &chains, &done).await?;
         } else if writes && was_held.is_none() {
             asked.notary.let_go(asked.shared, key)?;
         }
-        Ok(told(&standing, &chains, done, asked.names))
+        let losses = losses(&chains, &done);
+        Ok((told(&standing, &chains, done, asked.names), losses))
     }
 
     /// Takes what is remembered along.

@@ -8,6 +8,7 @@ use crate::model::{
     Sequence, State, Version, Write,
 };
 use crate::repair::ledger::{Counting, Deed, Fate, Party, Past, Presence, Undo};
+use crate::repair::loss::Losses;
 use crate::repair::notary::{Case, Notary, Pupil, Recollection, Undoing};
 use crate::repair::reading::state;
 use crate::repair::round::Candidate;
@@ -35,6 +36,8 @@ pub(super) struct Planned<'a> {
     pub(super) case: Option<Box<Case<'a>>>,
     /// One per replica that the run wrote.
     pub(super) findings: Vec<UndoFinding>,
+    /// What that takes from what the replicas hold.
+    pub(super) losses: Losses,
 }
 
 /// One key under way.
@@ -103,11 +106,16 @@ impl<'k> Draft<'_, '_, 'k, '_> {
             findings,
             writes,
             targets,
+            losses,
         } = standing.steps(&chains, ways, asked.names);
         let case = undo
             .filter(|_| !writes.is_empty())
             .map(|undo| Box::new(self.case(undo, targets, writes)));
-        Ok(Planned { case, findings })
+        Ok(Planned {
+            case,
+            findings,
+            losses,
+        })
     }
 
     /// The key as it stands.

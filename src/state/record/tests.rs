@@ -8,14 +8,14 @@ use proptest::prelude::*;
 
 use crate::model::{
     Agreement, Amount, Body, DbIndex, ElementMemory, Expiry, Kind, Lag, LagBase, Lane, Memory,
-    Millis, ReplicaId, ReplicaName, RunNumber, Score, Seen, Sequence, State as KeyState, StreamId,
-    Sum, Value, ValueDigest, Version, Voids,
+    Millis, PolicyMark, ReplicaId, ReplicaName, RunNumber, Score, Seen, Sequence,
+    State as KeyState, StreamId, Sum, Value, ValueDigest, Version, Voids,
 };
 
 use super::super::codec::Unreadable;
 use super::super::{
-    Intent, IntentKey, IntentPart, JournalEntry, KnownReplica, Post, PreImage, RunEnd, RunRecord,
-    RunStart,
+    Hold, Intent, IntentKey, IntentPart, JournalEntry, KnownReplica, Post, PreImage, RunEnd,
+    RunRecord, RunStart,
 };
 use super::*;
 
@@ -352,6 +352,17 @@ fn entries_of_the_journal_are_frozen() {
         &journalled(PreImage::Absent, Post::Absent),
         &format!("{head} 00 00 00 00"),
     );
+}
+
+#[test]
+fn holds_are_frozen_and_may_lack_the_policy() {
+    let mut hold = Hold {
+        run: RunNumber(3),
+        policy: Some(PolicyMark([7; 8])),
+    };
+    frozen(&hold, &format!("03 {}", "07".repeat(8)));
+    hold.policy = None;
+    frozen(&hold, "03");
 }
 
 #[test]
