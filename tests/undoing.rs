@@ -173,6 +173,127 @@ fn an_undo_can_be_undone() {
 }
 
 #[test]
+fn an_undo_passes_the_guards_and_can_be_forced_with_a_reason() {
+    let site = Site::new(2);
+    let keys: Vec<String> = (0..150).map(|number| format!("k{number} v")).collect();
+    site.cmd(0, &format!("MSET {}", keys.join(" ")));
+    site.repair();
+    let dry = site.with("undo").args(["1", "--dry-run"]).run();
+    dry.assert_code(0);
+    assert_says(
+        &dry,
+        &["the undo would STOP: 150 of the 152 keys that r2 holds"],
+    );
+    let stopped = site.with("undo").args(["1", "--format", "json"]).run();
+    stopped.assert_code(4);
+    let told = json(&stopped);
+    assert_eq!(told["fates"]["kept"], 150, "{stopped}");
+    let words = told["tripped"][0].as_str().unwrap();
+    assert!(words.contains("r2: deletes 150 of the 152 keys"), "{words}");
+    site.assert_all("DBSIZE", &Value::Int(152));
+    let forced = ["1", "--force-deletes", "200"];
+    site.with("undo").args(forced).run().assert_code(2);
+    let undone = site.with("undo").args(forced).args(["--reason", "test"]);
+    undone.run().assert_code(0);
+    assert_eq!(site.cmd(1, "EXISTS k7"), Value::Int(0));
+    assert_eq!(site.cmd(0, "EXISTS k7"), Value::Int(1));
+}
+
+#[test]
+fn what_was_undone_is_let_go_when_the_policy_of_its_keyspace_changes() {
+    let mut site = Site::new(2);
+    site.cmd(0, "SET k 3");
+    site.cmd(1, "SET k 5");
+    site.repair();
+    site.assert_all("GET k", &text("3"));
+    site.with("undo").args(["1"]).run().assert_code(0);
+    assert_eq!(site.cmd(1, "GET k"), text("5"));
+    site.with("repair").run().assert_code(1);
+    site.rules = "{ string: counter-max }";
+    site.repair();
+    site.assert_all("GET k", &text("5"));
+    // It is let go for good: the old policy takes nothing back.
+    site.rules = "";
+    site.repair();
+    site.cmd(0, "SET k 7");
+    site.repair();
+    site.assert_all("GET k", &text("7"));
+}
+
+/// Adds 5,000 members to a set.
+fn fill(site: &Site, server: usize, key: &str) {
+    for thousand in 0..5 {
+        let members: Vec<String> = (0..1_000).map(|n| format!("m{thousand}-{n}")).collect();
+        site.cmd(server, &format!("SADD {key} {}", members.join(" ")));
+    }
+}
+
+#[test]
+fn large_values_come_back_and_the_run_is_repeated_when_they_are_named() {
+    let site = Site::new(3);
+    for key in ["changed", "gone"] {
+        fill(&site, 0, key);
+    }
+    site.cmd(0, &format!("SET long {}", "a".repeat(2 << 20)));
+    site.repair();
+    site.cmd(0, "SREM changed m1-1 m2-2");
+    site.cmd(0, "SADD changed new");
+    site.cmd(1, "DEL gone");
+    site.cmd(2, &format!("SET long {}", "b".repeat(2 << 20)));
+    site.repair();
+    let changed = || -> Vec<Value> {
+        let ask = |server| site.cmd(server, "SMISMEMBER changed m1-1 m2-2 new");
+        (0..3).map(ask).collect()
+    };
+    let flags = |numbers: [i64; 3]| Value::Array(numbers.map(Value::Int).to_vec());
+    let exists = || -> Vec<Value> { (0..3).map(|at| site.cmd(at, "SCARD gone")).collect() };
+    let first = || -> Vec<Value> { (0..3).map(|at| site.cmd(at, "GETRANGE long 0 0")).collect() };
+    assert_eq!(changed(), vec![flags([0, 0, 1]); 3]);
+    assert_eq!(exists(), vec![Value::Int(0); 3]);
+    assert_eq!(first(), vec![text("b"); 3]);
+    let undone = site.with("undo").args(["2"]).run();
+    undone.assert_code(0);
+    let former = || {
+        assert_eq!(
+            changed(),
+            [flags([0, 0, 1]), flags([1, 1, 0]), flags([1, 1, 0])]
+        );
+        assert_eq!(exists(), [5_000, 0, 5_000].map(Value::Int));
+        assert_eq!(first(), ["a", "a", "b"].map(text));
+    };
+    former();
+    // Held: reported, and not resolved again.
+    site.with("repair").run().assert_code(1);
+    former();
+    // Named: what clients did before the run counts again, as if the run had never been.
+    let named = ["changed", "gone", "long"].map(|key| format!("--key={key}"));
+    site.with("repair").args(named).run().assert_code(0);
+    assert_eq!(changed(), vec![flags([0, 0, 1]); 3]);
+    assert_eq!(exists(), vec![Value::Int(0); 3]);
+    assert_eq!(first(), vec![text("b"); 3]);
+    site.with("repair").run().assert_code(0);
+}
+
+#[test]
+fn a_stream_that_was_removed_comes_back_with_what_its_groups_have_pending() {
+    let site = Site::new(2);
+    for server in 0..2 {
+        site.cmd(server, "XADD s 1-1 f v");
+        site.cmd(server, "XGROUP CREATE s g 0");
+    }
+    site.repair();
+    site.cmd(1, "XREADGROUP GROUP g me COUNT 1 STREAMS s >");
+    let pending = site.cmd(1, "XPENDING s g");
+    site.cmd(0, "DEL s");
+    site.repair();
+    site.assert_all("EXISTS s", &Value::Int(0));
+    site.with("undo").args(["2"]).run().assert_code(0);
+    assert_eq!(site.cmd(1, "XPENDING s g"), pending);
+    site.with("repair").args(["--key=s"]).run().assert_code(0);
+    site.assert_all("EXISTS s", &Value::Int(0));
+}
+
+#[test]
 fn the_log_tells_what_was_written_where_and_why() {
     let site = Site::new(2);
     site.cmd(0, "MSET a 1 b 22");

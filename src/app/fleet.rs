@@ -11,6 +11,7 @@ use crate::repair::{Breaker, Mode, Participant, Progress, Rates, Run, Scope, Set
 use crate::state::StateError;
 use crate::store::{Connecting, Endpoint, RedisReplica, Replica, StoreError};
 
+use super::journal::Unkept;
 use super::memory::Unremembered;
 
 /// Why nothing could be begun.
@@ -54,13 +55,21 @@ pub enum Trouble {
     /// What runs remember.
     #[error(transparent)]
     Memory(#[from] Unremembered),
+    /// The file with what runs overwrite.
+    #[error(transparent)]
+    Journal(#[from] Unkept),
 }
 
 impl Trouble {
     /// Whether somebody else works on the state directory.
     pub fn is_locked(&self) -> bool {
         let locked = |error: &StateError| matches!(error, StateError::Locked { .. });
-        matches!(self, Self::Memory(Unremembered::State(error)) if locked(error))
+        match self {
+            Self::Memory(Unremembered::State(error)) | Self::Journal(Unkept::File(error)) => {
+                locked(error)
+            }
+            _ => false,
+        }
     }
 }
 
@@ -193,6 +202,7 @@ pub(super) fn plan_at(
         stop,
         progress: Arc::new(Progress::default()),
         memory: None,
+        journal: None,
     })
 }
 

@@ -102,8 +102,7 @@ impl<'a> Job<'a> {
         run.progress = progress;
         if let Some(memory) = &self.memory {
             memory.refuse_strangers(&self.fleet, &run.scope).await?;
-            run.memory =
-                Some(memory.of_run(self.number(memory), config.agreement.elements, names_keys)?);
+            run.memory = Some(memory.of_run(self.number(memory), config, names_keys)?);
         }
         Ok(run)
     }
@@ -124,7 +123,7 @@ impl<'a> Job<'a> {
         content: bool,
         listener: &mut dyn Listener,
     ) -> Result<Summary, JobError> {
-        let facts = preflight(&self.fleet, self.asked.mode).await?;
+        let facts = preflight(&self.fleet, self.asked.mode, self.config.keyspaces.iter()).await?;
         if let Some(missed) = facts.iter().position(Option::is_none).filter(|_| !content) {
             let name = self.fleet.servers[missed].name();
             let words = format!("replica {name} cannot be reached");

@@ -65,6 +65,11 @@ pub enum Unremembered {
         /// The database.
         db: DbIndex,
     },
+    /// Which run is not said.
+    #[error(
+        "which run? `reknit runs` lists them; a file with pre-images is named with --journal FILE"
+    )]
+    Unnamed,
     /// There is no such run.
     #[error("there is no run {0} in the log, `reknit runs` lists them")]
     NoRun(RunNumber),
@@ -94,6 +99,8 @@ pub struct Remembering {
     pub adopt: bool,
     /// Why guards are overruled.
     pub reason: Option<String>,
+    /// Where to keep pre-images without memory.
+    pub journal: Option<PathBuf>,
 }
 
 /// An open state directory, and who the configured replicas are in it.

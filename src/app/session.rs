@@ -11,6 +11,7 @@ use crate::store::Facts;
 
 use super::exit::Exit;
 use super::fleet::{Fleet, Plan, Trouble, plan};
+use super::journal;
 use super::logbook::{Ending, Logbook};
 use super::memory::{Remembering, Unremembered, adopt, open};
 
@@ -44,6 +45,12 @@ impl Session {
     ) -> Result<Self, Trouble> {
         let names_keys = selection.keys.is_some();
         let mut run = plan(config, fleet, selection, asked, stop)?;
+        if let Some(path) = &remembering.journal {
+            journal::refuse_with_memory(config)?;
+            if asked.mode == Mode::Repair {
+                journal::keep(&mut run, path)?;
+            }
+        }
         if remembering.adopt {
             refuse_unless_all(fleet, facts)?;
             adopt(config, fleet, &run.scope, run.clock.as_ref()).await?;

@@ -207,6 +207,9 @@ pub struct RepairArgs {
     /// Delete up to N keys of a replica although guards.max_delete_ratio says no
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub force_deletes: Option<u64>,
+    /// Keep what is overwritten and deleted in this file, for `reknit undo --journal`; for runs without memory
+    #[arg(long, value_name = "FILE")]
+    pub journal: Option<PathBuf>,
     /// Why limits are overruled, for the log of runs
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,

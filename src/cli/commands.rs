@@ -82,6 +82,7 @@ pub(super) async fn repair(
         remembering: Remembering {
             adopt: args.adopt,
             reason: args.reason.clone(),
+            journal: args.journal.clone(),
         },
     };
     compare(global, &request, stop).await
@@ -262,9 +263,15 @@ pub(super) fn exit_of_error(error: &anyhow::Error) -> Exit {
     if trouble_of(error).is_some_and(Trouble::is_locked) {
         return Exit::Stopped;
     }
-    match error.downcast_ref::<RunError>() {
+    let of_undo = match error.downcast_ref() {
+        Some(Undoable::Run(error)) => Some(error),
+        Some(Undoable::Trouble(_)) | None => None,
+    };
+    match of_undo.or_else(|| error.downcast_ref::<RunError>()) {
         Some(RunError::Markers) => Exit::Stopped,
         Some(RunError::Memory(_)) => Exit::Trouble,
-        Some(RunError::TooFew(_) | RunError::Spool(_)) | None => Exit::Trouble,
+        Some(RunError::TooFew(_) | RunError::Spool(_) | RunError::Journal(_)) | None => {
+            Exit::Trouble
+        }
     }
 }

@@ -58,7 +58,8 @@ fn show(global: &GlobalArgs, args: &ShowArgs) -> anyhow::Result<Exit> {
     let (mut said, mut left_out, mut failed) = (0, 0, None);
     state.journal(number, &mut |entry| {
         let wanted = at.is_none_or(|at| at == entry.replica)
-            && (args.key.is_empty() || args.key.contains(&entry.key));
+            && (args.key.is_empty() || args.key.contains(&entry.key))
+            && !matches!(entry.before, PreImage::Part(_));
         if !wanted {
             return;
         }
@@ -140,19 +141,22 @@ const ABSENT: LoggedState = LoggedState {
 fn before(image: &PreImage) -> LoggedState {
     match image {
         PreImage::Absent => ABSENT,
-        PreImage::Whole(state) => LoggedState {
-            held: true,
-            kind: Some(state.value.kind()),
-            length: Some(state.value.length()),
-            expiry: state.expiry,
-        },
+        PreImage::Whole(state) | PreImage::Dumped(state, _) | PreImage::Part(state) => {
+            LoggedState {
+                held: true,
+                kind: Some(state.value.kind()),
+                length: Some(state.value.length()),
+                expiry: state.expiry,
+            }
+        }
         PreImage::Elements { kind, .. } => LoggedState {
             held: true,
             kind: Some(*kind),
             ..ABSENT
         },
-        PreImage::Dump(_, expiry) => LoggedState {
+        PreImage::Parts { kind, expiry, .. } => LoggedState {
             held: true,
+            kind: Some(*kind),
             expiry: *expiry,
             ..ABSENT
         },

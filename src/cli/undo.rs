@@ -31,11 +31,14 @@ pub(super) async fn undo(
     let config = source::load(&connection, &args.limits, config_variable())?;
     let fleet = Fleet::new(&config)?;
     let undoing = Undoing {
-        run: RunNumber(args.run),
+        run: args.run.map(RunNumber),
         replica: at,
         keys: args.key.clone(),
         dry_run: args.dry_run,
         reason: args.reason.clone(),
+        force_markers: args.force_markers,
+        force_overwrites: args.force_overwrites,
+        force_deletes: args.force_deletes,
     };
     let output = OutputArgs {
         format: args.format,
@@ -44,13 +47,21 @@ pub(super) async fn undo(
     let shape = shape(global, &output);
     let mut report = Told(UndoReport::new(
         shape,
-        args.run,
+        args.run.unwrap_or(0),
         args.dry_run,
         args.show,
         stdout(),
     ));
-    match app::undo(&config, &fleet, &undoing, &mut report, stop).await {
+    let undone = match &args.journal {
+        Some(path) => {
+            let from = (path.as_path(), &undoing);
+            app::undo_from_file(&config, &fleet, from, &mut report, stop).await
+        }
+        None => app::undo(&config, &fleet, &undoing, &mut report, stop).await,
+    };
+    match undone {
         Ok((summary, exit)) => {
+            report.0.undoes(summary.undone.0);
             told(report.0.finish(&summary, exit.code()))?;
             Ok(exit)
         }

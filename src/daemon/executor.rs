@@ -11,11 +11,13 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::app::{Exit, Job, JobError, Logbook, Memory, Plan, Trouble, exit_of};
+use crate::app::{
+    Exit, Job, JobError, Logbook, Memory, Plan, Trouble, Undoing, exit_of, undo_noted,
+};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::{DbIndex, KeyspaceName, Millis, Selection};
-use crate::repair::{Finding, Mode, Summary, Throttle};
+use crate::repair::{Finding, Mode, Summary, Throttle, UndoFinding, UndoListener};
 
 use super::board::{Card, Pinned, RunState, StopReason};
 use super::order::What;
@@ -88,8 +90,45 @@ pub(super) fn on_this_thread(
 async fn work(card: &Card, assignment: Assignment) -> Outcome {
     match &card.order.what {
         What::Compare(plan, selection) => compare(card, assignment, (*plan, selection)).await,
-        What::Undo(_) => Outcome::failed("not yet".into()),
+        What::Undo(undoing) => undo(card, assignment, undoing).await,
     }
+}
+
+async fn undo(card: &Card, assignment: Assignment, undoing: &Undoing) -> Outcome {
+    card.begin();
+    let Assignment {
+        config,
+        memory,
+        logbook,
+        throttle,
+        ..
+    } = assignment;
+    let (Some(memory), Some(logbook)) = (memory, logbook) else {
+        return Outcome::failed("a service without memory keeps nothing to undo".into());
+    };
+    let (held, pace) = ((&memory, &logbook), (throttle, card.stop.clone()));
+    let undone = undo_noted(&config, undoing, held, &mut Unheard, pace).await;
+    match undone {
+        Ok((_, exit)) => Outcome {
+            state: match exit {
+                Exit::InSync | Exit::Diverged => RunState::Done,
+                Exit::Partial => RunState::Partial,
+                Exit::Stopped | Exit::Interrupted => RunState::Stopped,
+                Exit::Trouble => RunState::Failed,
+            },
+            exit,
+            summary: None,
+            trouble: None,
+        },
+        Err(error) => Outcome::failed(error.to_string()),
+    }
+}
+
+/// What an undo finds is in the log of runs; nobody listens.
+struct Unheard;
+
+impl UndoListener for Unheard {
+    fn finding(&mut self, _finding: &UndoFinding) {}
 }
 
 /// Works a comparison off, and notes how it ended.

@@ -49,7 +49,10 @@ impl Order {
                 Mode::Plan => "dry run".into(),
                 Mode::Repair => "repair".into(),
             },
-            What::Undo(undoing) => format!("undo {}", undoing.run),
+            What::Undo(undoing) => match undoing.run {
+                Some(run) => format!("undo {run}"),
+                None => "undo".into(),
+            },
         }
     }
 }

@@ -194,7 +194,7 @@ impl Service {
         let memory = memory.transpose().map_err(trouble)?;
         let logbook = memory.as_ref().map(|memory| {
             let undoes = match &order.what {
-                What::Undo(undoing) => Some(undoing.run),
+                What::Undo(undoing) => undoing.run,
                 What::Compare(..) => None,
             };
             let begun = (now, order.purpose());

@@ -43,8 +43,8 @@ pub use limits::{AgreementBounds, Guards, Intensity, JournalBounds, Limits, Rati
 pub use memory::{Amount, Body, ElementMemory, Memory, Seen, Version};
 pub use op::{Expect, Op, Write};
 pub use policy::{
-    ExpiryPolicy, ExpiryRule, HashRule, HllRule, ListRule, OnDeleteConflict, Policy, Preference,
-    Rules, SetRule, StreamRule, StringRule, ZsetRule,
+    ExpiryPolicy, ExpiryRule, HashRule, HllRule, ListRule, OnDeleteConflict, Policy, PolicyMark,
+    Preference, Rules, SetRule, StreamRule, StringRule, ZsetRule,
 };
 pub use position::{Position, Slot, key_slot};
 pub use range::{PositionRange, SlotRange};

@@ -166,6 +166,52 @@ pub struct Policy {
     pub on_delete_conflict: OnDeleteConflict,
 }
 
+/// Tells a policy from another, as it is written down: what decides how a key is merged, and nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PolicyMark(pub [u8; PolicyMark::LENGTH]);
+
+impl PolicyMark {
+    /// Bytes in a mark.
+    pub const LENGTH: usize = 8;
+}
+
+impl Policy {
+    /// The policy's mark: equal for equal policies, in every version.
+    pub fn mark(&self) -> PolicyMark {
+        let mut text = String::from("1");
+        let mut put = |part: &str| {
+            text.push(' ');
+            text.push_str(&super::escape(part.as_bytes()));
+        };
+        Kind::ALL
+            .into_iter()
+            .for_each(|kind| put(self.rules.name_for(kind)));
+        put(match self.rules.hyperloglog {
+            HllRule::Merge => "merge",
+            HllRule::Lww => "lww",
+        });
+        put(match self.expiry.rule {
+            ExpiryRule::Longest => "longest",
+            ExpiryRule::Ignore => "ignore",
+        });
+        put(match self.on_delete_conflict {
+            OnDeleteConflict::UpdateWins => "update-wins",
+            OnDeleteConflict::DeleteWins => "delete-wins",
+        });
+        for preference in &self.prefer {
+            put(match preference {
+                Preference::Datacenter(datacenter) => &datacenter.0,
+                Preference::Majority => "majority",
+                Preference::Greatest => "greatest",
+                Preference::Skip => "skip",
+            });
+        }
+        let mut mark = [0; PolicyMark::LENGTH];
+        mark.copy_from_slice(&blake3::hash(text.as_bytes()).as_bytes()[..PolicyMark::LENGTH]);
+        PolicyMark(mark)
+    }
+}
+
 impl Rules {
     /// Whether values of a kind are counted: increased, where clients may be counting at the same time.
     pub fn counts(&self, kind: Kind) -> bool {
@@ -223,5 +269,25 @@ impl StringRule {
             Self::CounterMax => "counter-max",
             Self::BitmapOr => "bitmap-or",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_is_told_from_another_by_its_mark_which_is_frozen() {
+        let usual = Policy::default();
+        let mut others = vec![usual.clone(); 4];
+        others[0].rules.string = StringRule::Counter;
+        others[1].rules.hyperloglog = HllRule::Lww;
+        others[2].prefer = vec![Preference::Greatest];
+        others[3].on_delete_conflict = OnDeleteConflict::DeleteWins;
+        for other in others {
+            assert_ne!(other.mark(), usual.mark(), "{other:?}");
+        }
+        let text = b"1 lww append lww add-wins lww union lww merge longest update-wins";
+        assert_eq!(usual.mark().0, blake3::hash(text).as_bytes()[..8]);
     }
 }

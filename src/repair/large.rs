@@ -5,25 +5,28 @@
 //! What a replica lacks altogether is copied aside and takes the key's place in one transaction, so no half of a
 //! value is ever seen under its key.
 
+mod back;
 mod copy;
 mod join;
 mod lead;
 mod rebuild;
 mod register;
+mod trace;
 
 use std::collections::BTreeSet;
 
 use crate::crdt::Sibling;
-use crate::model::{Digester, Expect, Key, Kind, Op, Policy, ReplicaIndex, State, Write};
-use crate::store::{Observed, Piece, PieceCursor, StoreError, WriteOutcome};
+use crate::model::{Digester, Expect, Key, Kind, Policy, ReplicaIndex, State};
+use crate::store::{Observed, Piece, PieceCursor, StoreError};
 
 use super::finding::{Change, Detail, Fate, Finding, Verdict};
 use super::look::Look;
 use super::loss::{Loss, Losses};
-use super::notary::{Notary, Recollection};
+use super::notary::Recollection;
 use super::round::{Candidate, Stage};
 use super::run::{Mode, Shared};
 
+pub(crate) use back::{PutBack, Site, Trouble, put_back};
 use lead::Lead;
 
 /// What became of a large value.
@@ -197,53 +200,6 @@ impl Large<'_> {
         match read.await {
             Err(StoreError::Changed { .. }) => Err(Stopped::Again),
             read => self.reached(replica, read),
-        }
-    }
-
-    async fn write(&self, replica: usize, expect: Expect, ops: Vec<Op>) -> Result<(), Stopped> {
-        let target = &self.shared.run.participants[replica].replica;
-        let write = Write {
-            key: self.candidate.key.clone(),
-            expect,
-            ops,
-        };
-        let db = self.candidate.keyspace.db;
-        let outcome = match self.shared.notary(db) {
-            Some(notary) => Some(self.write_with_marker(notary, replica, write).await?),
-            None => {
-                let written = target
-                    .write(db, &[write], &self.shared.run.digest_key, None)
-                    .await;
-                self.reached(replica, written)?.outcomes.pop()
-            }
-        };
-        match outcome {
-            Some(WriteOutcome::Applied) => Ok(()),
-            Some(WriteOutcome::Refused(words)) => Err(Stopped::Verdict(Verdict::Refused(
-                target.name().clone(),
-                words,
-            ))),
-            Some(WriteOutcome::Superseded | WriteOutcome::Contended) | None => Err(Stopped::Again),
-            Some(WriteOutcome::Unknown) => Err(Stopped::Unclear),
-        }
-    }
-
-    async fn write_with_marker(
-        &self,
-        notary: &Notary<'_>,
-        replica: usize,
-        write: Write,
-    ) -> Result<WriteOutcome, Stopped> {
-        match notary
-            .write_part(self.shared, replica, write, |_| None)
-            .await
-        {
-            Ok(written) => written.map_err(Stopped::Verdict),
-            Err(error) => {
-                let verdict = Verdict::Unfinished(error.to_string());
-                self.shared.break_off(error);
-                Err(Stopped::Verdict(verdict))
-            }
         }
     }
 

@@ -17,6 +17,7 @@ mod ledger;
 mod look;
 mod loss;
 mod notary;
+mod noting;
 pub mod ops;
 mod pacing;
 mod passes;
@@ -38,10 +39,13 @@ pub use finding::{Change, Detail, DifferenceKind, Fate, Finding, Held, Holding, 
 pub use guard::{ALWAYS_ALLOWED, Breaker, Destruction, Tripped};
 pub use ledger::WrongState;
 pub use notary::{Forgetful, MemoryTrouble, RunMemory, lane_name};
+pub use noting::RunJournal;
 pub use pacing::{NodeHealth, Rates, Reason, Throttle};
 pub use run::{Listener, Mode, Participant, Phase, Progress, Run, RunError, Settings};
 pub use runner::run;
 pub use scope::Scope;
 pub use side_by_side::Element;
 pub use summary::{ReplicaSummary, Summary, Tally};
-pub use undo::{UndoFate, UndoFinding, UndoListener, UndoRequest, UndoSummary, undo};
+pub use undo::{
+    UndoFate, UndoFinding, UndoListener, UndoRequest, UndoSummary, undo, undo_from_file,
+};

@@ -27,7 +27,7 @@ use crate::model::{
     Marker, Memory, Millis, OwnerToken, Position, PositionRange, ReplicaId, RunNumber, Sequence,
     State, StateId, ValueDigest, Version, Voids,
 };
-use crate::state::{State as StateDir, StateError};
+use crate::state::{Hold, State as StateDir, StateError};
 
 use super::ledger::{Known, Past, Trust, base, take_late, take_late_elements};
 use super::look::{Look, difference};
@@ -37,6 +37,7 @@ use archive::Shelf;
 
 pub(crate) use opening::open;
 pub use opening::{Forgetful, MemoryTrouble};
+pub(crate) use settle::evidence;
 pub(crate) use step::{Case, Pupil, Undoing};
 
 /// The memory that a run has.
@@ -219,12 +220,35 @@ impl<'a> Notary<'a> {
         })
     }
 
-    /// Whether a key was undone and waits for the operator.
-    pub(crate) fn held(&self, key: &Key) -> Result<Option<RunNumber>, StateError> {
-        if self.memory.release_held {
-            return Ok(None);
+    /// The run that undid a key, if it waits for the operator.
+    pub(crate) fn held(
+        &self,
+        key: &Key,
+        keyspace: &Keyspace,
+    ) -> Result<Option<RunNumber>, StateError> {
+        let held = self.memory.state.held(self.index, key)?;
+        let held = held.filter(|hold| !self.is_over(hold, keyspace));
+        Ok(held.map(|hold| hold.run))
+    }
+
+    /// Whether a key was undone and is taken up again.
+    fn is_let_go(&self, key: &Key, keyspace: &Keyspace) -> Result<bool, StateError> {
+        let held = self.memory.state.held(self.index, key)?;
+        Ok(held.is_some_and(|hold| self.is_over(&hold, keyspace)))
+    }
+
+    /// Whether the operator named the key, or has changed what decides about it.
+    fn is_over(&self, hold: &Hold, keyspace: &Keyspace) -> bool {
+        let mark = keyspace.policy.mark();
+        self.memory.release_held || hold.policy.is_some_and(|policy| policy != mark)
+    }
+
+    /// What is written down of a key that is undone.
+    fn hold_of(&self, keyspace: &Keyspace) -> Hold {
+        Hold {
+            run: self.memory.run,
+            policy: Some(keyspace.policy.mark()),
         }
-        self.memory.state.held(self.index, key)
     }
 
     /// What is remembered of a key, given what its participants were last seen to hold.

@@ -15,9 +15,10 @@
 //! come again when all additions are done.
 
 mod memory;
+mod orders;
 mod verify;
 
-use crate::model::{Digester, Key, Keyspace, ReplicaIndex};
+use crate::model::{Digester, Key, Keyspace, RunNumber};
 use crate::store::Observed;
 
 use super::describe::{describe, explain_into, keep_changes};
@@ -302,6 +303,10 @@ impl<'a> Round<'a> {
                 self.learn(one, &mut work);
             } else if !self.is_permitted(&one.tracked) {
                 self.find(one.finding, Verdict::OverLimit);
+            } else if mode != Mode::Diff
+                && let Some(run) = self.held(&one.tracked.candidate)
+            {
+                self.find(one.finding, waits(run));
             } else if is_large(&one.observed) {
                 work.wrote.extend(self.act_on_large(one).await);
             } else if mode == Mode::Diff {
@@ -360,11 +365,6 @@ impl<'a> Round<'a> {
 
     /// What is to be written for a key, unless that is decided here or has to wait.
     async fn decide_whole(&mut self, one: Acting<'a>, work: &mut Work<'a>) {
-        if let Some(run) = self.held(&one.tracked.candidate) {
-            let reason = format!("run {run} put it back: it waits until it is named with --key");
-            self.find(one.finding, Verdict::Unresolved(reason));
-            return;
-        }
         match self.resolve(&one) {
             Some((resolution, _)) if !resolution.rebuilds.is_empty() => {
                 work.wrote.extend(self.act_on_large(one).await);
@@ -408,12 +408,7 @@ impl<'a> Round<'a> {
                         let case = case(&one, resolution, recollection);
                         work.cases.extend(case.map(|case| (Some(number), case)));
                     }
-                    None => {
-                        for (ReplicaIndex(replica), write) in resolution.writes {
-                            let of_replica = work.writes.entry(replica).or_default();
-                            of_replica.push((number, write));
-                        }
-                    }
+                    None => self.order(&one, resolution, number, work),
                 }
                 one.tracked.counts = counts;
                 work.wrote.push(one.written());
@@ -477,6 +472,13 @@ impl<'a> Acting<'a> {
 
 fn planned(verdict: &Verdict, losses: Losses) -> Option<Losses> {
     (*verdict == Verdict::Planned).then_some(losses)
+}
+
+/// The verdict on a key that was undone.
+fn waits(run: RunNumber) -> Verdict {
+    Verdict::Unresolved(format!(
+        "run {run} put it back: it waits until it is named with --key"
+    ))
 }
 
 fn too_few() -> Verdict {

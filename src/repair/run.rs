@@ -16,6 +16,7 @@ use crate::store::{Pace, Replica, StoreError};
 use super::finding::Finding;
 use super::guard::Breaker;
 use super::notary::{Forgetful, MemoryTrouble, Notary, RunMemory, open};
+use super::noting::RunJournal;
 use super::pacing::Throttle;
 use super::scope::Scope;
 
@@ -82,6 +83,8 @@ pub struct Run {
     pub progress: Arc<Progress>,
     /// What is remembered between runs; nothing for a run without memory.
     pub memory: Option<RunMemory>,
+    /// Where a run without memory keeps pre-images; nothing if it keeps none.
+    pub journal: Option<RunJournal>,
 }
 
 /// Is told of each key as it is decided, in the order of positions within a pass.
@@ -102,6 +105,9 @@ pub enum RunError {
          bring deleted keys back; use that reknit's configuration, or --force-markers to write all the same"
     )]
     Markers,
+    /// The file with pre-images takes no more.
+    #[error("journal {0}; nothing further was written")]
+    Journal(StateError),
     /// What is remembered is not of these replicas, or cannot be kept.
     #[error(transparent)]
     Memory(#[from] MemoryTrouble),
@@ -193,7 +199,7 @@ pub(crate) struct Shared<'a> {
     ahead: i64,
     /// What is remembered, by database.
     notaries: BTreeMap<Option<DbIndex>, Notary<'a>>,
-    /// The state directory takes no more: nothing further may be written.
+    /// The state directory or the journal takes no more: nothing further may be written.
     broken: Mutex<Option<StateError>>,
     /// Keys that were found and are left open; only kept where there is memory.
     unsettled: Mutex<BTreeMap<DbIndex, Vec<Key>>>,
@@ -242,7 +248,7 @@ impl<'a> Shared<'a> {
         self.notaries.get(&db)
     }
 
-    /// The state directory cannot be used any more: the run ends, and writes nothing further.
+    /// The state directory or the journal cannot be used any more: the run ends, and writes nothing further.
     pub(crate) fn break_off(&self, error: StateError) {
         let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
         if broken.is_none() {
@@ -288,9 +294,12 @@ impl<'a> Shared<'a> {
     }
 
     /// Why the run ended early, if it did.
-    pub(crate) fn take_trouble(&self) -> Option<StateError> {
+    pub(crate) fn take_trouble(&self) -> Option<RunError> {
         let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
-        broken.take()
+        broken.take().map(|error| match self.run.journal {
+            Some(_) => RunError::Journal(error),
+            None => MemoryTrouble::State(error).into(),
+        })
     }
 
     async fn measure_skew(&self) -> i64 {

@@ -57,7 +57,7 @@ async fn go(run: &Run, listener: &mut dyn Listener) -> Result<Summary, RunError>
     }
     let mut summary = course.summary;
     if let Some(error) = shared.take_trouble() {
-        return Err(MemoryTrouble::State(error).into());
+        return Err(error);
     }
     summary.interrupted = run.stop.is_cancelled();
     summary.ended = run.clock.now();

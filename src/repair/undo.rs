@@ -9,21 +9,29 @@
 //! An undo is a run of its own, with intents, markers and a journal: it can be undone in its turn. What was put back is
 //! held: no run resolves it again until the operator names it.
 
+mod back;
+mod file;
+mod large;
 mod plan;
+mod weigh;
 
 use std::collections::BTreeMap;
 
 use crate::model::{DbIndex, Key, ReplicaId, ReplicaName, RunNumber};
-use crate::state::{JournalEntry, JournalPlace, StateError};
+use crate::state::{JournalEntry, JournalPlace, PreImage, StateError};
 use crate::store::BATCH_KEYS;
 
 use super::finding::Fate;
+use super::guard::Tripped;
 use super::notary::{Case, Forgetful, MemoryTrouble, Notary, RunMemory};
 use super::pacing::watched;
 use super::reading::{looks, read, siblings};
 use super::round::{Candidate, steps};
-use super::run::{Mode, Run, RunError, Shared};
-use plan::{Planned, plan};
+use super::run::{Run, RunError, Shared};
+pub use file::undo_from_file;
+use large::is_large;
+use plan::{Planned, draft};
+use weigh::Scales;
 
 /// What is to be undone.
 #[derive(Debug, Clone, Default)]
@@ -96,12 +104,18 @@ pub trait UndoListener: Send {
 /// What an undo amounts to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UndoSummary {
+    /// The run.
+    pub undone: RunNumber,
+    /// Whether what was put back waits until it is named: only where that is remembered.
+    pub holds: bool,
     /// Keys and replicas by what became of them.
     pub counts: BTreeMap<&'static str, u64>,
     /// Replicas that forgot something.
     pub forgetful: Vec<Forgetful>,
     /// Replicas that took no part, or not to the end, and why.
     pub lost: Vec<(ReplicaName, String)>,
+    /// The limits that it would exceed. If there are any, it put nothing back.
+    pub tripped: Vec<Tripped>,
     /// Whether it was interrupted.
     pub interrupted: bool,
 }
@@ -140,6 +154,8 @@ async fn go(
         return Ok(UndoSummary::default());
     };
     let summary = UndoSummary {
+        undone: request.undone,
+        holds: true,
         forgetful,
         ..UndoSummary::default()
     };
@@ -149,13 +165,16 @@ async fn go(
         request,
         names: BTreeMap::new(),
         began: None,
+        scales: Scales::new(&shared),
         listener,
         summary,
     };
     work.go().await.map_err(MemoryTrouble::State)?;
+    work.summary.tripped = work.scales.weigh(&shared).await;
+    work.go().await.map_err(MemoryTrouble::State)?;
     let mut summary = work.summary;
     if let Some(error) = shared.take_trouble() {
-        return Err(MemoryTrouble::State(error).into());
+        return Err(error);
     }
     summary.interrupted = run.stop.is_cancelled();
     let name = |index: usize| run.participants[index].replica.name().clone();
@@ -172,6 +191,7 @@ struct Work<'a, 'l> {
     names: BTreeMap<ReplicaId, ReplicaName>,
     /// When the run that is undone began.
     began: Option<crate::model::Millis>,
+    scales: Scales,
     listener: &'l mut dyn UndoListener,
     summary: UndoSummary,
 }
@@ -212,6 +232,7 @@ impl Work<'_, '_> {
             .state
             .journal(self.request.undone, &mut |entry| {
                 let named = keys.is_empty() || keys.contains(&entry.key);
+                let named = named && !matches!(entry.before, PreImage::Part(_));
                 if named && entry.outcome != Some(false) {
                     let of_db = listed.entry(entry.db).or_default();
                     let of_key = of_db.entry(entry.key.clone()).or_default();
@@ -244,6 +265,13 @@ impl Work<'_, '_> {
                 }
             }
         }
+        let state = &self.memory.state;
+        let parts = |entry: &JournalEntry, step| {
+            state.journal_entry(&JournalPlace {
+                sequence: step,
+                ..entry.place()
+            })
+        };
         let reading = read(shared, candidates.iter()).await;
         let (mut cases, mut waiting) = (Vec::new(), Vec::new());
         for (index, (mut candidate, entries)) in candidates.into_iter().zip(entries).enumerate() {
@@ -257,8 +285,23 @@ impl Work<'_, '_> {
                 only: self.request.replica,
                 began: self.began,
             };
-            let planned = plan(&asked, candidate, &observed, &entries, &mut digester)?;
-            let Planned { case, findings } = planned;
+            let draft = draft(&asked, candidate, &observed)?;
+            if is_large(&observed, &entries) {
+                let how = (&parts as large::Parts<'_>, self.scales.writes(shared));
+                let (mut findings, losses) = draft.undo_large(&entries, how).await?;
+                self.scales.weighs(&losses);
+                self.scales.settle(shared, &mut findings);
+                findings.iter().for_each(|finding| self.say(finding));
+                continue;
+            }
+            let Planned {
+                case,
+                findings,
+                losses,
+            } = draft.plan(&entries, &mut digester)?;
+            if self.scales.weighs(&losses) {
+                continue;
+            }
             match case {
                 None => findings.iter().for_each(|finding| self.say(finding)),
                 Some(case) => {
@@ -287,7 +330,7 @@ impl Work<'_, '_> {
         mut waiting: Vec<Vec<UndoFinding>>,
     ) -> Result<(), StateError> {
         let run = self.shared.run;
-        if run.settings.mode == Mode::Repair {
+        if self.scales.writes(self.shared) {
             for range in steps(&cases, 0) {
                 let written = notary.step(self.shared, &cases[range.clone()]).await;
                 let written = match written {
@@ -308,8 +351,9 @@ impl Work<'_, '_> {
                 }
             }
         }
-        for finding in waiting.iter().flatten() {
-            self.say(finding);
+        for mut findings in waiting {
+            self.scales.settle(self.shared, &mut findings);
+            findings.iter().for_each(|finding| self.say(finding));
         }
         Ok(())
     }
@@ -328,6 +372,9 @@ impl Work<'_, '_> {
     }
 
     fn say(&mut self, finding: &UndoFinding) {
+        if self.scales.is_weighing() {
+            return;
+        }
         *self.summary.counts.entry(finding.fate.name()).or_default() += 1;
         self.listener.finding(finding);
     }

@@ -9,6 +9,7 @@ use crate::store::{BATCH_KEYS, WriteOutcome};
 
 use super::finding::{Fate, Verdict};
 use super::notary::Case;
+use super::noting::{Note, note, settle};
 use super::ops::{OpsWeight, weight};
 use super::run::Shared;
 
@@ -18,8 +19,17 @@ const BATCH_BYTES: usize = 1 << 20;
 /// Elements that one transaction writes at the most, beyond its first key: some 10 ms of the server.
 const BATCH_ELEMENTS: usize = 8_000;
 
-/// Writes by replica; each with the number of its key in the batch.
-pub(super) type Writes = BTreeMap<usize, Vec<(usize, Write)>>;
+/// A write that is to be made.
+pub(super) struct Order {
+    /// The number of its key in the batch.
+    pub(super) key: usize,
+    pub(super) write: Write,
+    /// What it overwrites; only where that is kept in a file.
+    pub(super) note: Option<Note>,
+}
+
+/// Writes by replica.
+pub(super) type Writes = BTreeMap<usize, Vec<Order>>;
 
 /// What became of the write of one key to one replica.
 pub(super) struct Written {
@@ -49,37 +59,64 @@ async fn write_replica(
     shared: &Shared<'_>,
     db: Option<DbIndex>,
     replica: usize,
-    writes: Vec<(usize, Write)>,
+    orders: Vec<Order>,
 ) -> Vec<Written> {
-    let target = &shared.run.participants[replica].replica;
-    let mut written = Vec::with_capacity(writes.len());
-    for batch in transactions(writes) {
-        let (keys, batch): (Vec<usize>, Vec<Write>) = batch.into_iter().unzip();
-        match target.write(db, &batch, &shared.run.digest_key, None).await {
-            Ok(done) => {
-                written.extend(keys.into_iter().zip(done.outcomes).map(|(key, outcome)| {
-                    let (fate, verdict) = judged(target.name(), outcome);
-                    Written {
-                        replica,
-                        key,
-                        fate,
-                        verdict,
-                    }
-                }))
-            }
-            Err(error) => {
-                shared.lose(replica, &error);
-                let reason = format!("{}: {error}", target.name());
-                written.extend(keys.into_iter().map(|key| Written {
-                    replica,
-                    key,
-                    fate: Fate::Planned,
-                    verdict: Some(Verdict::Unfinished(reason.clone())),
-                }));
-            }
-        }
+    let mut written = Vec::with_capacity(orders.len());
+    for batch in transactions(orders) {
+        written.extend(write_batch(shared, db, replica, batch).await);
     }
     written
+}
+
+async fn write_batch(
+    shared: &Shared<'_>,
+    db: Option<DbIndex>,
+    replica: usize,
+    orders: Vec<Order>,
+) -> Vec<Written> {
+    let target = &shared.run.participants[replica].replica;
+    let (mut keys, mut batch, mut notes) = (Vec::new(), Vec::new(), Vec::new());
+    for order in orders {
+        keys.push(order.key);
+        batch.push(order.write);
+        notes.push(order.note);
+    }
+    let numbers = match note(shared, db, replica, &batch, notes).await {
+        Ok(numbers) => numbers,
+        Err(reason) => return unwritten(replica, keys, &reason),
+    };
+    match target.write(db, &batch, &shared.run.digest_key, None).await {
+        Ok(done) => {
+            settle(shared, &numbers, &done.outcomes);
+            let judge = |(key, outcome)| {
+                let (fate, verdict) = judged(target.name(), outcome);
+                Written {
+                    replica,
+                    key,
+                    fate,
+                    verdict,
+                }
+            };
+            keys.into_iter().zip(done.outcomes).map(judge).collect()
+        }
+        Err(error) => {
+            let nothing = vec![WriteOutcome::Superseded; numbers.len()];
+            settle(shared, &numbers, &nothing);
+            shared.lose(replica, &error);
+            unwritten(replica, keys, &format!("{}: {error}", target.name()))
+        }
+    }
+}
+
+/// Writes that were not tried, for this reason.
+fn unwritten(replica: usize, keys: Vec<usize>, reason: &str) -> Vec<Written> {
+    let one = |key| Written {
+        replica,
+        key,
+        fate: Fate::Planned,
+        verdict: Some(Verdict::Unfinished(reason.to_owned())),
+    };
+    keys.into_iter().map(one).collect()
 }
 
 pub(super) fn judged(replica: &ReplicaName, outcome: WriteOutcome) -> (Fate, Option<Verdict>) {
@@ -115,11 +152,11 @@ impl Load {
 }
 
 /// Splits writes so that no transaction holds the server for long.
-fn transactions(writes: Vec<(usize, Write)>) -> Vec<Vec<(usize, Write)>> {
-    let mut batches: Vec<Vec<(usize, Write)>> = Vec::new();
+fn transactions(orders: Vec<Order>) -> Vec<Vec<Order>> {
+    let mut batches: Vec<Vec<Order>> = Vec::new();
     let (mut elements, mut bytes) = (0, 0);
-    for (index, write) in writes {
-        let own = weight(&write.ops);
+    for order in orders {
+        let own = weight(&order.write.ops);
         elements += own.elements;
         bytes += own.bytes;
         match batches.last_mut() {
@@ -128,11 +165,11 @@ fn transactions(writes: Vec<(usize, Write)>) -> Vec<Vec<(usize, Write)>> {
                     && elements <= BATCH_ELEMENTS
                     && bytes <= BATCH_BYTES =>
             {
-                batch.push((index, write));
+                batch.push(order);
             }
             _ => {
                 (elements, bytes) = (own.elements, own.bytes);
-                batches.push(vec![(index, write)]);
+                batches.push(vec![order]);
             }
         }
     }

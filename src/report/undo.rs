@@ -47,6 +47,7 @@ struct Tail<'a> {
     fates: Option<&'a BTreeMap<&'static str, u64>>,
     lost: Vec<LostJson<'a>>,
     forgetful: Vec<String>,
+    tripped: Vec<String>,
     interrupted: bool,
     error: Option<&'a str>,
     exit_code: u8,
@@ -97,6 +98,11 @@ impl UndoReport {
             kept: Vec::new(),
             said: 0,
         }
+    }
+
+    /// Names the run, where it became known only later.
+    pub fn undoes(&mut self, run: u64) {
+        self.undoes = run;
     }
 
     /// Says what became of one write.
@@ -163,6 +169,7 @@ impl UndoReport {
                 })
                 .collect(),
             forgetful: summary.forgetful.iter().map(ToString::to_string).collect(),
+            tripped: summary.tripped.iter().map(ToString::to_string).collect(),
             interrupted: summary.interrupted,
             error: None,
             exit_code,
@@ -184,6 +191,7 @@ impl UndoReport {
             fates: None,
             lost: Vec::new(),
             forgetful: Vec::new(),
+            tripped: Vec::new(),
             interrupted: false,
             error: Some(error),
             exit_code,

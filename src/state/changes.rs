@@ -1,8 +1,8 @@
 //! Changes: what one commit writes, all or nothing.
 
 use crate::model::{
-    Agreement, DbIndex, Key, KeyspaceName, Lag, LagBase, Lane, Millis, ReplicaId, RunNumber, Seen,
-    Sequence,
+    Agreement, DbIndex, Key, KeyspaceName, Lag, LagBase, Lane, Millis, PolicyMark, ReplicaId,
+    RunNumber, Seen, Sequence,
 };
 
 use super::intent::Intent;
@@ -14,6 +14,15 @@ use super::layout::journal_place;
 pub struct Changes {
     pub(super) now: Millis,
     pub(super) list: Vec<Change>,
+}
+
+/// Why a key waits for the operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hold {
+    /// The run that undid it.
+    pub run: RunNumber,
+    /// The policy that it had then: with another it is let go. Nothing where that was not written down.
+    pub policy: Option<PolicyMark>,
 }
 
 /// One change.
@@ -31,7 +40,7 @@ pub(super) enum Change {
     CloseIntent(Sequence),
     Journal(JournalEntry),
     Outcome(JournalPlace, bool),
-    Hold(DbIndex, Key, RunNumber),
+    Hold(DbIndex, Key, Hold),
     Unhold(DbIndex, Key),
     Cover(ReplicaId, DbIndex, KeyspaceName, Sequence),
     SetEvicted(ReplicaId, u64),
@@ -164,8 +173,8 @@ impl Changes {
     }
 
     /// Holds a key that this run undid: it waits until the operator names it.
-    pub fn hold(&mut self, db: DbIndex, key: Key, run: RunNumber) -> &mut Self {
-        self.push(Change::Hold(db, key, run))
+    pub fn hold(&mut self, db: DbIndex, key: Key, hold: Hold) -> &mut Self {
+        self.push(Change::Hold(db, key, hold))
     }
 
     /// Lets a held key go.

@@ -96,9 +96,7 @@ impl State {
             outcome(value).map(|_| ())
         })?;
         self.each_of(Chapter::Held, "a held key", |_, value| {
-            record_of(value)
-                .and_then(super::record::counter)
-                .map(|_| ())
+            record_of(value).and_then(super::Hold::decode).map(|_| ())
         })
     }
 

@@ -100,8 +100,8 @@ impl<'a> Draft<'a> {
                 self.outcome(&at, applied);
                 Ok(())
             }
-            Change::Hold(db, key, run) => {
-                let value = named(key.as_bytes(), put_counter(run.0));
+            Change::Hold(db, key, hold) => {
+                let value = named(key.as_bytes(), hold.encode());
                 self.put(Table::Book, Chapter::Held.place(db, &key), value);
                 Ok(())
             }

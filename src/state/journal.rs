@@ -71,8 +71,21 @@ pub enum PreImage {
         /// The names of all touched elements.
         names: Vec<Bytes>,
     },
-    /// A value that is not looked into, as DUMP answered it.
-    Dump(Bytes, Expiry),
+    /// This, which commands alone cannot put back: as it was read, and as DUMP answered it.
+    Dumped(KeyState, Bytes),
+    /// A value that was too large to be read at once: it stands in entries of its own.
+    Parts {
+        /// Its type.
+        kind: Kind,
+        /// Its digest.
+        digest: ValueDigest,
+        /// When the key ended.
+        expiry: Expiry,
+        /// The steps of the entries that hold its parts, in their order.
+        steps: Vec<Sequence>,
+    },
+    /// A part of a value: no write of its own.
+    Part(KeyState),
 }
 
 /// What a key holds after a write: what an undo compares with.

@@ -8,6 +8,8 @@
 //! DIR/aside-T/   what `--adopt` set aside at T; never read, never deleted
 //! ```
 //!
+//! Runs without memory can keep pre-images in a file of its own, `journal_file.rs`.
+//!
 //! The edge to disk: synchronous, and never the one to ask for the time or to print. What a record means is the
 //! agreement's business; this room keeps it, whole and in order, over a SIGKILL at any moment.
 
@@ -21,6 +23,7 @@ mod files;
 mod identity;
 mod intent;
 mod journal;
+mod journal_file;
 mod layout;
 mod lock;
 mod notes;
@@ -38,11 +41,12 @@ use std::path::Path;
 
 use crate::model::Millis;
 
-pub use changes::{Changes, JournalPlace};
+pub use changes::{Changes, Hold, JournalPlace};
 pub use check::{Checked, Sizes};
 pub use error::{Holder, StateError};
 pub use intent::{Intent, IntentKey, IntentPart};
 pub use journal::{JournalEntry, Post, PreImage};
+pub use journal_file::{JournalFile, KeptRun, Torn};
 pub use open::State;
 pub use prune::{Pruned, Retention};
 pub use replicas::KnownReplica;

@@ -10,7 +10,7 @@ use crate::model::{
 use super::layout::{self, Chapter, beginning, lag_place, place, record_of, row, split_replica};
 use super::record::{Head, Record, Standing, counter, ended, standing};
 use super::store::{Flow, Table};
-use super::{Intent, Result, State};
+use super::{Hold, Intent, Result, State};
 
 impl State {
     /// What is agreed on a key; nothing before the first agreement.
@@ -216,11 +216,11 @@ impl State {
         self.chapter(Chapter::Intents, || "an intent".into())
     }
 
-    /// The run that undid a key, if the key waits for the operator.
+    /// Which run undid a key, if the key waits for the operator.
     ///
     /// # Errors
     /// When the record cannot be read.
-    pub fn held(&self, db: DbIndex, key: &Key) -> Result<Option<RunNumber>> {
+    pub fn held(&self, db: DbIndex, key: &Key) -> Result<Option<Hold>> {
         let Some(value) = self
             .0
             .store
@@ -228,9 +228,9 @@ impl State {
         else {
             return Ok(None);
         };
-        let read = record_of(&value).and_then(counter);
-        let run = self.read(read, || format!("what holds key {key}"))?;
-        Ok(Some(RunNumber(run)))
+        let read = record_of(&value).and_then(Hold::decode);
+        self.read(read, || format!("what holds key {key}"))
+            .map(Some)
     }
 
     /// Visits the keys that wait for the operator, in the order of positions, with the run that undid them.
@@ -243,9 +243,9 @@ impl State {
             .store
             .scan(Table::Book, beginning(&prefix), |at, value| {
                 let read = row(&at[1..], value)
-                    .and_then(|(_, key, record)| counter(record).map(|run| (key, run)));
+                    .and_then(|(_, key, record)| Hold::decode(record).map(|hold| (key, hold.run)));
                 let (key, run) = self.read(read, || "a held key".into())?;
-                visit(&Key::copied(key), RunNumber(run));
+                visit(&Key::copied(key), run);
                 Ok(Flow::Continue)
             })
     }

@@ -159,6 +159,7 @@ fn undo(shape: Shape, dry_run: bool) -> String {
         ),
     ];
     let mut summary = UndoSummary {
+        holds: true,
         forgetful: vec![Forgetful {
             replica: replica("eu"),
             db: DbIndex(0),

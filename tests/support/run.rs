@@ -42,6 +42,7 @@ pub(crate) fn run_over(
         stop,
         progress: Arc::new(Progress::default()),
         memory: None,
+        journal: None,
     }
 }
 

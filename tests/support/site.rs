@@ -13,7 +13,7 @@ use super::server::RedisServer;
 pub(crate) struct Site {
     pub(crate) servers: Vec<RedisServer>,
     pub(crate) dir: TempDir,
-    rules: &'static str,
+    pub(crate) rules: &'static str,
     /// More of what stands in `state`.
     pub(crate) more: &'static str,
 }

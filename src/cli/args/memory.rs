@@ -20,13 +20,14 @@ Examples:
   reknit undo 7 -c reknit.yaml --dry-run
   reknit undo 7 -c reknit.yaml
   reknit undo 7 -c reknit.yaml --replica eu --key user:42
+  reknit undo --journal pre-images --replica us=redis://a --replica eu=redis://b
 
 Only what still holds what the run wrote is put back; what was written since stays. What was put back
-is not repaired again until a repair names it with --key. Values that were too large to be read at
-once are not in the journal and stay as they are.
+is not repaired again until a repair names it with --key, or the policy of its keyspace changes. The
+guards hold for an undo as for a repair.
 
-Exits 0 if all was put back, 1 if something was kept, 2 on trouble, 3 if a replica was missed, 4 while
-another process works on the state directory.";
+Exits 0 if all was put back, 1 if something was kept, 2 on trouble, 3 if a replica was missed, 4 if a
+guard stopped it or another process works on the state directory or the journal.";
 
 pub(super) const FORGET_HELP: &str = "\
 For a replica that never returns. What it lags behind in is dropped, so that nothing waits for it any
@@ -99,9 +100,15 @@ pub struct ShowArgs {
 /// `reknit undo`
 #[derive(Debug, Args)]
 pub struct UndoArgs {
-    /// The number of the run
-    #[arg(value_name = "RUN")]
-    pub run: u64,
+    /// The number of the run; with --journal the last one, if it is left out
+    #[arg(value_name = "RUN", required_unless_present = "journal")]
+    pub run: Option<u64>,
+    /// Undo a run without memory, from the file in which it kept what it overwrote
+    #[arg(long, value_name = "FILE", conflicts_with = "state_dir")]
+    pub journal: Option<PathBuf>,
+    /// With --journal: write although the replicas carry markers of another reknit
+    #[arg(long, requires = "journal")]
+    pub force_markers: bool,
     /// Print what would be put back; write nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
@@ -111,6 +118,12 @@ pub struct UndoArgs {
     /// Only this key, escaped as redis-cli shows it (repeatable)
     #[arg(long, value_name = "KEY", value_parser = parse_key)]
     pub key: Vec<Key>,
+    /// Overwrite up to N keys of a replica although guards.max_overwrite_ratio says no
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub force_overwrites: Option<u64>,
+    /// Delete up to N keys of a replica although guards.max_delete_ratio says no
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub force_deletes: Option<u64>,
     /// Why, for the log of runs
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,

@@ -83,6 +83,12 @@ pub struct StartUndo {
     keys: Vec<String>,
     /// Write nothing.
     dry_run: bool,
+    /// So many keys of a replica may be overwritten whatever the guards say.
+    #[schema(minimum = 1)]
+    force_overwrites: Option<u64>,
+    /// So many keys of a replica may be deleted whatever the guards say.
+    #[schema(minimum = 1)]
+    force_deletes: Option<u64>,
     /// Why, for the log of runs.
     reason: Option<String>,
 }
@@ -206,11 +212,14 @@ impl StartUndo {
     /// When a key cannot be read.
     pub fn order(self, run: u64) -> Result<Order, ApiError> {
         let undoing = Undoing {
-            run: RunNumber(run),
+            run: Some(RunNumber(run)),
             replica: self.replica,
             keys: keys(self.keys)?.into_iter().collect(),
             dry_run: self.dry_run,
             reason: self.reason.clone(),
+            force_markers: false,
+            force_overwrites: self.force_overwrites,
+            force_deletes: self.force_deletes,
         };
         Ok(Order {
             what: What::Undo(Box::new(undoing)),

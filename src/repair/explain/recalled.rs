@@ -117,7 +117,7 @@ pub(super) fn recalled(
                 .and_then(|one| Some(one.elements()?.len() as u64)),
             number: agreement.memory.as_ref().and_then(number),
         }),
-        held_by: notary.memory.state.held(notary.index, &candidate.key)?,
+        held_by: notary.held(&candidate.key, candidate.keyspace)?,
         replicas: candidate.looks.iter().enumerate().map(replica).collect(),
     })
 }

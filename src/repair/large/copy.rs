@@ -1,10 +1,12 @@
 //! Values of any size, built aside piece by piece, digested, and only then put in the key's place.
 
 use crate::model::{Expect, Expiry, Key, Kind, Op};
+use crate::state::Post;
 use crate::store::{Piece, PieceCursor, StoreError};
 
 use super::super::finding::Verdict;
 use super::super::look::Look;
+use super::trace::Trace;
 use super::{Large, Stopped, Work};
 
 impl Large<'_> {
@@ -99,26 +101,51 @@ impl Large<'_> {
             ) if copied == digest => {
                 let expiry = expiry.unwrap_or(own);
                 let ops = vec![Op::TakeAside(aside.clone()), Op::Expire(expiry)];
-                self.write(to, expect, ops).await
+                let wrote = Post::Whole { digest, expiry };
+                self.write(to, expect, ops, Trace::Whole(wrote)).await
             }
             _ => Err(Stopped::Again),
         }
     }
 
     /// Builds the bitwise or of all holders' strings aside and puts it in the key's place.
-    pub(super) async fn unite(&self, to: usize, expiry: Expiry) -> Result<(), Stopped> {
+    pub(super) async fn unite(
+        &self,
+        to: usize,
+        expiry: Expiry,
+        work: &mut Work<'_>,
+    ) -> Result<(), Stopped> {
         let expect = self.expect(to)?;
         let aside = self.shared.next_aside();
         let built = self.build_union(to, &aside).await;
         let placed = match built {
             Err(stopped) => Err(stopped),
-            Ok(()) => {
-                let ops = vec![Op::TakeAside(aside.clone()), Op::Expire(expiry)];
-                self.write(to, expect, ops).await
-            }
+            Ok(()) => self.take_aside(to, &aside, (expect, expiry), work).await,
         };
         self.drop_aside(to, &aside).await;
         placed
+    }
+
+    /// Puts what was built aside in the key's place.
+    pub(super) async fn take_aside(
+        &self,
+        to: usize,
+        aside: &Key,
+        (expect, expiry): (Expect, Expiry),
+        work: &mut Work<'_>,
+    ) -> Result<(), Stopped> {
+        let (db, run) = (self.candidate.keyspace.db, self.shared.run);
+        let target = &run.participants[to].replica;
+        let keys = std::slice::from_ref(aside);
+        let built = target.fetch(db, keys, &run.digest_key).await;
+        let built = self.reached(to, built)?.pop();
+        let built = built.map(|found| Look::observed(&found, work.digester));
+        let Some(digest) = built.and_then(|look| look.digest()) else {
+            return Err(Stopped::Again);
+        };
+        let ops = vec![Op::TakeAside(aside.clone()), Op::Expire(expiry)];
+        let wrote = Post::Whole { digest, expiry };
+        self.write(to, expect, ops, Trace::Whole(wrote)).await
     }
 
     pub(super) async fn build_union(&self, to: usize, aside: &Key) -> Result<(), Stopped> {

@@ -16,6 +16,7 @@ use super::super::loss::loss;
 use super::super::ops::{Unreachable, ops_within};
 use super::super::resolve::describe_op;
 use super::super::run::Mode;
+use super::trace::Trace;
 use super::{Large, Stopped, Work, fate};
 
 /// Elements that are merged and written at a time.
@@ -151,7 +152,7 @@ impl Large<'_> {
                 Ok(mut ops) => {
                     // Behind a raised last ID nothing could be appended.
                     ops.retain(|op| is_last || !matches!(op, Op::RaiseLastId(_)));
-                    self.write_elements(replica, state, names, ops, work)
+                    self.write_elements(replica, (state, &wanted), names, ops, work)
                         .await?;
                 }
                 Err(Unreachable::Aside) => {
@@ -194,7 +195,7 @@ impl Large<'_> {
     async fn write_elements(
         &self,
         replica: usize,
-        state: &State,
+        (state, wanted): (&State, &State),
         names: &[Bytes],
         ops: Vec<Op>,
         work: &mut Work<'_>,
@@ -217,7 +218,12 @@ impl Large<'_> {
             digest: work.digester.value(&state.value),
             expiry: state.expiry,
         };
-        let written = self.write(replica, expect, ops).await;
+        let trace = Trace::Elements {
+            held: state,
+            wanted,
+            names,
+        };
+        let written = self.write(replica, expect, ops, trace).await;
         self.note(work, replica, &words, fate(&written));
         written
     }

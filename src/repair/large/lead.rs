@@ -4,11 +4,14 @@
 use crate::crdt::{Base, MergeInput, Note, Outcome, Sibling, merge};
 use crate::model::{Body, Memory, Op, Policy, ReplicaIndex, State, StringRule};
 
+use crate::state::Post;
+
 use super::super::finding::Verdict;
 use super::super::look::Look;
 use super::super::loss::Loss;
 use super::super::notary::Recollection;
 use super::super::resolve::describe_op;
+use super::trace::Trace;
 use super::{Large, Stopped, Work, fate};
 
 /// Whom the others follow.
@@ -105,7 +108,8 @@ impl Large<'_> {
             let removed = match self.writes() && !self.defers() {
                 true => {
                     let expect = self.expect(replica)?;
-                    self.write(replica, expect, vec![Op::Remove]).await
+                    let trace = Trace::Whole(Post::Absent);
+                    self.write(replica, expect, vec![Op::Remove], trace).await
                 }
                 false => Err(Stopped::Deferred),
             };

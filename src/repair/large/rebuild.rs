@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::model::{Expiry, Key, Kind, Op, Stream, StreamId, Value};
+use crate::model::{Expiry, Key, Kind, Stream, StreamId, Value};
 use crate::store::{Observed, Piece, PieceCursor};
 
 use super::super::describe::REBUILD;
@@ -78,8 +78,9 @@ impl Large<'_> {
         let built = self.build_patched(&mut rebuild, work).await;
         let placed = match (built, rebuild.end) {
             (Ok(()), Some((_, expiry))) => {
-                let ops = vec![Op::TakeAside(rebuild.aside.clone()), Op::Expire(expiry)];
-                self.write(rebuild.replica, expect, ops).await
+                let placing = (expect, expiry);
+                self.take_aside(rebuild.replica, &rebuild.aside, placing, work)
+                    .await
             }
             (Ok(()), None) => Err(Stopped::Again),
             (Err(stopped), _) => Err(stopped),

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::crdt::{MergeInput, Outcome, Target, merge};
 use crate::model::{Expiry, Kind, ListRule, Op, State, StringRule, Value};
+use crate::state::Post;
 use crate::store::{Observed, PAGE_BYTES, PAGE_ELEMENTS, Piece, PieceCursor};
 
 use super::super::finding::Verdict;
@@ -11,6 +12,7 @@ use super::super::look::Look;
 use super::super::loss::{Loss, loss};
 use super::super::resolve::describe_op;
 use super::super::run::Mode;
+use super::trace::Trace;
 use super::{Large, Stopped, Work, fate};
 
 /// What brings one replica to the chosen value.
@@ -148,16 +150,21 @@ impl Large<'_> {
         winner: usize,
         work: &mut Work<'_>,
     ) -> Result<(), Stopped> {
-        let put = |value: &Value, expiry| vec![Op::Put(value.clone()), Op::Expire(expiry)];
         match (step, &self.observed[winner]) {
-            (Step::Unite(expiry), _) => self.unite(replica, *expiry).await,
+            (Step::Unite(expiry), _) => self.unite(replica, *expiry, work).await,
             (Step::Expire(expiry), _) => {
-                let ops = vec![Op::Expire(*expiry)];
-                self.write(replica, self.expect(replica)?, ops).await
+                let (ops, trace) = (vec![Op::Expire(*expiry)], Trace::Ends(*expiry));
+                self.write(replica, self.expect(replica)?, ops, trace).await
             }
             (Step::Copy(Kind::Module, expiry), Some(Observed::Whole(state))) => {
-                let ops = put(&state.value, *expiry);
-                self.write(replica, self.expect(replica)?, ops).await
+                let ops = vec![Op::Put(state.value.clone()), Op::Expire(*expiry)];
+                let digest = work.digester.value(&state.value);
+                let wrote = Post::Whole {
+                    digest,
+                    expiry: *expiry,
+                };
+                let expect = self.expect(replica)?;
+                self.write(replica, expect, ops, Trace::Whole(wrote)).await
             }
             (Step::Copy(kind, expiry), _) => {
                 self.copy(winner, replica, *kind, Some(*expiry), work).await

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use crate::crdt::{Evidence, Standing};
-use crate::model::{DbIndex, Digester, Key, Lag, LagBase, ReplicaId, State, Write};
+use crate::model::{DbIndex, Digester, Key, Lag, LagBase, ReplicaId, Sequence, Write};
 use crate::repair::ledger::Lesson;
-use crate::state::{Changes, IntentKey, IntentPart, JournalEntry, JournalPlace, Post, PreImage};
+use crate::repair::noting::{post, with_dump};
+use crate::state::{Changes, IntentKey, IntentPart, JournalEntry, JournalPlace, PreImage};
 
 use super::ask::Answer;
 use super::step::{Case, Step};
+use super::{Notary, Recollection};
 
 /// A key of an intent; `place` tells at which place of a replica's writes it stands.
 pub(super) fn intent_key(
@@ -66,7 +68,10 @@ pub(super) fn journal_entry(
         replica: step.notary.id(replica),
         db: step.notary.index,
         key: write.key.clone(),
-        before: held.map_or(PreImage::Absent, PreImage::Whole),
+        before: with_dump(
+            held.map_or(PreImage::Absent, PreImage::Whole),
+            step.dumps.get(&(replica, write.key.clone())),
+        ),
         wrote,
         rule: case.merged.rule.to_owned(),
         evidence: match case.undoing {
@@ -74,49 +79,54 @@ pub(super) fn journal_entry(
             None => evidence(case.merged.evidence).to_owned(),
         },
         agreement_before: case.recollection.past.agreement.clone(),
-        lags_before: former(step, case),
+        lags_before: {
+            let took_part = case.pupils.iter().map(|pupil| pupil.replica);
+            let notary = step.notary;
+            notary.former(&case.recollection, took_part, step.sequence)
+        },
         outcome: None,
     }
 }
 
-/// Everybody's base before the step, where it is not simply what was agreed: so also of those that forgot, or of whom
-/// only is known that the key was absent there.
-fn former(step: &Step<'_, '_>, case: &Case<'_>) -> BTreeMap<ReplicaId, Lag> {
-    let past = &case.recollection.past;
-    let mut former = past.lags.clone();
-    for pupil in &case.pupils {
-        let id = step.notary.id(pupil.replica);
-        let known = case.recollection.known(pupil.replica);
-        let ordinary = known.is_some_and(|known| known.standing == Standing::Ordinary);
-        if ordinary && (past.agreement.is_some() || former.contains_key(&id)) {
-            continue;
+impl Notary<'_> {
+    /// Everybody's base before the step, where it is not simply what was agreed: so also of those that forgot, or of
+    /// whom only is known that the key was absent there.
+    pub(crate) fn former(
+        &self,
+        recollection: &Recollection,
+        took_part: impl Iterator<Item = usize>,
+        step: Sequence,
+    ) -> BTreeMap<ReplicaId, Lag> {
+        let past = &recollection.past;
+        let mut former = past.lags.clone();
+        for replica in took_part {
+            let id = self.id(replica);
+            let known = recollection.known(replica);
+            let ordinary = known.is_some_and(|known| known.standing == Standing::Ordinary);
+            if ordinary && (past.agreement.is_some() || former.contains_key(&id)) {
+                continue;
+            }
+            let lag = Lag {
+                base: known.map_or(LagBase::Unknown, |known| {
+                    LagBase::Held(known.memory.as_deref().cloned())
+                }),
+                seen: known.map(|known| known.seen.clone()).unwrap_or_default(),
+                proved: known.map(|known| known.proved).unwrap_or_default(),
+                since: step,
+                evicted: false,
+            };
+            former.insert(id, lag);
         }
-        let lag = Lag {
-            base: known.map_or(LagBase::Unknown, |known| {
-                LagBase::Held(known.memory.as_deref().cloned())
-            }),
-            seen: known.map(|known| known.seen.clone()).unwrap_or_default(),
-            proved: known.map(|known| known.proved).unwrap_or_default(),
-            since: step.sequence,
-            evicted: false,
-        };
-        former.insert(id, lag);
+        former
     }
-    former
 }
 
-fn evidence(evidence: Evidence) -> &'static str {
+/// The evidence of a merge, as the journal has it.
+pub(crate) fn evidence(evidence: Evidence) -> &'static str {
     match evidence {
         Evidence::Agreed => "agreed",
         Evidence::None => "none",
     }
-}
-
-fn post(target: Option<&State>, digester: &mut Digester) -> Post {
-    target.map_or(Post::Absent, |target| Post::Whole {
-        digest: digester.value(&target.value),
-        expiry: target.expiry,
-    })
 }
 
 /// Where the journal entry of a write stands.

@@ -17,6 +17,7 @@ use crate::repair::finding::{Fate as WriteFate, Verdict};
 use crate::repair::ledger::{
     Absent, Fate, Lesson, Pupil as LedgerPupil, Subject, Trust, Undo, lesson,
 };
+use crate::repair::noting::{Dumps, dumps_of};
 use crate::repair::run::Shared;
 use crate::repair::writing::{Written, judged};
 use crate::state::{Changes, Intent, StateError};
@@ -80,6 +81,8 @@ pub(super) struct Step<'s, 'a> {
     pub(super) sequence: Sequence,
     pub(super) cases: Vec<(usize, &'s Case<'s>)>,
     pub(super) lessons: Vec<Lesson>,
+    /// What commands cannot put back, by participant and key.
+    pub(super) dumps: Dumps,
 }
 
 impl<'a> Notary<'a> {
@@ -94,7 +97,9 @@ impl<'a> Notary<'a> {
         cases: &[Case<'_>],
     ) -> Result<Vec<Written>, StateError> {
         let _one_at_a_time = self.gate.lock().await;
-        let forgot = self.forgot_meanwhile(shared, cases).await;
+        let mut forgot = self.forgot_meanwhile(shared, cases).await;
+        let (dumps, gone) = dumps_of(shared, self.db, cases).await;
+        forgot.extend(gone);
         let mut written: Vec<Written> = Vec::new();
         let mut left = Vec::new();
         for (number, case) in cases.iter().enumerate() {
@@ -112,6 +117,7 @@ impl<'a> Notary<'a> {
             sequence: self.memory.state.next_sequence()?,
             cases: left,
             lessons: Vec::new(),
+            dumps,
         };
         step.learn();
         written.extend(step.take().await?);
@@ -333,7 +339,8 @@ impl<'s> Step<'s, '_> {
                 let Some((_, case)) = case else { continue };
                 if case.undoing.is_some() {
                     // With the intent: a run must not do again what was undone.
-                    changes.hold(self.notary.index, case.key.clone(), intent.run);
+                    let hold = self.notary.hold_of(case.keyspace);
+                    changes.hold(self.notary.index, case.key.clone(), hold);
                 }
                 changes.journal(journal_entry(self, *replica, case, write, &mut digester));
             }
@@ -373,14 +380,10 @@ impl<'s> Step<'s, '_> {
         self.notary.memory.state.commit(changes)
     }
 
-    /// Lets keys go that were undone and are taken up again, because the operator named them.
+    /// Lets keys go that were undone and are taken up again.
     fn release(&self, changes: &mut Changes) -> Result<(), StateError> {
-        let memory = self.notary.memory;
-        if !memory.release_held {
-            return Ok(());
-        }
         for (_, case) in self.cases.iter().filter(|(_, case)| case.undoing.is_none()) {
-            if memory.state.held(self.notary.index, &case.key)?.is_some() {
+            if self.notary.is_let_go(&case.key, case.keyspace)? {
                 changes.unhold(self.notary.index, case.key.clone());
             }
         }

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Body, Memory, Write};
+use crate::model::{Body, Digester, Key, Lag, LagBase, Memory, ReplicaId, Seen, Sequence, Write};
 use crate::repair::finding::Verdict;
-use crate::repair::ledger::alike;
+use crate::repair::ledger::{Undo, alike};
 use crate::repair::look::Look;
 use crate::repair::round::Candidate;
 use crate::repair::run::Shared;
@@ -27,7 +27,7 @@ impl Notary<'_> {
         shared: &Shared<'_>,
         replica: usize,
         write: Write,
-        entry: impl FnOnce(crate::model::Sequence) -> Option<JournalEntry>,
+        entry: impl FnOnce(Sequence) -> JournalEntry,
     ) -> Result<Result<WriteOutcome, Verdict>, StateError> {
         let _one_at_a_time = self.gate.lock().await;
         if !shared.active().contains(&replica) {
@@ -36,12 +36,10 @@ impl Notary<'_> {
         }
         let step = self.memory.state.next_sequence()?;
         let entry = entry(step);
-        let place = entry.as_ref().map(JournalEntry::place);
-        if let Some(entry) = entry {
-            let mut changes = Changes::new(shared.run.clock.now());
-            changes.journal(entry);
-            self.memory.state.commit(changes)?;
-        }
+        let place = entry.place();
+        let mut changes = Changes::new(shared.run.clock.now());
+        changes.journal(entry);
+        self.memory.state.commit(changes)?;
         let answer = ask(self, shared, step, replica, &[(0, write)]).await;
         match answer {
             Answer::Proved(marker, mut outcomes) => {
@@ -49,9 +47,7 @@ impl Notary<'_> {
                 let mut changes = Changes::new(shared.run.clock.now());
                 self.acknowledge(&mut changes, &BTreeSet::from([replica]), step)?;
                 let outcome = outcomes.pop().unwrap_or(WriteOutcome::Unknown);
-                if let Some(place) = place {
-                    changes.journal_outcome(place, outcome == WriteOutcome::Applied);
-                }
+                changes.journal_outcome(place, outcome == WriteOutcome::Applied);
                 self.memory.state.commit_unsynced(changes)?;
                 Ok(Ok(outcome))
             }
@@ -60,6 +56,86 @@ impl Notary<'_> {
                 Ok(Err(Verdict::Unfinished(error.to_string())))
             }
         }
+    }
+
+    /// Keeps a part of a value that is about to be replaced; it is synced with the write's own entry.
+    ///
+    /// # Errors
+    /// When the state directory takes no more.
+    pub(crate) fn keep_part(
+        &self,
+        shared: &Shared<'_>,
+        entry: impl FnOnce(Sequence) -> JournalEntry,
+    ) -> Result<Sequence, StateError> {
+        let step = self.memory.state.next_sequence()?;
+        let mut changes = Changes::new(shared.run.clock.now());
+        changes.journal(entry(step));
+        self.memory.state.commit_unsynced(changes)?;
+        Ok(step)
+    }
+
+    /// Lets a key wait until the operator names it.
+    ///
+    /// # Errors
+    /// When the state directory takes no more.
+    pub(crate) fn hold(
+        &self,
+        shared: &Shared<'_>,
+        candidate: &Candidate<'_>,
+    ) -> Result<(), StateError> {
+        let mut changes = Changes::new(shared.run.clock.now());
+        let hold = self.hold_of(candidate.keyspace);
+        changes.hold(self.index, candidate.key.clone(), hold);
+        self.memory.state.commit(changes)
+    }
+
+    /// Lets a key go again of which nothing was put back.
+    ///
+    /// # Errors
+    /// When the state directory takes no more.
+    pub(crate) fn let_go(&self, shared: &Shared<'_>, key: &Key) -> Result<(), StateError> {
+        let mut changes = Changes::new(shared.run.clock.now());
+        changes.unhold(self.index, key.clone());
+        self.memory.state.commit(changes)
+    }
+
+    /// Remembers a large key that was taken back at the touched replicas. Where what is agreed has moved on, or a replica
+    /// cannot prove what it holds, nothing is known any more of those that were touched.
+    ///
+    /// # Errors
+    /// When the state directory takes no more.
+    pub(crate) async fn learn_undone(
+        &self,
+        shared: &Shared<'_>,
+        key: &Key,
+        (took_part, touched): (&BTreeSet<usize>, &[ReplicaId]),
+        undo: &Undo,
+    ) -> Result<(), StateError> {
+        let _one_at_a_time = self.gate.lock().await;
+        let step = self.memory.state.next_sequence()?;
+        let proved = self.prove_all(shared, took_part, step).await?;
+        let now = shared.run.clock.now();
+        let mut changes = Changes::new(now);
+        if undo.moved || !proved {
+            for id in touched {
+                let lag = Lag {
+                    base: LagBase::Unknown,
+                    seen: Seen::default(),
+                    proved: step,
+                    since: step,
+                    evicted: false,
+                };
+                changes.put_lag(self.index, key.clone(), *id, lag);
+            }
+        } else {
+            let mut digester = Digester::new(shared.run.digest_key.clone());
+            let lesson = undo.lesson(step, now, &mut digester);
+            remember_lesson(&mut changes, self.index, key, &lesson);
+        }
+        if proved {
+            self.acknowledge(&mut changes, took_part, step)?;
+        }
+        self.memory.state.commit(changes)
     }
 
     /// Remembers a large key on which all who take part are alike.
@@ -88,6 +164,9 @@ impl Notary<'_> {
         let lesson = alike(&past, held.and_then(memory), ids, &absent, step, now);
         let mut changes = Changes::new(now);
         remember_lesson(&mut changes, self.index, &candidate.key, &lesson);
+        if self.is_let_go(&candidate.key, candidate.keyspace)? {
+            changes.unhold(self.index, candidate.key.clone());
+        }
         self.acknowledge(&mut changes, &took_part, step)?;
         self.memory.state.commit(changes)
     }

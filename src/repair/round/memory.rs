@@ -179,10 +179,12 @@ impl<'a> Round<'a> {
     /// The run that undid this key, if it waits for the operator.
     pub(super) fn held(&self, candidate: &Candidate<'_>) -> Option<RunNumber> {
         let notary = self.shared.notary(candidate.keyspace.db)?;
-        notary.held(&candidate.key).unwrap_or_else(|error| {
-            self.shared.break_off(error);
-            None
-        })
+        notary
+            .held(&candidate.key, candidate.keyspace)
+            .unwrap_or_else(|error| {
+                self.shared.break_off(error);
+                None
+            })
     }
 }
 

@@ -4,21 +4,20 @@ use std::collections::BTreeMap;
 
 use crate::crdt::{Changes, Evidence, Merged, Outcome, Reason, Target, remember};
 use crate::model::{
-    Agreement, Digester, Expiry, ExpiryRule, Key, Lag, LagBase, Memory, Millis, ReplicaId,
-    ReplicaName, Sequence, State, Version, Write,
+    Agreement, Digester, Expiry, Key, Lag, LagBase, Memory, Millis, ReplicaId, ReplicaName,
+    Sequence, State, Version, Write,
 };
 use crate::repair::ledger::{Counting, Deed, Fate, Party, Past, Presence, Undo};
-use crate::repair::look::{Look, difference};
+use crate::repair::loss::Losses;
 use crate::repair::notary::{Case, Notary, Pupil, Recollection, Undoing};
-use crate::repair::ops::ops_to_reach;
 use crate::repair::reading::state;
-use crate::repair::resolve::describe_op;
 use crate::repair::round::Candidate;
 use crate::repair::run::Shared;
 use crate::state::{JournalEntry, Post, PreImage, StateError};
 use crate::store::Observed;
 
-use super::{UndoFate, UndoFinding, named};
+use super::back::{Chain, Old, Standing, Steps, Way, chains};
+use super::{UndoFate, UndoFinding};
 
 /// What an undo is told.
 pub(super) struct Asked<'a, 'n> {
@@ -37,55 +36,37 @@ pub(super) struct Planned<'a> {
     pub(super) case: Option<Box<Case<'a>>>,
     /// One per replica that the run wrote.
     pub(super) findings: Vec<UndoFinding>,
-}
-
-/// What the run wrote at one replica.
-struct Chain<'e> {
-    id: ReplicaId,
-    /// Its index, if it is configured.
-    replica: Option<usize>,
-    /// Oldest first.
-    entries: Vec<&'e JournalEntry>,
-}
-
-/// What can be done at one replica.
-enum Way {
-    /// Put back what stood there before the write of this number.
-    Back(usize, Option<State>),
-    /// Nothing.
-    Stay(UndoFate),
+    /// What that takes from what the replicas hold.
+    pub(super) losses: Losses,
 }
 
 /// One key under way.
-struct Draft<'a, 'n, 'k, 'e> {
-    asked: &'a Asked<'a, 'n>,
-    candidate: Candidate<'k>,
-    observed: &'e [Option<Observed>],
-    recollection: Recollection,
+pub(super) struct Draft<'a, 'n, 'k, 'e> {
+    pub(super) asked: &'a Asked<'a, 'n>,
+    pub(super) candidate: Candidate<'k>,
+    pub(super) observed: &'e [Option<Observed>],
+    pub(super) recollection: Recollection,
     /// The latest agreement, and what it superseded.
     agreements: Vec<Agreement>,
 }
 
-/// Works out what is to be put back for a key. The entries are in the order of their steps.
-pub(super) fn plan<'k>(
-    asked: &Asked<'_, '_>,
+/// A key, with what is remembered of it.
+pub(super) fn draft<'a, 'n, 'k, 'e>(
+    asked: &'a Asked<'a, 'n>,
     candidate: Candidate<'k>,
-    observed: &[Option<Observed>],
-    entries: &[JournalEntry],
-    digester: &mut Digester,
-) -> Result<Planned<'k>, StateError> {
+    observed: &'e [Option<Observed>],
+) -> Result<Draft<'a, 'n, 'k, 'e>, StateError> {
     let recollection = asked.notary.recall_for(&candidate)?;
     let state = &asked.notary.memory.state;
     let latest = recollection.past.agreement.clone().into_iter();
     let kept = state.history(asked.notary.index, &candidate.key)?;
-    let draft = Draft {
+    Ok(Draft {
         asked,
         candidate,
         observed,
         recollection,
         agreements: latest.chain(kept).collect(),
-    };
-    draft.plan(entries, digester)
+    })
 }
 
 impl<'k> Draft<'_, '_, 'k, '_> {
@@ -93,18 +74,21 @@ impl<'k> Draft<'_, '_, 'k, '_> {
         &self.candidate.key
     }
 
-    fn plan(
+    /// Works out what is to be put back. The entries are in the order of their steps.
+    pub(super) fn plan(
         self,
         entries: &[JournalEntry],
         digester: &mut Digester,
     ) -> Result<Planned<'k>, StateError> {
-        let chains = self.chains(entries);
+        let asked = self.asked;
+        let chains = chains(entries, &asked.notary.memory.ids);
+        let standing = self.standing();
         let is_open = self.is_open()?;
         let mut ways: Vec<Way> = chains
             .iter()
             .map(|chain| match is_open {
                 true => Way::Stay(UndoFate::Kept(OPEN.into())),
-                false => self.way(chain, digester),
+                false => standing.way(chain, digester),
             })
             .collect();
         let undo = match ways.iter().any(|way| matches!(way, Way::Back(..))) {
@@ -118,54 +102,35 @@ impl<'k> Draft<'_, '_, 'k, '_> {
                 }
             }
         }
-        let (mut findings, mut writes) = (Vec::new(), Vec::new());
-        let mut targets = BTreeMap::new();
-        for (chain, way) in chains.iter().zip(ways) {
-            let (ops, fate) = match (way, chain.replica) {
-                (Way::Back(_, target), Some(replica)) => {
-                    match self.write(replica, target.as_ref()) {
-                        Ok(write) => {
-                            let ops = write.ops.iter().map(describe_op).collect();
-                            writes.push((replica, write));
-                            targets.insert(replica, target);
-                            (ops, UndoFate::Planned)
-                        }
-                        Err(fate) => (Vec::new(), fate),
-                    }
-                }
-                (Way::Back(..), None) => (Vec::new(), UndoFate::Missed(NOT_CONFIGURED.into())),
-                (Way::Stay(fate), _) => (Vec::new(), fate),
-            };
-            findings.push(UndoFinding {
-                db: self.asked.notary.index,
-                key: self.key().clone(),
-                replica: named(self.asked.names, chain.id),
-                ops,
-                fate,
-            });
-        }
+        let Steps {
+            findings,
+            writes,
+            targets,
+            losses,
+        } = standing.steps(&chains, ways, asked.names);
         let case = undo
             .filter(|_| !writes.is_empty())
             .map(|undo| Box::new(self.case(undo, targets, writes)));
-        Ok(Planned { case, findings })
+        Ok(Planned {
+            case,
+            findings,
+            losses,
+        })
     }
 
-    fn chains<'e>(&self, entries: &'e [JournalEntry]) -> Vec<Chain<'e>> {
-        let ids = &self.asked.notary.memory.ids;
-        let mut by_id: BTreeMap<ReplicaId, Vec<&JournalEntry>> = BTreeMap::new();
-        for entry in entries {
-            by_id.entry(entry.replica).or_default().push(entry);
+    /// The key as it stands.
+    pub(super) fn standing(&self) -> Standing<'_, 'k> {
+        Standing {
+            shared: self.asked.shared,
+            db: self.asked.notary.index,
+            candidate: &self.candidate,
+            observed: self.observed,
+            only: self.asked.only,
         }
-        let chain = |(id, entries)| Chain {
-            id,
-            replica: ids.iter().position(|one| *one == id),
-            entries,
-        };
-        by_id.into_iter().map(chain).collect()
     }
 
     /// Whether what became of a write to the key is still unknown.
-    fn is_open(&self) -> Result<bool, StateError> {
+    pub(super) fn is_open(&self) -> Result<bool, StateError> {
         let (notary, key) = (self.asked.notary, self.key());
         let intents = notary.memory.state.intents()?;
         let mut here = intents
@@ -173,86 +138,6 @@ impl<'k> Draft<'_, '_, 'k, '_> {
             .filter(|intent| intent.db == notary.index)
             .flat_map(|intent| &intent.keys);
         Ok(here.any(|one| one.key == *key))
-    }
-
-    fn look(&self, replica: usize) -> Option<Look> {
-        let look = self.candidate.looks.get(replica).copied().flatten();
-        look.filter(|look| *look != Look::Unreadable)
-    }
-
-    /// How far back a replica can be taken.
-    fn way(&self, chain: &Chain<'_>, digester: &mut Digester) -> Way {
-        let asked = self.asked;
-        if asked.only.is_some_and(|only| only != chain.id) {
-            return Way::Stay(UndoFate::Kept("it is left out by --replica".into()));
-        }
-        let Some(replica) = chain.replica else {
-            return Way::Stay(UndoFate::Missed(NOT_CONFIGURED.into()));
-        };
-        let Some(mut look) = self.look(replica) else {
-            let lost = asked.shared.lost().remove(&replica);
-            let why = lost.unwrap_or_else(|| "it cannot be read there".into());
-            return Way::Stay(UndoFate::Missed(why));
-        };
-        let mut back = chain.entries.len();
-        let mut target = None;
-        while back > 0 {
-            let entry = chain.entries[back - 1];
-            if !self.holds(&look, &entry.wrote) {
-                break;
-            }
-            target = match &entry.before {
-                PreImage::Absent => Some(None),
-                PreImage::Whole(state) => Some(Some(state.clone())),
-                PreImage::Elements { .. } | PreImage::Dump(..) => {
-                    return Way::Stay(UndoFate::Kept(
-                        "its journal is of a form that this version cannot put back".into(),
-                    ));
-                }
-            };
-            back -= 1;
-            look = look_of(target.as_ref().and_then(Option::as_ref), digester);
-        }
-        match target {
-            None => Way::Stay(UndoFate::Changed),
-            Some(target) => Way::Back(back, target),
-        }
-    }
-
-    /// Whether a key still holds what was written.
-    fn holds(&self, look: &Look, wrote: &Post) -> bool {
-        let wrote = match (wrote, look) {
-            (Post::Absent, _) => Look::Absent,
-            (Post::Whole { digest, expiry }, Look::Present { kind, .. }) => Look::Present {
-                kind: *kind,
-                digest: *digest,
-                expiry: *expiry,
-            },
-            (Post::Whole { .. } | Post::Elements { .. }, _) => return false,
-        };
-        difference(&[*look, wrote], &self.candidate.keyspace.policy.expiry).is_none()
-    }
-
-    fn write(&self, replica: usize, target: Option<&State>) -> Result<Write, UndoFate> {
-        let kept = |reason: &str| UndoFate::Kept(reason.into());
-        let now = self.asked.shared.now();
-        if target.is_some_and(|state| state.expiry.has_passed(now)) {
-            return Err(kept("what stood there has expired since"));
-        }
-        let held = state(&self.observed[replica]);
-        let policy = &self.candidate.keyspace.policy.expiry;
-        let keeps_expiry = policy.rule == ExpiryRule::Ignore;
-        let ops = ops_to_reach(held, target, keeps_expiry)
-            .map_err(|unreachable| kept(&unreachable.to_string()))?;
-        if ops.is_empty() {
-            return Err(kept("it holds already what stood there before"));
-        }
-        let expect = self.look(replica).and_then(|look| look.expect());
-        Ok(Write {
-            key: self.key().clone(),
-            expect: expect.ok_or_else(|| kept("it cannot be read there"))?,
-            ops,
-        })
     }
 
     /// What the undo teaches; nothing where what was written is not known any more.
@@ -276,9 +161,9 @@ impl<'k> Draft<'_, '_, 'k, '_> {
                 done.push(deed);
             }
             let left = match way {
-                Way::Back(left, target) => chain
+                Way::Back(left, old) => chain
                     .replica
-                    .and_then(|replica| self.write(replica, target.as_ref()).ok())
+                    .and_then(|replica| self.standing().write(replica, old).ok())
                     .map(|_| *left),
                 Way::Stay(_) => None,
             };
@@ -321,11 +206,8 @@ impl<'k> Draft<'_, '_, 'k, '_> {
         entries: &[JournalEntry],
         digester: &mut Digester,
     ) -> Option<Deed> {
-        let read = match &entry.before {
-            PreImage::Absent => None,
-            PreImage::Whole(state) => Some(self.memory(state, digester)),
-            PreImage::Elements { .. } | PreImage::Dump(..) => return None,
-        };
+        let old = Old::of(&entry.before)?;
+        let read = old.state().map(|state| self.memory(state, digester));
         let wrote = match &entry.wrote {
             Post::Absent => None,
             Post::Whole { digest, expiry } => {
@@ -333,8 +215,11 @@ impl<'k> Draft<'_, '_, 'k, '_> {
                 let mut agreed = agreed.filter(|memory| memory.digest == *digest);
                 let held = self.observed.iter().filter_map(state);
                 let read = entries.iter().filter_map(|one| match &one.before {
-                    PreImage::Whole(state) => Some(state),
-                    PreImage::Absent | PreImage::Elements { .. } | PreImage::Dump(..) => None,
+                    PreImage::Whole(state) | PreImage::Dumped(state, _) => Some(state),
+                    PreImage::Absent
+                    | PreImage::Elements { .. }
+                    | PreImage::Parts { .. }
+                    | PreImage::Part(_) => None,
                 });
                 let mut states = held.chain(read);
                 let found = agreed.next().cloned().or_else(|| {
@@ -361,7 +246,7 @@ impl<'k> Draft<'_, '_, 'k, '_> {
         remember(state, elements, |_| Version::default(), digester)
     }
 
-    fn parties(
+    pub(super) fn parties(
         &self,
         mut deeds: BTreeMap<ReplicaId, (Vec<Deed>, Option<usize>)>,
         first: Sequence,
@@ -393,7 +278,7 @@ impl<'k> Draft<'_, '_, 'k, '_> {
 
     fn presence(&self, replica: usize) -> Presence {
         use crate::crdt::Standing;
-        if self.look(replica).is_none() {
+        if self.standing().look(replica).is_none() {
             return Presence::Away;
         }
         match self.recollection.base(replica) {
@@ -429,7 +314,8 @@ impl<'k> Draft<'_, '_, 'k, '_> {
         targets: BTreeMap<usize, Option<State>>,
         writes: Vec<(usize, Write)>,
     ) -> Case<'k> {
-        let took_part = (0..self.candidate.looks.len()).filter(|one| self.look(*one).is_some());
+        let is_there = |replica: &usize| self.standing().look(*replica).is_some();
+        let took_part = (0..self.candidate.looks.len()).filter(is_there);
         let pupil = |replica: usize| Pupil {
             replica,
             state: state(&self.observed[replica]).cloned(),
@@ -453,18 +339,11 @@ impl<'k> Draft<'_, '_, 'k, '_> {
 }
 
 /// Why a key is kept whose steps are not settled.
-const OPEN: &str =
+pub(super) const OPEN: &str =
     "what became of a write to it is not known yet: undo it when the replica can be reached";
 
 /// Why a key is kept of which too much was forgotten.
 const TOO_OLD: &str = "what the run wrote is not remembered any more";
-
-const NOT_CONFIGURED: &str = "it is not configured";
-
-fn look_of(state: Option<&State>, digester: &mut Digester) -> Look {
-    let observed = state.map_or(Observed::Absent, |state| Observed::Whole(state.clone()));
-    Look::observed(&observed, digester)
-}
 
 fn digest_of(post: &Post) -> Option<crate::model::ValueDigest> {
     match post {

@@ -84,9 +84,11 @@ fn repaired(summary: &Summary, total: &Tally) -> (Tone, String) {
 /// Why the result is not the whole truth.
 fn warnings(mode: Mode, summary: &Summary) -> Vec<String> {
     let mut lines = Vec::new();
-    for one in &summary.tripped {
-        lines.push(tripped(mode, one));
-    }
+    let stops = match mode {
+        Mode::Repair => ("STOPPED", "were to be"),
+        Mode::Plan | Mode::Diff => ("a repair would STOP", "would be"),
+    };
+    lines.extend(summary.tripped.iter().map(|one| tripped(stops, one)));
     if summary.interrupted {
         lines.push("INTERRUPTED: what follows is what was done until then".into());
     }
@@ -109,11 +111,7 @@ fn warnings(mode: Mode, summary: &Summary) -> Vec<String> {
     lines
 }
 
-fn tripped(mode: Mode, tripped: &Tripped) -> String {
-    let (begin, were) = match mode {
-        Mode::Repair => ("STOPPED", "were to be"),
-        Mode::Plan | Mode::Diff => ("a repair would STOP", "would be"),
-    };
+pub(super) fn tripped((begin, were): (&str, &str), tripped: &Tripped) -> String {
     let (what, name) = match tripped.what {
         Destruction::Overwrite => ("overwritten", tripped.what.name()),
         Destruction::Delete => ("deleted", tripped.what.name()),

@@ -2,6 +2,7 @@
 
 use super::super::shape::Shape;
 use super::super::text::{count, quoted, thousands, without_name};
+use super::headline::tripped;
 use super::joined;
 use super::paint::{Paint, Tone};
 use crate::repair::{UndoFate, UndoFinding, UndoSummary};
@@ -14,15 +15,20 @@ pub(in crate::report) fn undo(
 ) -> String {
     let paint = Paint(shape.colour);
     joined([
-        warnings(paint, summary),
+        warnings(paint, dry_run, summary),
         headline(paint, run, dry_run, summary),
         writes(paint, summary, kept),
         closing(paint, dry_run, summary),
     ])
 }
 
-fn warnings(paint: Paint, summary: &UndoSummary) -> String {
+fn warnings(paint: Paint, dry_run: bool, summary: &UndoSummary) -> String {
     let mut lines = Vec::new();
+    let stops = match dry_run {
+        true => ("the undo would STOP", "would be"),
+        false => ("STOPPED", "were to be"),
+    };
+    lines.extend(summary.tripped.iter().map(|one| tripped(stops, one)));
     if summary.interrupted {
         lines.push("INTERRUPTED: what follows is what was done until then".to_owned());
     }
@@ -95,8 +101,12 @@ fn line(paint: Paint, finding: &UndoFinding) -> String {
 
 fn closing(paint: Paint, dry_run: bool, summary: &UndoSummary) -> String {
     let next = |text: &str| format!("{} {text}", paint.bold("next:"));
-    if dry_run && summary.count("planned") > 0 {
+    if !summary.tripped.is_empty() {
+        next("if that is meant, say so with `--force-overwrites N` or `--force-deletes N`")
+    } else if dry_run && summary.count("planned") > 0 {
         next("run again without `--dry-run` to write this")
+    } else if summary.count("undone") > 0 && !summary.holds {
+        next("a repair would write the same again: change what it decides by before you run one")
     } else if summary.count("undone") > 0 {
         next("what was put back is not repaired again until `reknit repair --key KEY` names it")
     } else {

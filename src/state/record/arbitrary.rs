@@ -192,7 +192,16 @@ fn pre_image() -> BoxedStrategy<PreImage> {
         Just(PreImage::Absent),
         state().prop_map(PreImage::Whole),
         elements.prop_map(|(kind, held, names)| PreImage::Elements { kind, held, names }),
-        (text(), expiry()).prop_map(|(bytes, expiry)| PreImage::Dump(bytes, expiry)),
+        (state(), text()).prop_map(|(state, bytes)| PreImage::Dumped(state, bytes)),
+        state().prop_map(PreImage::Part),
+        (kind(), digest(), expiry(), vec(0..1000_u64, 0..4)).prop_map(
+            |(kind, digest, expiry, steps)| PreImage::Parts {
+                kind,
+                digest,
+                expiry,
+                steps: steps.into_iter().map(Sequence).collect(),
+            }
+        ),
     ]
     .boxed()
 }

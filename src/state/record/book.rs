@@ -1,10 +1,10 @@
 //! The small records: replicas, lanes, voids, runs.
 
-use crate::model::{Lane, Millis, ReplicaName, RunNumber, Sequence, Voids};
+use crate::model::{Lane, Millis, PolicyMark, ReplicaName, RunNumber, Sequence, Voids};
 
-use super::super::KnownReplica;
 use super::super::codec::{Read, Reader, put_all, put_bytes, put_number, put_optional, put_signed};
 use super::super::runs::{RunEnd, RunRecord, RunStart};
+use super::super::{Hold, KnownReplica};
 use super::Record;
 use super::intent::{put_replica, read_replica};
 
@@ -111,4 +111,21 @@ fn read_end(reader: &mut Reader<'_>) -> Read<RunEnd> {
         note: reader.optional(Reader::text)?,
         counts: reader.all(|reader| Ok((reader.text()?, reader.number()?)))?,
     })
+}
+
+/// The policy was not written down at first: it may be missing.
+impl Record for Hold {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_number(out, self.run.0);
+        out.extend(self.policy.iter().flat_map(|mark| mark.0));
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Read<Self> {
+        let run = RunNumber(reader.number()?);
+        let policy = match reader.rest().is_empty() {
+            true => None,
+            false => Some(PolicyMark(reader.array()?)),
+        };
+        Ok(Self { run, policy })
+    }
 }

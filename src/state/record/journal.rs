@@ -12,7 +12,10 @@ use super::{FORMAT, Record};
 const ABSENT: u8 = 0;
 const WHOLE: u8 = 1;
 const ELEMENTS: u8 = 2;
-const DUMP: u8 = 3;
+// 3 was a dump without its state; no run ever wrote one.
+const DUMPED: u8 = 4;
+const PARTS: u8 = 5;
+const PART: u8 = 6;
 
 /// All but the outcome, which is a record of its own: it is known later, and a pre-image can be large.
 impl Record for JournalEntry {
@@ -64,10 +67,26 @@ fn put_pre_image(out: &mut Vec<u8>, before: &PreImage) {
             put_optional(out, held.as_ref(), |out, state| state.put(out));
             put_names(out, names);
         }
-        PreImage::Dump(bytes, expiry) => {
-            out.push(DUMP);
-            put_expiry(out, *expiry);
+        PreImage::Dumped(state, bytes) => {
+            out.push(DUMPED);
+            state.put(out);
             put_bytes(out, bytes);
+        }
+        PreImage::Parts {
+            kind,
+            digest,
+            expiry,
+            steps,
+        } => {
+            out.push(PARTS);
+            out.push(kind_tag(*kind));
+            put_digest(out, digest);
+            put_expiry(out, *expiry);
+            put_all(out, steps.iter(), |out, step| put_number(out, step.0));
+        }
+        PreImage::Part(state) => {
+            out.push(PART);
+            state.put(out);
         }
     }
 }
@@ -81,10 +100,17 @@ fn read_pre_image(reader: &mut Reader<'_>) -> Read<PreImage> {
             held: read_optional_state(reader)?,
             names: read_names(reader)?,
         },
-        DUMP => {
-            let expiry = read_expiry(reader)?;
-            PreImage::Dump(reader.bytes()?, expiry)
+        DUMPED => {
+            let state = KeyState::read(reader)?;
+            PreImage::Dumped(state, reader.bytes()?)
         }
+        PARTS => PreImage::Parts {
+            kind: kind_of(reader.byte()?)?,
+            digest: read_digest(reader)?,
+            expiry: read_expiry(reader)?,
+            steps: reader.all(|reader| reader.number().map(Sequence))?,
+        },
+        PART => PreImage::Part(KeyState::read(reader)?),
         _ => return Err(UNKNOWN_TAG),
     })
 }

@@ -8,14 +8,14 @@ use proptest::prelude::*;
 
 use crate::model::{
     Agreement, Amount, Body, DbIndex, ElementMemory, Expiry, Kind, Lag, LagBase, Lane, Memory,
-    Millis, ReplicaId, ReplicaName, RunNumber, Score, Seen, Sequence, State as KeyState, StreamId,
-    Sum, Value, ValueDigest, Version, Voids,
+    Millis, PolicyMark, ReplicaId, ReplicaName, RunNumber, Score, Seen, Sequence,
+    State as KeyState, StreamId, Sum, Value, ValueDigest, Version, Voids,
 };
 
 use super::super::codec::Unreadable;
 use super::super::{
-    Intent, IntentKey, IntentPart, JournalEntry, KnownReplica, Post, PreImage, RunEnd, RunRecord,
-    RunStart,
+    Hold, Intent, IntentKey, IntentPart, JournalEntry, KnownReplica, Post, PreImage, RunEnd,
+    RunRecord, RunStart,
 };
 use super::*;
 
@@ -321,19 +321,48 @@ fn entries_of_the_journal_are_frozen() {
         &journalled(elements, wrote),
         &format!("{head} 02 00 01 {d2} 00 00 02 04 00 01 01 6d"),
     );
-    let dump = PreImage::Dump("d".into(), Expiry::At(Millis(1)));
+    let state = KeyState {
+        value: Value::String("v".into()),
+        expiry: Expiry::At(Millis(1)),
+    };
+    let dump = PreImage::Dumped(state.clone(), "d".into());
     let wrote = Post::Whole {
         digest: digest(2),
         expiry: Expiry::At(Millis(-1)),
     };
     frozen(
         &journalled(dump, wrote),
-        &format!("{head} 01 01 01 {d2} 00 00 03 01 02 01 64"),
+        &format!("{head} 01 01 01 {d2} 00 00 04 01 01 02 01 76 01 64"),
+    );
+    let parts = PreImage::Parts {
+        kind: Kind::Set,
+        digest: digest(2),
+        expiry: Expiry::Never,
+        steps: vec![Sequence(3), Sequence(200)],
+    };
+    frozen(
+        &journalled(parts, Post::Absent),
+        &format!("{head} 00 00 00 05 04 {d2} 00 02 03 c8 01"),
+    );
+    frozen(
+        &journalled(PreImage::Part(state), Post::Absent),
+        &format!("{head} 00 00 00 06 01 01 02 01 76"),
     );
     frozen(
         &journalled(PreImage::Absent, Post::Absent),
         &format!("{head} 00 00 00 00"),
     );
+}
+
+#[test]
+fn holds_are_frozen_and_may_lack_the_policy() {
+    let mut hold = Hold {
+        run: RunNumber(3),
+        policy: Some(PolicyMark([7; 8])),
+    };
+    frozen(&hold, &format!("03 {}", "07".repeat(8)));
+    hold.policy = None;
+    frozen(&hold, "03");
 }
 
 #[test]

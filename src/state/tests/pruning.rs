@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::model::RunNumber;
+use crate::model::{RunNumber, State as KeyState, Value};
 use crate::state::{Intent, IntentKey, JournalEntry, Post, PreImage, Pruned, Retention};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -233,7 +233,7 @@ fn journal(fixture: &Fixture, run: RunNumber, keys: u64) {
                 replica: A,
                 db: DB,
                 key: key(&number.to_string()),
-                before: PreImage::Dump(vec![b'x'; 1000].into(), Expiry::Never),
+                before: PreImage::Part(KeyState::lasting(Value::String(vec![b'x'; 1000].into()))),
                 wrote: Post::Absent,
                 rule: String::new(),
                 evidence: String::new(),

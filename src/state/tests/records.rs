@@ -6,11 +6,11 @@ use bytes::Bytes;
 
 use super::*;
 use crate::model::{
-    Entry, KeyspaceName, Lane, Position, PositionRange, ReplicaName, RunNumber, State as KeyState,
-    Value, Voids,
+    Entry, KeyspaceName, Lane, PolicyMark, Position, PositionRange, ReplicaName, RunNumber,
+    State as KeyState, Value, Voids,
 };
 use crate::state::layout::LONGEST_NAME;
-use crate::state::{Intent, JournalEntry, Post, PreImage, RunRecord};
+use crate::state::{Hold, Intent, JournalEntry, Post, PreImage, RunRecord};
 
 #[test]
 fn what_is_agreed_comes_back_after_it_was_closed() {
@@ -127,14 +127,14 @@ fn a_key_of_any_length_is_kept() {
             changes
                 .put_agreement(DB, long.clone(), version(number))
                 .put_lag(DB, long.clone(), A, behind(number))
-                .hold(DB, long.clone(), RunNumber(3));
+                .hold(DB, long.clone(), hold(3));
         });
     }
     let state = fixture.reopen();
     assert_eq!(state.agreement(DB, &long).unwrap(), Some(version(2)));
     assert_eq!(state.history(DB, &long).unwrap(), [version(1)]);
     assert_eq!(state.lags(DB, &long).unwrap(), [(A, behind(2))].into());
-    assert_eq!(state.held(DB, &long).unwrap(), Some(RunNumber(3)));
+    assert_eq!(state.held(DB, &long).unwrap(), Some(hold(3)));
     let mut seen = Vec::new();
     let mut visit = |key: &Key, replica| seen.push((key.clone(), replica));
     state.lagging(DB, &mut visit).unwrap();
@@ -323,20 +323,27 @@ fn a_journal_is_read_in_the_order_of_steps_with_what_came_of_each() {
     assert!(state.sizes().unwrap().journal_bytes > 300);
 }
 
+fn hold(run: u64) -> Hold {
+    Hold {
+        run: RunNumber(run),
+        policy: Some(PolicyMark([run as u8; 8])),
+    }
+}
+
 #[test]
 fn undone_keys_are_held_until_they_are_let_go() {
     let mut fixture = Fixture::new();
     fixture.commit(|changes| {
         changes
-            .hold(DB, key("k"), RunNumber(4))
-            .hold(DB, key("other"), RunNumber(5));
-        changes.hold(DbIndex(1), key("k"), RunNumber(6));
+            .hold(DB, key("k"), hold(4))
+            .hold(DB, key("other"), hold(5));
+        changes.hold(DbIndex(1), key("k"), hold(6));
     });
     fixture.commit(|changes| {
         changes.unhold(DB, key("other"));
     });
     let state = fixture.reopen();
-    assert_eq!(state.held(DB, &key("k")).unwrap(), Some(RunNumber(4)));
+    assert_eq!(state.held(DB, &key("k")).unwrap(), Some(hold(4)));
     assert_eq!(state.held(DB, &key("other")).unwrap(), None);
     let mut seen = Vec::new();
     state
