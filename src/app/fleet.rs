@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError};
 use crate::model::{Address, Datacenter, DbIndex, DigestKey, ReplicaName, Selection};
 use crate::repair::{Breaker, Mode, Participant, Progress, Rates, Run, Scope, Settings, Throttle};
@@ -70,6 +70,8 @@ pub struct Fleet {
     pub servers: Vec<Arc<RedisReplica>>,
     /// As participants of a run.
     pub participants: Vec<Participant>,
+    /// How gently they are worked on, by all runs over this fleet.
+    pub throttle: Arc<Throttle>,
 }
 
 impl Fleet {
@@ -100,9 +102,11 @@ impl Fleet {
             });
             servers.push(server);
         }
+        let throttle = Throttle::new(Arc::new(SystemClock), Rates::from(&config.limits));
         Ok(Self {
             servers,
             participants,
+            throttle: Arc::new(throttle.probing(Throttle::PROBING)),
         })
     }
 
@@ -150,11 +154,9 @@ pub fn plan(
     stop: CancellationToken,
 ) -> Result<Run, Trouble> {
     let limits = &config.limits;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let throttle = Throttle::new(clock.clone(), Rates::from(limits)).probing(Throttle::PROBING);
     Ok(Run {
-        participants: throttle.pace(&fleet.participants, &stop),
-        throttle: Arc::new(throttle),
+        participants: fleet.throttle.pace(&fleet.participants, &stop),
+        throttle: Arc::clone(&fleet.throttle),
         scope: Scope::new(config.keyspaces.clone(), selection),
         settings: Settings {
             mode: plan.mode,
@@ -171,7 +173,7 @@ pub fn plan(
         },
         digest_key: DigestKey::new(random()?),
         tag: u128::from_le_bytes(random()?),
-        clock,
+        clock: Arc::new(SystemClock),
         stop,
         progress: Arc::new(Progress::default()),
         memory: None,
