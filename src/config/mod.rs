@@ -154,12 +154,6 @@ fn build(
 /// What the daemon will use.
 fn without_effect(raw: &RawConfig) -> Vec<&'static str> {
     [
-        (
-            "limits.intensity",
-            raw.limits
-                .as_ref()
-                .is_some_and(|limits| limits.intensity.is_some()),
-        ),
         ("schedules", raw.schedules.is_some()),
         ("http", raw.http.is_some()),
     ]

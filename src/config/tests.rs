@@ -72,10 +72,7 @@ fn replicas_of_the_example_are_what_it_says() {
         eu.password,
         PasswordSource::Env("REKNIT_EU_PASSWORD".into())
     );
-    assert_eq!(
-        config.without_effect,
-        ["limits.intensity", "schedules", "http"]
-    );
+    assert_eq!(config.without_effect, ["schedules", "http"]);
 }
 
 /// Every key of the example, also those in comments that show one, is a key that the code knows, and the other way.
