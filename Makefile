@@ -3,7 +3,7 @@
 CARGO ?= cargo
 PROFILE_DIR = target/release
 
-.PHONY: all build test demo bench bench-state soak lint doc check redis clean
+.PHONY: all build test demo bench bench-foreground bench-state soak lint doc check redis clean
 
 all: build
 
@@ -24,6 +24,9 @@ demo: redis build
 
 bench: redis build
 	$(CARGO) bench --locked --bench repair
+
+bench-foreground: redis build
+	$(CARGO) bench --locked --bench repair -- --foreground-only
 
 bench-state:
 	$(CARGO) bench --locked --bench state

@@ -64,6 +64,8 @@ const PURE: &[&str] = &[
     "repair/details.rs",
     "repair/loss.rs",
     "repair/guard.rs",
+    "repair/pacing/budget.rs",
+    "repair/pacing/judge.rs",
     "repair/spool/codec.rs",
     "repair/spool/record.rs",
     "daemon/calendar.rs",

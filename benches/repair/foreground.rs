@@ -1,28 +1,30 @@
-//! What a client feels: GETs at a steady rate, alone and beside a run.
+//! What a client feels: GETs and SETs in turn at a steady rate, alone and beside runs.
 //!
-//! A GET that is late because the one before it hung is counted from when it was due, so that a stall counts for
+//! The ways alternate, so that a busy machine is busy for all of them.
+//!
+//! A request that is late because the one before it hung is counted from when it was due, so that a stall counts for
 //! every request it delayed, not for one.
 
 use std::io;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::support::generate::{Shape, name, shape};
-use crate::support::resp::{RawClient, command};
+use crate::support::generate::{Shape, name, shape, write_key};
+use crate::support::resp::{RawClient, command as command_bytes};
 use crate::support::server::RedisServer;
-use crate::{Args, process};
+use crate::{Args, process, report};
 
-/// GETs before the first that counts.
+/// Requests before the first that counts.
 const WARM_UP: usize = 100;
 /// How often is looked whether a run has ended.
 const POLL: Duration = Duration::from_millis(5);
 
-/// Latencies, sorted.
-#[derive(Debug)]
+/// Latencies, sorted when all are there.
+#[derive(Debug, Default)]
 pub(crate) struct Latencies(Vec<Duration>);
 
 impl Latencies {
@@ -38,66 +40,122 @@ impl Latencies {
     }
 }
 
-/// What was measured beside runs.
-#[derive(Debug)]
-pub(crate) struct Beside {
+/// What a client shares the server with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Nobody.
+    Alone,
+    /// `reknit diff` at its default limits.
+    Defaults,
+    /// `reknit diff` with a long pipeline.
+    Unlimited,
+}
+
+impl Way {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Alone, Self::Defaults, Self::Unlimited];
+
+    /// In words.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Alone => "alone",
+            Self::Defaults => "beside reknit diff, default limits",
+            Self::Unlimited => "beside reknit diff, long pipeline",
+        }
+    }
+}
+
+/// What was felt in one way.
+#[derive(Debug, Default)]
+pub(crate) struct Felt {
     /// The client's latencies.
     pub(crate) latencies: Latencies,
-    /// How long the first run took.
-    pub(crate) run: Duration,
-    /// How many runs were needed, the last of them perhaps cut short.
-    pub(crate) runs: usize,
+    /// How long the runs took that came to their end beside the client.
+    pub(crate) runs: Vec<Duration>,
 }
 
-/// Latencies with nothing beside.
-pub(crate) fn alone(port: u16, args: &Args) -> Result<Latencies> {
-    Ok(Latencies(sample(port, args)?))
+/// Measures every way, in alternating parts.
+pub(crate) fn measure(args: &Args, servers: &[RedisServer; 2]) -> Result<[Felt; 3]> {
+    let (samples, rate) = (args.samples, args.rate);
+    report::note(&format!(
+        "foreground: {samples} requests at {rate}/s in each way"
+    ))?;
+    let mut felt: [Felt; 3] = Default::default();
+    for part in 0..args.parts {
+        for (way, felt) in Way::ALL.into_iter().zip(&mut felt) {
+            one_part(way, part == 0, args, servers, felt)?;
+        }
+        report::note(&format!("part {} of {} done", part + 1, args.parts))?;
+    }
+    for one in &mut felt {
+        one.latencies.0.sort_unstable();
+    }
+    Ok(felt)
 }
 
-/// Latencies beside `reknit diff` at its default limits, run as often as the samples take.
-pub(crate) fn beside(servers: &[RedisServer; 2], args: &Args) -> Result<Beside> {
-    let enough = AtomicBool::new(false);
+/// One part of the samples. Where a run is to be waited for, the client goes on until it ends.
+fn one_part(
+    way: Way,
+    whole: bool,
+    args: &Args,
+    servers: &[RedisServer; 2],
+    felt: &mut Felt,
+) -> Result<()> {
+    let port = servers[0].port();
+    let samples = args.samples.div_ceil(args.parts);
+    if way == Way::Alone {
+        felt.latencies
+            .0
+            .extend(sample(port, args, samples, &AtomicBool::new(true))?);
+        return Ok(());
+    }
+    let (needless, waited) = (AtomicBool::new(false), AtomicBool::new(!whole));
     thread::scope(|scope| {
         let client = scope.spawn(|| {
-            let latencies = sample(servers[0].port(), args);
-            enough.store(true, Ordering::Release);
+            let latencies = sample(port, args, samples, &waited);
+            needless.store(true, Ordering::Release);
             latencies
         });
-        let runs = repeat(servers, args, &enough);
-        // Runs that fail let the client end by itself.
-        let latencies = client.join().expect("the client does not panic")?;
-        let (run, runs) = runs?;
-        Ok(Beside {
-            latencies: Latencies(latencies),
-            run,
-            runs,
-        })
+        let runs = repeat(way, servers, args, (&needless, &waited));
+        // Also where a run failed: the client ends by itself then.
+        waited.store(true, Ordering::Release);
+        felt.latencies
+            .0
+            .extend(client.join().expect("the client does not panic")?);
+        felt.runs.extend(runs?);
+        Ok(())
     })
 }
 
-/// Runs until the client has enough; the first run is always waited for.
+/// Runs until the client has enough; how long each run took that ended by itself.
 fn repeat(
+    way: Way,
     servers: &[RedisServer; 2],
     args: &Args,
-    enough: &AtomicBool,
-) -> Result<(Duration, usize)> {
-    let mut first = None;
-    let mut runs = 0;
-    while first.is_none() || !enough.load(Ordering::Acquire) {
-        let settle = humantime::format_duration(args.diff_settle).to_string();
-        let mut command = process::command(&args.reknit, "diff", servers);
-        command.args(["--settle", &settle]).stderr(Stdio::null());
+    (needless, waited): (&AtomicBool, &AtomicBool),
+) -> Result<Vec<Duration>> {
+    let mut ended = Vec::new();
+    while !needless.load(Ordering::Acquire) {
         let start = Instant::now();
-        let mut child = command.spawn().context("reknit cannot be run")?;
-        let ended = wait(&mut child, || {
-            first.is_some() && enough.load(Ordering::Acquire)
-        })?;
-        runs += 1;
-        if ended {
-            first.get_or_insert(start.elapsed());
+        let mut child = command(way, servers, args)
+            .spawn()
+            .context("reknit cannot be run")?;
+        if wait(&mut child, || needless.load(Ordering::Acquire))? {
+            ended.push(start.elapsed());
+            waited.store(true, Ordering::Release);
         }
     }
-    Ok((first.unwrap_or_default(), runs))
+    Ok(ended)
+}
+
+fn command(way: Way, servers: &[RedisServer; 2], args: &Args) -> Command {
+    let settle = humantime::format_duration(args.diff_settle).to_string();
+    let mut command = process::command(&args.reknit, "diff", servers);
+    command.args(["--settle", &settle]).stderr(Stdio::null());
+    if way == Way::Unlimited {
+        command.args(["--pipeline", &args.unlimited_pipeline.to_string()]);
+    }
+    command
 }
 
 /// Waits for a run. False: it was not needed any longer and stopped.
@@ -106,7 +164,7 @@ fn wait(child: &mut Child, needless: impl Fn() -> bool) -> Result<bool> {
         if let Some(status) = child.try_wait()? {
             return match status.code() {
                 Some(0 | 1) => Ok(true),
-                Some(_) | None => bail!("the gentle diff ended with {status}"),
+                Some(_) | None => bail!("the diff beside the client ended with {status}"),
             };
         }
         if needless() {
@@ -118,28 +176,41 @@ fn wait(child: &mut Child, needless: impl Fn() -> bool) -> Result<bool> {
     }
 }
 
-fn sample(port: u16, args: &Args) -> io::Result<Vec<Duration>> {
+/// So many latencies, and more until `enough`.
+fn sample(
+    port: u16,
+    args: &Args,
+    samples: usize,
+    enough: &AtomicBool,
+) -> io::Result<Vec<Duration>> {
     let mut client = RawClient::connect(port)?;
     let interval = Duration::from_secs(1) / args.rate;
     let strings = (0..args.keys).cycle().step_by(7919);
     let mut keys = strings.filter(|&index| shape(index) == Shape::String);
-    let mut latencies = Vec::with_capacity(args.samples);
+    let mut latencies = Vec::with_capacity(samples);
     let mut due = Instant::now();
-    for round in 0..args.samples + WARM_UP {
+    for round in 0.. {
+        if latencies.len() >= samples && enough.load(Ordering::Acquire) {
+            break;
+        }
         due += interval;
         let from = wait_until(due);
-        let mut get = Vec::new();
-        command(
-            &mut get,
-            &[b"GET", name(keys.next().unwrap_or(0)).as_bytes()],
-        );
-        client.exchange(&get, 1)?;
+        client.exchange(&request(round, keys.next().unwrap_or(0)), 1)?;
         if round >= WARM_UP {
             latencies.push(from.elapsed());
         }
     }
-    latencies.sort_unstable();
     Ok(latencies)
+}
+
+/// A GET, or a SET to what the key holds already, so that the servers stay equal.
+fn request(round: usize, index: u64) -> Vec<u8> {
+    let mut request = Vec::new();
+    match round % 2 {
+        0 => command_bytes(&mut request, &[b"GET", name(index).as_bytes()]),
+        _ => write_key(&mut request, index),
+    }
+    request
 }
 
 /// The moment from which a request counts: when the client woke for it, or when it was due if that had passed.

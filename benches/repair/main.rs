@@ -4,7 +4,7 @@
 //! (a) floor     the same commands in the same pipelines to both servers, the answers thrown away
 //! (b) diff      reknit diff
 //! (c) repair    reknit repair, then the servers are made to differ anew
-//! foreground    GETs at a steady rate, alone and beside `reknit diff` at its default limits
+//! foreground    GETs and SETs at a steady rate: alone, beside `reknit diff` at its default limits, and at none
 //! ```
 //!
 //! (a), (b) and (c) alternate, so that a busy machine is busy for all of them; medians are printed.
@@ -25,7 +25,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 
-use foreground::Latencies;
 use process::{Cost, Meter};
 use report::Figures;
 use support::generate;
@@ -59,9 +58,18 @@ struct Args {
     /// Latencies taken alone, and again beside a run; 0 leaves the foreground out
     #[arg(long, default_value_t = 20_000)]
     samples: usize,
-    /// GETs a second
-    #[arg(long, default_value_t = 250)]
+    /// GETs and SETs a second
+    #[arg(long, default_value_t = 500)]
     rate: u32,
+    /// Measure what a client feels, and nothing else
+    #[arg(long)]
+    foreground_only: bool,
+    /// In how many alternating parts the latencies are taken
+    #[arg(long, default_value_t = 5)]
+    parts: usize,
+    /// Commands outstanding of the diff without limits that a client is measured beside
+    #[arg(long, default_value_t = 1000)]
+    unlimited_pipeline: usize,
     /// Measure the floor and the foreground alone, without reknit
     #[arg(long)]
     floor_only: bool,
@@ -81,14 +89,16 @@ fn main() -> Result<()> {
     );
     let servers = [(); 2].map(|()| RedisServer::start());
     fill(&args, &servers)?;
-    let figures = measure(&args, &servers)?;
-    report::print_costs(&args, &figures)?;
-    if !args.floor_only {
-        judge(&servers)?;
+    if !args.foreground_only {
+        let figures = measure(&args, &servers)?;
+        report::print_costs(&args, &figures)?;
+        if !args.floor_only {
+            judge(&servers)?;
+        }
     }
     if args.samples > 0 {
-        let (alone, beside) = foreground(&args, &servers)?;
-        report::print_foreground(&args, &alone, beside.as_ref())?;
+        let felt = foreground::measure(&args, &servers)?;
+        report::print_foreground(&args, &felt)?;
     }
     Ok(())
 }
@@ -169,21 +179,4 @@ fn judge(servers: &[RedisServer; 2]) -> Result<()> {
         "the servers differ after the repair: {digests:?}"
     );
     report::note("equal after the last repair, by DEBUG DIGEST")
-}
-
-/// The latencies of GETs alone and beside diffs at default limits.
-fn foreground(
-    args: &Args,
-    servers: &[RedisServer; 2],
-) -> Result<(Latencies, Option<foreground::Beside>)> {
-    report::note(&format!(
-        "foreground: twice {} GETs at {}/s",
-        args.samples, args.rate
-    ))?;
-    let alone = foreground::alone(servers[0].port(), args)?;
-    let beside = match args.floor_only {
-        true => None,
-        false => Some(foreground::beside(servers, args)?),
-    };
-    Ok((alone, beside))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::Args;
-use crate::foreground::{Beside, Latencies};
+use crate::foreground::{Felt, Latencies, Way};
 use crate::process::Cost;
 use crate::support::generate::name_bytes;
 
@@ -73,45 +73,50 @@ pub(crate) fn print_costs(args: &Args, figures: &Figures) -> Result<()> {
     Ok(())
 }
 
-/// Prints the client's latencies alone and beside runs.
-pub(crate) fn print_foreground(
-    args: &Args,
-    alone: &Latencies,
-    beside: Option<&Beside>,
-) -> Result<()> {
+/// Prints what the client felt in each way.
+pub(crate) fn print_foreground(args: &Args, felt: &[Felt; 3]) -> Result<()> {
     let mut out = io::stdout().lock();
+    let [alone, defaults, unlimited] = felt.each_ref().map(|one| &one.latencies);
+    let (keys, rate, least) = (args.keys, args.rate, args.samples);
     writeln!(
         out,
-        "\nGET at {}/s on the first server, {} samples each\n",
-        args.rate,
-        alone.len()
+        "\n{keys} keys; GET and SET in turn at {rate}/s on the first server, {least} samples or more in each way, \
+         in {} alternating parts\n",
+        args.parts
     )?;
     writeln!(
         out,
-        "| foreground | p50 µs | p99 µs | p99.9 µs |\n|---|---|---|---|"
+        "| foreground | samples | p50 µs | p99 µs | p99.9 µs |\n|---|---|---|---|---|"
     )?;
-    writeln!(out, "{}", latency_row("alone", alone))?;
-    let Some(beside) = beside else { return Ok(()) };
-    writeln!(
-        out,
-        "{}",
-        latency_row("beside reknit diff, default limits", &beside.latencies)
-    )?;
+    for (way, one) in Way::ALL.iter().zip(felt) {
+        writeln!(out, "{}", latency_row(way.label(), &one.latencies))?;
+    }
     writeln!(out, "\n| target | at most | is | |\n|---|---|---|---|")?;
-    for (share, label, most) in [(0.5, "p50", 1.5), (0.99, "p99", 4.0)] {
-        let [with, without] = [&beside.latencies, alone].map(|l| l.quantile(share));
-        let ratio = with.as_secs_f64() / without.as_secs_f64();
+    for (share, label, most) in [(0.5, "p50", 1.2), (0.99, "p99", 3.0)] {
+        let label = format!("{label} at defaults, ratio to alone");
+        let is = ratio(defaults, alone, share);
+        writeln!(out, "{}", target(&label, most, is, "×"))?;
+    }
+    let [p50, p99] = [0.5, 0.99].map(|share| ratio(unlimited, alone, share));
+    let pipeline = args.unlimited_pipeline;
+    writeln!(
+        out,
+        "\nwith a pipeline of {pipeline}: p50 {p50:.2} ×, p99 {p99:.2} ×"
+    )?;
+    for (way, one) in Way::ALL.iter().zip(felt).skip(1) {
+        let median = middle(one.runs.iter().copied()).as_secs_f64();
+        let runs = one.runs.len();
         writeln!(
             out,
-            "{}",
-            target(&format!("{label}, ratio to alone"), most, ratio, "×")
+            "{}: a full run took {median:.1} s (median of {runs})",
+            way.label()
         )?;
     }
-    let (run, runs) = (beside.run.as_secs_f64(), beside.runs);
-    Ok(writeln!(
-        out,
-        "\none gentle run: {run:.1} s ({runs} were begun)"
-    )?)
+    Ok(())
+}
+
+fn ratio(with: &Latencies, without: &Latencies, share: f64) -> f64 {
+    with.quantile(share).as_secs_f64() / without.quantile(share).as_secs_f64()
 }
 
 fn targets(args: &Args, [floor, diff, repair]: [&Cost; 3]) -> Vec<String> {
@@ -148,7 +153,7 @@ fn targets(args: &Args, [floor, diff, repair]: [&Cost; 3]) -> Vec<String> {
 }
 
 fn target(label: &str, most: f64, is: f64, unit: &str) -> String {
-    let met = if is <= most { "met" } else { "MISSED" };
+    let met = if is <= most { "MET" } else { "MISSED" };
     format!("| {label} | {most:.2} {unit} | {is:.2} {unit} | {met} |")
 }
 
@@ -174,7 +179,8 @@ fn row(label: &str, cost: &Cost, floor: &Cost) -> String {
 fn latency_row(label: &str, latencies: &Latencies) -> String {
     let micros = |share| latencies.quantile(share).as_micros();
     format!(
-        "| {label} | {} | {} | {} |",
+        "| {label} | {} | {} | {} | {} |",
+        latencies.len(),
         micros(0.5),
         micros(0.99),
         micros(0.999)

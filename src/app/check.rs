@@ -119,7 +119,7 @@ pub async fn check(config: &Config, fleet: &Fleet, clock: &dyn Clock) -> Checkup
         async move { look(server, datacenter, (scope, needed), clock).await }
     });
     let mut servers = join_all(looks).await;
-    let mut notes = together(&servers, config);
+    let mut notes = together(&servers);
     notes.extend(recall::recall(config, fleet, &scope, clock, &mut servers).await);
     Checkup {
         notes,
@@ -256,7 +256,7 @@ fn warnings(facts: &Facts) -> Vec<Note> {
 }
 
 /// What concerns several replicas, or the configuration.
-fn together(servers: &[CheckedServer], config: &Config) -> Vec<Note> {
+fn together(servers: &[CheckedServer]) -> Vec<Note> {
     let mut notes = Vec::new();
     let facts: Vec<_> = servers.iter().map(|one| one.facts.clone()).collect();
     if let Some((first, second, facts)) = same_server(&facts) {
@@ -281,14 +281,6 @@ fn together(servers: &[CheckedServer], config: &Config) -> Vec<Note> {
     }
     notes.extend(versions(servers));
     notes.extend(clocks(servers));
-    for key in &config.without_effect {
-        let text = format!("`{key}` is checked but has no effect in this version");
-        notes.push(Note {
-            gravity: Gravity::Warning,
-            text,
-            advice: None,
-        });
-    }
     notes
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError};
 use crate::model::{Address, Datacenter, DbIndex, DigestKey, ReplicaName, Selection};
 use crate::repair::{Breaker, Mode, Participant, Progress, Rates, Run, Scope, Settings, Throttle};
@@ -79,6 +79,8 @@ pub struct Fleet {
     pub servers: Vec<Arc<RedisReplica>>,
     /// As participants of a run.
     pub participants: Vec<Participant>,
+    /// How gently they are worked on, by all runs over this fleet.
+    pub throttle: Arc<Throttle>,
 }
 
 impl Fleet {
@@ -112,7 +114,14 @@ impl Fleet {
         Ok(Self {
             servers,
             participants,
+            throttle: Arc::new(throttle(config)),
         })
+    }
+
+    /// The same, at the pace of a throttle that outlives it.
+    #[must_use]
+    pub fn at_pace_of(self, throttle: Arc<Throttle>) -> Self {
+        Self { throttle, ..self }
     }
 
     /// Names and datacenters, in order.
@@ -164,23 +173,10 @@ pub fn plan(
     plan: Plan,
     stop: CancellationToken,
 ) -> Result<Run, Trouble> {
-    let throttle = Arc::new(throttle(config));
-    plan_at(throttle, config, fleet, (selection, plan), stop)
-}
-
-/// The same, at the pace of a throttle that outlives it.
-pub(super) fn plan_at(
-    throttle: Arc<Throttle>,
-    config: &Config,
-    fleet: &Fleet,
-    (selection, plan): (Selection, Plan),
-    stop: CancellationToken,
-) -> Result<Run, Trouble> {
     let limits = &config.limits;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     Ok(Run {
-        participants: throttle.pace(&fleet.participants, &stop),
-        throttle,
+        participants: fleet.throttle.pace(&fleet.participants, &stop),
+        throttle: Arc::clone(&fleet.throttle),
         scope: Scope::new(config.keyspaces.clone(), selection),
         settings: Settings {
             mode: plan.mode,
@@ -198,7 +194,7 @@ pub(super) fn plan_at(
         },
         digest_key: DigestKey::new(random()?),
         tag: u128::from_le_bytes(random()?),
-        clock,
+        clock: Arc::new(SystemClock),
         stop,
         progress: Arc::new(Progress::default()),
         memory: None,

@@ -15,7 +15,7 @@ use crate::repair::{self, Listener, Mode, Progress, Run, RunError, Summary, Thro
 use crate::store::Replica;
 
 use super::exit::Exit;
-use super::fleet::{Fleet, Plan, Trouble, plan_at, random};
+use super::fleet::{Fleet, Plan, Trouble, plan, random};
 use super::logbook::{Ending, Logbook};
 use super::memory::{Memory, Unremembered};
 use super::preflight::{expect, preflight};
@@ -54,7 +54,6 @@ pub struct Job<'a> {
     memory: Option<Memory>,
     logbook: Option<Logbook>,
     digest_key: DigestKey,
-    throttle: Arc<Throttle>,
     stop: CancellationToken,
 }
 
@@ -75,12 +74,11 @@ impl<'a> Job<'a> {
         };
         Ok(Self {
             config,
-            fleet: Fleet::new(config)?,
+            fleet: Fleet::new(config)?.at_pace_of(throttle),
             asked,
             memory,
             logbook,
             digest_key,
-            throttle,
             stop,
         })
     }
@@ -95,9 +93,8 @@ impl<'a> Job<'a> {
         progress: Arc<Progress>,
     ) -> Result<Run, Trouble> {
         let names_keys = selection.keys.is_some();
-        let (config, asked) = (self.config, (selection, self.asked));
-        let (throttle, stop) = (self.throttle.clone(), self.stop.clone());
-        let mut run = plan_at(throttle, config, &self.fleet, asked, stop)?;
+        let (config, stop) = (self.config, self.stop.clone());
+        let mut run = plan(config, &self.fleet, selection, self.asked, stop)?;
         run.digest_key = self.digest_key.clone();
         run.progress = progress;
         if let Some(memory) = &self.memory {

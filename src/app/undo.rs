@@ -11,7 +11,7 @@ use crate::model::{Key, ReplicaId, RunNumber, Selection};
 use crate::repair::{self, Mode, Run, RunError, Throttle, UndoListener, UndoRequest, UndoSummary};
 
 use super::exit::Exit;
-use super::fleet::{Fleet, Plan, Trouble, plan, plan_at};
+use super::fleet::{Fleet, Plan, Trouble, plan};
 use super::logbook::{Ending, Logbook};
 use super::memory::{Memory, Unremembered, open};
 use super::preflight::preflight;
@@ -105,9 +105,11 @@ pub async fn undo_noted(
 ) -> Result<(UndoSummary, Exit), Undoable> {
     let asked = asked(undoing);
     let prepared = async {
-        let fleet = Fleet::new(config).map_err(Trouble::from)?;
+        let fleet = Fleet::new(config)
+            .map_err(Trouble::from)?
+            .at_pace_of(throttle);
         preflight(&fleet, asked.mode, config.keyspaces.iter()).await?;
-        let run = plan_at(throttle, config, &fleet, (everything(config), asked), stop)?;
+        let run = plan(config, &fleet, everything(config), asked, stop)?;
         let request = request(memory, named(undoing)?, undoing)?;
         refuse_without_reason(undoing)?;
         memory.refuse_strangers(&fleet, &run.scope).await?;

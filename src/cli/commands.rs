@@ -106,7 +106,6 @@ async fn compare(
     };
     let mode = request.plan.mode;
     let fleet = Fleet::new(&config)?;
-    warn_without_effect(&config);
     let mut report = Report::new(
         shape(global, request.output),
         mode,
@@ -210,13 +209,6 @@ fn warn_if_nothing_was_selected(selection: &SelectionArgs, summary: &Summary) {
     let none = summary.replicas.iter().all(|replica| replica.keys == 0);
     if none && !summary.interrupted && !selection.is_everything() {
         tracing::warn!("no replica has a key that is selected, so nothing was compared");
-    }
-}
-
-pub(super) fn warn_without_effect(config: &Config) {
-    if !config.without_effect.is_empty() {
-        let keys = config.without_effect.join(", ");
-        tracing::warn!("checked but without effect in this version: {keys}");
     }
 }
 

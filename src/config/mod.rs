@@ -76,8 +76,6 @@ pub struct Config {
     pub http: HttpConfig,
     /// Who is told of what.
     pub notifications: Notifications,
-    /// Keys of the file that are checked, and have no effect in this version.
-    pub without_effect: Vec<&'static str>,
 }
 
 impl Config {
@@ -155,24 +153,10 @@ fn build(
         schedules: schedules::schedules(raw_schedules, &keyspaces)?,
         http: http::http(raw.http.as_ref().unwrap_or(&Default::default()), base_dir)?,
         notifications: notifications::notifications(raw.notifications.as_ref(), base_dir)?,
-        without_effect: without_effect(raw),
         replicas,
         keyspaces,
         replicates,
     })
-}
-
-/// What is checked and has no effect yet.
-fn without_effect(raw: &RawConfig) -> Vec<&'static str> {
-    [(
-        "limits.intensity",
-        raw.limits
-            .as_ref()
-            .is_some_and(|limits| limits.intensity.is_some()),
-    )]
-    .into_iter()
-    .filter_map(|(key, written)| written.then_some(key))
-    .collect()
 }
 
 #[cfg(test)]

@@ -73,7 +73,6 @@ fn replicas_of_the_example_are_what_it_says() {
         eu.password,
         PasswordSource::Env("REKNIT_EU_PASSWORD".into())
     );
-    assert_eq!(config.without_effect, ["limits.intensity"]);
 }
 
 /// Every key of the example, also those in comments that show one, is a key that the code knows, and the other way.
@@ -223,7 +222,6 @@ notifications:
     assert_eq!(webhook.events, [EventKind::Overdue, EventKind::Failed]);
     assert_eq!(webhook.timeout, Duration::from_secs(3));
     assert!(!format!("{config:?}").contains("hunter2"));
-    assert!(config.without_effect.is_empty());
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub async fn run(run: &Run, listener: &mut dyn Listener) -> Result<Summary, RunE
 }
 
 async fn go(run: &Run, listener: &mut dyn Listener) -> Result<Summary, RunError> {
-    let started = run.clock.now();
+    let (started, waited) = (run.clock.now(), run.throttle.waits());
     let mut shared = Shared::new(run).await;
     let forgetful = shared.open_memory().await?;
     let participants = &run.participants;
@@ -61,6 +61,7 @@ async fn go(run: &Run, listener: &mut dyn Listener) -> Result<Summary, RunError>
     }
     summary.interrupted = run.stop.is_cancelled();
     summary.ended = run.clock.now();
+    summary.waits = run.throttle.waits_since(&waited);
     let lost = shared.lost();
     for (index, replica) in summary.replicas.iter_mut().enumerate() {
         replica.lost = lost.get(&index).cloned();

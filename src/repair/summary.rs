@@ -1,6 +1,7 @@
 //! What a run amounts to, in numbers.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::model::{DbIndex, KeyspaceName, Kind, Millis, ReplicaName, RunNumber};
 use crate::store::Usage;
@@ -8,6 +9,7 @@ use crate::store::Usage;
 use super::finding::{Change, DifferenceKind, Fate, Finding, Holding, Verdict};
 use super::guard::Tripped;
 use super::notary::Forgetful;
+use super::pacing::Reason;
 
 /// Counts of one keyspace and type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -121,6 +123,8 @@ pub struct Summary {
     pub learned: u64,
     /// The number of a run that repairs with memory, in the log of runs.
     pub run: Option<RunNumber>,
+    /// How long was waited for a replica, and why, as far as there was reason to.
+    pub waits: Vec<(ReplicaName, Reason, Duration)>,
 }
 
 impl Summary {
@@ -154,6 +158,7 @@ impl Summary {
             forgetful: Vec::new(),
             learned: 0,
             run: None,
+            waits: Vec::new(),
         }
     }
 

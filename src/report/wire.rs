@@ -1,12 +1,13 @@
 //! Findings and summaries as JSON has them. `docs/json.md` describes every field.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::model::{Datacenter, ReplicaName};
 use crate::repair::{
-    Change, Detail, Finding, Forgetful, Holding, ReplicaSummary, Summary, Tally, Tripped,
+    Change, Detail, Finding, Forgetful, Holding, Reason, ReplicaSummary, Summary, Tally, Tripped,
 };
 use crate::store::Usage;
 
@@ -141,6 +142,15 @@ pub(super) struct SummaryJson<'a> {
     verdicts: &'a BTreeMap<&'static str, u64>,
     keyspaces: Vec<TallyJson<'a>>,
     replicas: Vec<ReplicaJson<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    waits: Vec<WaitJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct WaitJson<'a> {
+    replica: &'a str,
+    reason: &'static str,
+    waited_ms: u64,
 }
 
 #[derive(Serialize)]
@@ -200,6 +210,16 @@ struct UsageJson {
     bytes_written: u64,
 }
 
+impl<'a> WaitJson<'a> {
+    fn new((replica, reason, waited): &'a (ReplicaName, Reason, Duration)) -> Self {
+        Self {
+            replica: &replica.0,
+            reason: reason.name(),
+            waited_ms: u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
 impl<'a> SummaryJson<'a> {
     pub(super) fn new(summary: &'a Summary, replicas: &'a [(ReplicaName, Datacenter)]) -> Self {
         let total = summary.total();
@@ -232,6 +252,7 @@ impl<'a> SummaryJson<'a> {
                 .zip(datacenters)
                 .map(|(replica, datacenter)| ReplicaJson::new(replica, datacenter))
                 .collect(),
+            waits: summary.waits.iter().map(WaitJson::new).collect(),
         }
     }
 }

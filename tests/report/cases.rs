@@ -1,11 +1,12 @@
 //! Situations in which a run may end.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use reknit::model::{Datacenter, DbIndex, Kind, Millis, ReplicaName, RunNumber, Sequence};
 use reknit::repair::{
-    Change, Destruction, DifferenceKind, Fate, Finding, Forgetful, Holding, Mode, ReplicaSummary,
-    Summary, Tally, Tripped, Verdict,
+    Change, Destruction, DifferenceKind, Fate, Finding, Forgetful, Holding, Mode, Reason,
+    ReplicaSummary, Summary, Tally, Tripped, Verdict,
 };
 use reknit::store::Usage;
 
@@ -89,6 +90,7 @@ fn summary(keys: u64) -> Summary {
         forgetful: Vec::new(),
         learned: 0,
         run: None,
+        waits: Vec::new(),
     }
 }
 
@@ -412,6 +414,12 @@ fn limited() -> Case {
     )];
     let mut summary = counted(1_000, &findings);
     summary.limit_reached = true;
+    let wait = |reason, millis| (replica("eu"), reason, Duration::from_millis(millis));
+    summary.waits = vec![
+        wait(Reason::KeysPerSecond, 8_000),
+        wait(Reason::Intensity, 40),
+        wait(Reason::Latency, 1_250),
+    ];
     Case {
         name: "limited",
         mode: Mode::Repair,

@@ -1,4 +1,5 @@
-//! A proxy before a server, which does to the next transaction what networks do.
+//! A proxy before a server, which does to the next transaction, or to all answers, what networks do; it counts what goes
+//! through.
 //!
 //! ```text
 //! reknit ──▶ proxy ── MULTI ... EXEC ──▶ server        the trap springs where EXEC, or WATCH, comes by
@@ -6,10 +7,11 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How a transaction ends on the wire.
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
@@ -48,6 +50,48 @@ struct Held {
 struct Shared {
     trap: Mutex<Option<Trap>>,
     held: Mutex<Vec<Held>>,
+    line: Line,
+}
+
+/// What the network is like.
+#[derive(Default)]
+struct Line {
+    /// Bytes that went through, both ways.
+    bytes: AtomicU64,
+    /// When the first of them did, and the last.
+    span: Mutex<Option<(Instant, Instant)>>,
+    /// By how much each answer is late.
+    delay_micros: AtomicU64,
+    is_stalled: Mutex<bool>,
+    moved: Condvar,
+    is_gone: AtomicBool,
+    /// Both ends of every connection.
+    ends: Mutex<Vec<TcpStream>>,
+}
+
+impl Line {
+    /// An answer is on its way: it may be late, or not come at all for a while.
+    fn carry(&self, bytes: usize) {
+        let delay = Duration::from_micros(self.delay_micros.load(Ordering::Relaxed));
+        if !delay.is_zero() {
+            thread::sleep(delay);
+        }
+        let mut stalled = lock(&self.is_stalled);
+        while *stalled {
+            stalled = self
+                .moved
+                .wait(stalled)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        self.count(bytes);
+    }
+
+    fn count(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        let now = Instant::now();
+        let mut span = lock(&self.span);
+        *span = Some((span.map_or(now, |(first, _)| first), now));
+    }
 }
 
 /// A proxy on a port of its own. Its threads end with the connections.
@@ -65,7 +109,9 @@ impl Proxy {
         let of_thread = Arc::clone(&shared);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                connect(client, server, Arc::clone(&of_thread));
+                if !of_thread.line.is_gone.load(Ordering::Relaxed) {
+                    connect(client, server, Arc::clone(&of_thread));
+                }
             }
         });
         Self { port, shared }
@@ -79,6 +125,40 @@ impl Proxy {
     /// Sets the trap for the next transaction, on whatever connection it comes.
     pub(crate) fn arm(&self, trap: Trap) {
         *lock(&self.shared.trap) = Some(trap);
+    }
+
+    /// Bytes that went through so far, both ways.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.shared.line.bytes.load(Ordering::Relaxed)
+    }
+
+    /// From the first byte that went through to the last.
+    pub(crate) fn span(&self) -> Duration {
+        let span = *lock(&self.shared.line.span);
+        span.map_or(Duration::ZERO, |(first, last)| last - first)
+    }
+
+    /// From here on each answer is late by so much.
+    pub(crate) fn delay(&self, by: Duration) {
+        let micros = by.as_micros() as u64;
+        self.shared
+            .line
+            .delay_micros
+            .store(micros, Ordering::Relaxed);
+    }
+
+    /// From here on no answer comes, and connections stay open; or they come again.
+    pub(crate) fn stall(&self, stalled: bool) {
+        *lock(&self.shared.line.is_stalled) = stalled;
+        self.shared.line.moved.notify_all();
+    }
+
+    /// Every connection is closed, and no other comes about.
+    pub(crate) fn vanish(&self) {
+        self.shared.line.is_gone.store(true, Ordering::Relaxed);
+        for end in lock(&self.shared.line.ends).drain(..) {
+            let _ = end.shutdown(Shutdown::Both);
+        }
     }
 
     /// Delivers every EXEC that is on its way, and waits for the server to answer each.
@@ -108,7 +188,9 @@ fn connect(client: TcpStream, port: u16, shared: Arc<Shared>) {
     let (answered, answer) = channel();
     let copy = |stream: &TcpStream| stream.try_clone().expect("a file descriptor");
     let (back_from, back_to, of_back) = (copy(&server), copy(&client), Arc::clone(&answers));
-    thread::spawn(move || send_back(back_from, back_to, &of_back, &answered));
+    lock(&shared.line.ends).extend([copy(&server), copy(&client)]);
+    let of_line = Arc::clone(&shared);
+    thread::spawn(move || send_back(back_from, back_to, &of_back, (&answered, &of_line.line)));
     thread::spawn(move || send_on(client, server, &answers, answer, &shared));
 }
 
@@ -142,6 +224,7 @@ fn send_on(
             }
             None => {}
         }
+        shared.line.count(length);
         if server.write_all(bytes).is_err() {
             break;
         }
@@ -166,10 +249,11 @@ fn send_back(
     mut server: TcpStream,
     mut client: TcpStream,
     answers: &Mutex<Answers>,
-    answered: &Sender<()>,
+    (answered, line): (&Sender<()>, &Line),
 ) {
     let mut buffer = vec![0; 1 << 20];
     while let Ok(length @ 1..) = server.read(&mut buffer) {
+        line.carry(length);
         // The answers to MULTI and to what is queued come before that to EXEC, the first array.
         let executed = buffer[..length].contains(&b'*');
         match *lock(answers) {

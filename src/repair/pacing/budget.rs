@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::model::Millis;
 
 /// How far a budget may run ahead of time: what is made up for after a delay of our own.
-const BURST_MILLIS: i64 = 100;
+const BURST_MILLIS: i64 = 250;
 
 /// How much rest is gathered before it is taken: a shorter one is not worth waking up for.
 const REST_MICROS: i64 = 10_000;
@@ -118,7 +118,7 @@ mod tests {
         let mut budget = Budget::default();
         budget.pass(60_000, rate(1000));
         budget.take(2_000);
-        assert_eq!(budget.wait(rate(1000)), Some(Duration::from_millis(1_900)));
+        assert_eq!(budget.wait(rate(1000)), Some(Duration::from_millis(1_750)));
     }
 
     #[test]

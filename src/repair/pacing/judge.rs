@@ -8,7 +8,6 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::model::Millis;
 use crate::store::{Health, Role};
 
 use super::Reason;
@@ -66,13 +65,13 @@ pub(super) struct Judge {
     /// One less the share.
     slowness: f64,
     is_master: Option<bool>,
-    /// What was first seen when.
-    trouble: Option<(Reason, Millis)>,
+    /// What was seen, and in how many looks by now.
+    trouble: Option<(Reason, u32)>,
 }
 
 impl Judge {
     /// What a look means; nothing is one that failed.
-    pub(super) fn look(&mut self, now: Millis, health: Option<&Health>) -> Verdict {
+    pub(super) fn look(&mut self, health: Option<&Health>) -> Verdict {
         let trouble = match health {
             Some(health) => {
                 self.time(health.latency);
@@ -81,15 +80,14 @@ impl Judge {
             None => Some(Reason::Unseen),
         };
         self.trouble = trouble.map(|reason| match self.trouble {
-            Some((before, since)) if before == reason => (reason, since),
-            Some(_) | None => (reason, now),
+            Some((before, looks)) if before == reason => (reason, looks.saturating_add(1)),
+            Some(_) | None => (reason, 1),
         });
-        let lasting = self.trouble.filter(|&(reason, since)| {
-            let most = i64::try_from(longest(reason).as_millis()).unwrap_or(i64::MAX);
-            now.0 - since.0 < most
-        });
+        let held = self
+            .trouble
+            .filter(|&(reason, looks)| looks <= longest(reason));
         Verdict {
-            hold: lasting.map(|(reason, _)| reason),
+            hold: held.map(|(reason, _)| reason),
             share: 1.0 - self.slowness,
         }
     }
@@ -133,7 +131,7 @@ impl Judge {
         let much_copied = copied >= MUCH_COPIED && copied >= health.used_memory / 5;
         let nearly_full = health.max_memory > 0
             && !health.evicts
-            && health.used_memory >= health.max_memory / 100 * 95;
+            && health.used_memory >= health.max_memory - health.max_memory / 20;
         if health.loading {
             Some(Reason::Loading)
         } else if health.handing_over || health.link_down || was_master != is_master {
@@ -148,10 +146,10 @@ impl Judge {
     }
 }
 
-/// How long a state is waited for; after that the work goes on and the server's answers decide: a replica that cannot
-/// be reached is lost, a write that is refused is reported.
-fn longest(reason: Reason) -> Duration {
-    Duration::from_secs(match reason {
+/// For how many looks a state is waited for; after that the work goes on and the server's answers decide: a replica that
+/// cannot be reached is lost, a write that is refused is reported.
+fn longest(reason: Reason) -> u32 {
+    match reason {
         Reason::Unseen => 30,
         Reason::FailingOver | Reason::Memory => 60,
         Reason::Saving => 5 * 60,
@@ -161,5 +159,8 @@ fn longest(reason: Reason) -> Duration {
         | Reason::Intensity
         | Reason::Paused
         | Reason::Latency => 0,
-    })
+    }
 }
+
+#[cfg(test)]
+mod tests;

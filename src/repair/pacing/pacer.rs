@@ -142,7 +142,7 @@ impl Pacer {
     /// What is to be waited for now, and how long if that is known.
     fn due(&self, book: &mut Book) -> Option<(Reason, Option<Duration>)> {
         let (rates, is_paused) = self.live.setting();
-        book.pass(self.clock.now(), &rates);
+        self.advance(book, &rates);
         if is_paused {
             return Some((Reason::Paused, None));
         }
@@ -174,17 +174,17 @@ impl Pacer {
 
     /// What work waits for at this moment.
     pub(super) fn waiting_for(&self) -> Option<Reason> {
-        let number = self.waiting_for.load(Ordering::Relaxed);
-        Reason::ALL
-            .get(usize::from(number.checked_sub(1)?))
-            .copied()
+        match self.waiting_for.load(Ordering::Relaxed) {
+            0 => self.book().hangs_for(),
+            number => Reason::ALL.get(usize::from(number - 1)).copied(),
+        }
     }
 
     /// Takes a look into account; nothing is one that failed.
     pub(super) fn look(&self, health: Option<Health>) {
         let now = self.clock.now();
         let mut pulse = self.pulse.lock().unwrap_or_else(PoisonError::into_inner);
-        let verdict = pulse.judge.look(now, health.as_ref());
+        let verdict = pulse.judge.look(health.as_ref());
         let before = pulse.latest.as_ref().and_then(|latest| latest.reason);
         let skew = health
             .as_ref()
@@ -199,7 +199,7 @@ impl Pacer {
         });
         drop(pulse);
         self.tell(before, &verdict);
-        self.book().verdict = verdict;
+        self.settle().verdict = verdict;
         self.live.change();
     }
 
@@ -236,13 +236,22 @@ impl Pacer {
     fn settle(&self) -> MutexGuard<'_, Book> {
         let (rates, _) = self.live.setting();
         let mut book = self.book();
-        book.pass(self.clock.now(), &rates);
+        self.advance(&mut book, &rates);
         book
+    }
+
+    /// Lets time pass. A call that hangs in a node that is not well waits for that, if not here.
+    fn advance(&self, book: &mut Book, rates: &Rates) {
+        let millis = book.pass(self.clock.now(), rates);
+        if let Some(reason) = book.hangs_for() {
+            self.waited.add(reason, millis);
+        }
     }
 }
 
 impl Book {
-    fn pass(&mut self, now: Millis, rates: &Rates) {
+    /// Lets time pass; answers how many milliseconds.
+    fn pass(&mut self, now: Millis, rates: &Rates) -> i64 {
         let millis = passed(&mut self.at, now);
         self.keys.pass(millis, rates.keys_per_second);
         self.bytes.pass(millis, rates.bytes_per_second);
@@ -264,6 +273,12 @@ impl Book {
                 None => self.intensity.rest(millis),
             }
         }
+        millis
+    }
+
+    /// What a call that is under way, and not waiting here, is held up by.
+    fn hangs_for(&self) -> Option<Reason> {
+        self.verdict.hold.filter(|_| self.working > 0)
     }
 }
 
@@ -287,5 +302,94 @@ impl Drop for Waiting<'_> {
         self.pacer.settle().waiting -= 1;
         let passed = self.pacer.clock.now().0 - self.since.0;
         self.pacer.waited.add(self.reason, passed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::model::Intensity;
+
+    const START: Millis = Millis(1_000_000);
+
+    fn pacer(intensity: f64) -> (Arc<ManualClock>, Arc<Pacer>, crate::repair::Throttle) {
+        let clock = Arc::new(ManualClock::new(START));
+        let rates = Rates {
+            intensity: Intensity::new(intensity).unwrap(),
+            ..Rates::UNLIMITED
+        };
+        let throttle = crate::repair::Throttle::new(clock.clone(), rates);
+        (clock, throttle.pacer(&ReplicaName("us".into())), throttle)
+    }
+
+    /// The share of the time that was worked.
+    async fn work(clock: &ManualClock, pacer: &Pacer) -> f64 {
+        let stop = CancellationToken::new();
+        let begun = clock.now();
+        for _ in 0..1_000 {
+            let _working = pacer.begin(&stop).await;
+            clock.advance(Duration::from_millis(7));
+            pacer.take(1, 0, &stop).await;
+            clock.advance(Duration::from_millis(4));
+        }
+        11_000.0 / (clock.now().0 - begun.0) as f64
+    }
+
+    fn latency(millis: u64) -> Health {
+        Health {
+            latency: Duration::from_millis(millis),
+            ..Health::well(START)
+        }
+    }
+
+    #[tokio::test]
+    async fn the_share_of_time_that_is_worked_is_the_intensity() {
+        for intensity in [0.1, 0.5, 0.75, 1.0] {
+            let (clock, pacer, throttle) = pacer(intensity);
+            let found = work(&clock, &pacer).await;
+            assert!(
+                (found / intensity - 1.0).abs() < 0.01,
+                "{found} of {intensity}"
+            );
+            let rested = throttle.waits().into_iter().map(|(_, reason, waited)| {
+                assert_eq!(reason, Reason::Intensity);
+                waited.as_secs_f64()
+            });
+            let expected = 11.0 * (1.0 / intensity - 1.0);
+            assert!((rested.sum::<f64>() - expected).abs() < 0.3);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_slow_node_is_given_rest_beside_that_of_the_intensity_and_by_its_name() {
+        let (clock, pacer, throttle) = pacer(0.5);
+        pacer.look(Some(latency(1)));
+        for _ in 0..40 {
+            pacer.look(Some(latency(60)));
+        }
+        let found = work(&clock, &pacer).await;
+        assert!((found * 32.0 - 1.0).abs() < 0.02, "{found}");
+        let waits = throttle.waits();
+        let of = |reason| waits.iter().find(|(_, why, _)| *why == reason).unwrap().2;
+        assert!((of(Reason::Intensity).as_secs_f64() - 11.0).abs() < 0.5);
+        assert!((of(Reason::Latency).as_secs_f64() - 330.0).abs() < 3.0);
+        for _ in 0..40 {
+            pacer.look(Some(latency(1)));
+        }
+        let found = work(&clock, &pacer).await;
+        assert!((found * 2.0 - 1.0).abs() < 0.02, "{found}");
+    }
+
+    #[tokio::test]
+    async fn calls_at_the_same_time_are_worked_once() {
+        let (clock, pacer, _throttle) = pacer(0.5);
+        let stop = CancellationToken::new();
+        let both = (pacer.begin(&stop).await, pacer.begin(&stop).await);
+        clock.advance(Duration::from_secs(1));
+        drop(both);
+        let before = clock.now();
+        drop(pacer.begin(&stop).await);
+        assert_eq!(clock.now().0 - before.0, 1_000);
     }
 }

@@ -123,6 +123,19 @@ impl Throttle {
         pacers.iter().flat_map(of_one).collect()
     }
 
+    /// How long was waited since an earlier account.
+    pub(crate) fn waits_since(
+        &self,
+        earlier: &[(ReplicaName, Reason, Duration)],
+    ) -> Vec<(ReplicaName, Reason, Duration)> {
+        let since = |(name, reason, waited): (ReplicaName, Reason, Duration)| {
+            let before = earlier.iter().find(|one| one.0 == name && one.1 == reason);
+            let more = waited.saturating_sub(before.map_or(Duration::ZERO, |one| one.2));
+            (!more.is_zero()).then_some((name, reason, more))
+        };
+        self.waits().into_iter().filter_map(since).collect()
+    }
+
     /// What each replica is being waited for at this moment; nothing, where work goes on.
     pub fn waiting_for(&self) -> Vec<(ReplicaName, Option<Reason>)> {
         let of_one = |pacer: &Arc<Pacer>| (pacer.name.clone(), pacer.waiting_for());

@@ -1,10 +1,15 @@
 //! The first lines, which say it all, and the last, which say what to do next.
 
+use std::time::Duration;
+
 use crate::model::ReplicaName;
 use crate::repair::{Destruction, Mode, Summary, Tally, Tripped};
 
 use super::super::text::{count, duration, list, millis, thousands, union_of_keys, without_name};
 use super::paint::{Paint, Tone};
+
+/// Shorter waits are not worth a word.
+const WAIT_SHOWN: Duration = Duration::from_millis(100);
 
 /// What came of the run.
 pub(super) fn headline(paint: Paint, mode: Mode, summary: &Summary) -> String {
@@ -172,7 +177,22 @@ fn asides(summary: &Summary) -> Vec<String> {
     if summary.markers_seen {
         lines.push("the replicas carry markers of a reknit that keeps an agreement".into());
     }
+    lines.extend(waits(summary));
     lines
+}
+
+/// What each replica was waited for, in a line.
+fn waits(summary: &Summary) -> Vec<String> {
+    let names = summary.replicas.iter().map(|replica| &replica.name);
+    let line = |name: &ReplicaName| {
+        let own = summary.waits.iter().filter(|(replica, ..)| replica == name);
+        let own = own.filter(|(.., waited)| *waited >= WAIT_SHOWN);
+        let parts: Vec<String> = own
+            .map(|(_, reason, waited)| format!("{} {}", reason.name(), duration(*waited)))
+            .collect();
+        (!parts.is_empty()).then(|| format!("waited for {name}: {}", parts.join(", ")))
+    };
+    names.filter_map(line).collect()
 }
 
 fn took(summary: &Summary) -> String {
