@@ -1,4 +1,5 @@
 //! The service: schedules, HTTP, metrics, signals.
 
 pub mod calendar;
+pub mod notify;
 pub mod planner;

@@ -393,7 +393,7 @@ fn every_contradiction_in_a_schedule_is_named() {
         ),
         (
             "schedules: [{ name: n, cron: '0 25 * * *' }]",
-            "schedules[0].cron: this is not a cron expression () at line 5 column 30, write five fields: minute hour day month weekday, such as \"0 2 * * *\"",
+            "schedules[0].cron: this is not a cron expression (hour `25`: number out of bounds) at line 5 column 30, write five fields: minute hour day month weekday, such as \"0 2 * * *\"",
         ),
         (
             "schedules: [{ name: n, cron: '0 2 30 2 *' }]",
