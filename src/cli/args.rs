@@ -107,6 +107,22 @@ pub struct GlobalArgs {
     /// Colours: auto means on a terminal, unless NO_COLOR is set
     #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = ColorWhen::Auto)]
     pub color: ColorWhen,
+    /// The form of the log: auto means for people, and for a service what its reader takes
+    #[arg(long, global = true, value_name = "FORM", value_enum, default_value_t = LogFormat::Auto)]
+    pub log_format: LogFormat,
+}
+
+/// The form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// What fits: a service logs to the journal or as JSON, all else for people.
+    Auto,
+    /// Lines for people.
+    Human,
+    /// One JSON document per line.
+    Json,
+    /// To systemd's journal.
+    Journald,
 }
 
 /// When output is coloured.
@@ -165,6 +181,25 @@ pub enum Command {
     Demo(DemoArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
+}
+
+impl Command {
+    /// Whether it runs until it is stopped, and nobody sits beside it.
+    pub(super) fn is_service(&self) -> bool {
+        match self {
+            Self::Diff(_)
+            | Self::Repair(_)
+            | Self::Check(_)
+            | Self::Explain(_)
+            | Self::Clean(_)
+            | Self::Runs(_)
+            | Self::Undo(_)
+            | Self::Forget(_)
+            | Self::Rename(_)
+            | Self::Demo(_)
+            | Self::Completions(_) => false,
+        }
+    }
 }
 
 /// `reknit diff`

@@ -3,3 +3,4 @@
 pub mod calendar;
 pub mod notify;
 pub mod planner;
+pub mod webhook;

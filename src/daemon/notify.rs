@@ -149,10 +149,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (manager, notifier) = manager(&dir);
         notifier.ready("2 schedules, next at 02:00");
-        assert_eq!(heard(&manager), "READY=1\nSTATUS=2 schedules, next at 02:00\n");
+        assert_eq!(
+            heard(&manager),
+            "READY=1\nSTATUS=2 schedules, next at 02:00\n"
+        );
         notifier.reloading();
         let reloading = heard(&manager);
-        let time = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
+        let time = reloading
+            .strip_prefix("RELOADING=1\nMONOTONIC_USEC=")
+            .unwrap();
         assert!(time.trim_end().parse::<u64>().unwrap() > 0);
         notifier.status("one\nREADY=1");
         assert_eq!(heard(&manager), "STATUS=one READY=1\n");

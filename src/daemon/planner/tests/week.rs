@@ -119,8 +119,8 @@ impl Account {
     fn overdue(&self, now: Millis) -> bool {
         let since = self.last_success.unwrap_or(self.known_since);
         self.dues.windows(2).any(|pair| {
-            let served = self.timetable.opens_at(pair[1]).unwrap();
-            since < pair[0] && served.0 + self.grace <= now.0
+            let opens = || self.timetable.opens_at(pair[1]).unwrap();
+            since < pair[0] && opens().0 + self.grace <= now.0
         })
     }
 }
@@ -337,7 +337,7 @@ impl World {
 #[test]
 fn weeks_of_operation_keep_every_promise() {
     let (mut runs, mut crashes, mut closings) = (0, 0, 0);
-    for seed in 0..60 {
+    for seed in 0..20 {
         let mut world = World::new(seed);
         while world.now.0 < BEGIN.0 + 8 * DAY {
             world.turn();
@@ -347,7 +347,7 @@ fn weeks_of_operation_keep_every_promise() {
         closings += world.closings;
     }
     assert!(
-        runs > 3000 && crashes > 100 && closings > 50,
+        runs > 1000 && crashes > 50 && closings > 20,
         "{runs} {crashes} {closings}"
     );
 }
