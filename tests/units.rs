@@ -69,7 +69,10 @@ fn the_verifier_sees_what_is_wrong() {
     std::fs::write(&path, text.replace("WatchdogSec=60s", "WatchdogSec=soon")).unwrap();
     let output = systemd_analyze(&["verify", "--man=no", path.to_str().unwrap()]);
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("WatchdogSec"), "{said}");
+    assert!(
+        said.contains("reknit.service") && said.contains("soon"),
+        "{said}"
+    );
 }
 
 #[test]
