@@ -4,6 +4,8 @@ use std::os::unix::ffi::OsStrExt;
 
 use clap::CommandFactory;
 
+use std::ffi::OsStr;
+
 use super::*;
 
 fn read(words: &[&str]) -> Result<Cli, Box<Refusal>> {
