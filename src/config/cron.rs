@@ -1,6 +1,7 @@
 //! Cron expressions of five fields: minute, hour, day, month, weekday.
 
 use std::fmt;
+use std::sync::Arc;
 
 use chrono::{NaiveDate, NaiveDateTime};
 use croner::errors::CronError;
@@ -10,7 +11,7 @@ use croner::parser::{CronParser, Seconds, Year};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cron {
     text: String,
-    parsed: croner::Cron,
+    parsed: Arc<croner::Cron>,
 }
 
 impl Cron {
@@ -25,7 +26,7 @@ impl Cron {
         let parsed = parse(text).map_err(|error| Some(complaint(text, &error)))?;
         let cron = Self {
             text: text.to_owned(),
-            parsed,
+            parsed: Arc::new(parsed),
         };
         // Eight years hold a leap day, also around a century.
         match cron.next(some_day()) {

@@ -1,10 +1,9 @@
 //! The command line, word by word.
 
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use clap::CommandFactory;
-
-use std::ffi::OsStr;
 
 use super::*;
 
