@@ -3,7 +3,7 @@
 CARGO ?= cargo
 PROFILE_DIR = target/release
 
-.PHONY: all build test demo bench bench-foreground bench-state soak lint doc check redis clean
+.PHONY: all build test demo bench bench-foreground bench-state soak units lint doc check redis systemd clean
 
 all: build
 
@@ -16,8 +16,17 @@ redis:
 	  SUDO=; [ "$$(id -u)" = 0 ] || SUDO=sudo; \
 	  $$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq redis-server >/dev/null; }
 
-test: redis
+systemd:
+	@command -v systemd-analyze >/dev/null 2>&1 || { \
+	  echo "systemd-analyze is missing: installing it"; \
+	  SUDO=; [ "$$(id -u)" = 0 ] || SUDO=sudo; \
+	  $$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq systemd >/dev/null; }
+
+test: redis systemd
 	$(CARGO) test --locked
+
+units: systemd
+	$(CARGO) test --locked --test units
 
 demo: redis build
 	$(PROFILE_DIR)/reknit demo

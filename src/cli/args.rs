@@ -3,16 +3,19 @@
 //! URLs may hold passwords: they are taken as they come and parsed later, and what clap says about a mistyped
 //! command line goes through [`Refusal`], which takes passwords out.
 
+mod global;
 pub mod memory;
 pub mod service;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use global::{ColorWhen, GlobalArgs, LogFormat};
 
 use crate::config;
 use crate::model::{Key, Kind, SlotRange, unescape};
@@ -94,42 +97,6 @@ pub struct Cli {
     /// The command.
     #[command(subcommand)]
     pub command: Command,
-}
-
-/// What every command takes.
-#[derive(Debug, Clone, Args)]
-pub struct GlobalArgs {
-    /// Print no progress and no log but errors
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
-    pub quiet: bool,
-    /// Log more (twice: everything)
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    pub verbose: u8,
-    /// Colours: auto means on a terminal, unless NO_COLOR is set
-    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = ColorWhen::Auto)]
-    pub color: ColorWhen,
-}
-
-/// When output is coloured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ColorWhen {
-    /// On a terminal, unless NO_COLOR is set.
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
-}
-
-impl ColorWhen {
-    /// Whether to colour, given whether the output is a terminal and the value of `NO_COLOR` (no-color.org).
-    pub fn enabled(self, is_terminal: bool, no_color: Option<&OsStr>) -> bool {
-        match self {
-            Self::Always => true,
-            Self::Never => false,
-            Self::Auto => is_terminal && no_color.is_none_or(OsStr::is_empty),
-        }
-    }
 }
 
 /// The commands.

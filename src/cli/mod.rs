@@ -7,13 +7,13 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 use crate::app::Exit;
 
 mod commands;
 mod demo;
 mod inspect;
+mod log;
 mod reports;
 mod roster;
 mod runs;
@@ -25,7 +25,7 @@ pub mod limits;
 pub mod selection;
 pub mod source;
 
-use args::{Cli, ColorWhen, Command, GlobalArgs};
+use args::{Cli, ColorWhen, Command};
 
 /// Runs the command line of this process to its exit code.
 pub fn main() -> ExitCode {
@@ -33,7 +33,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(refusal) => return refuse(&refusal),
     };
-    begin_log(&cli.global);
+    log::begin(&cli);
     // One thread waits for all servers; each scan has one of its own, and trees are built on others. Threads that wake
     // each other for every answer would cost more than what they do.
     let runtime = match tokio::runtime::Builder::new_current_thread()
@@ -110,28 +110,6 @@ impl Signals {
         }
         std::process::exit(i32::from(Exit::Interrupted.code()));
     }
-}
-
-/// Logs go to stderr, whatever stdout is for.
-fn begin_log(global: &GlobalArgs) {
-    let level = match (global.quiet, global.verbose) {
-        (true, _) => "error",
-        (false, 0) => "warn",
-        (false, 1) => "info",
-        (false, 2) => "debug",
-        (false, _) => "trace",
-    };
-    let filter = EnvFilter::try_from_env("REKNIT_LOG")
-        .unwrap_or_else(|_| EnvFilter::new(format!("reknit={level}")));
-    let color = global.color.enabled(
-        std::io::stderr().is_terminal(),
-        commands::no_color().as_deref(),
-    );
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(color);
-    log.with_target(false).init();
 }
 
 fn refuse(refusal: &args::Refusal) -> ExitCode {

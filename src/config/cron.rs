@@ -1,15 +1,17 @@
 //! Cron expressions of five fields: minute, hour, day, month, weekday.
 
 use std::fmt;
+use std::sync::Arc;
 
 use chrono::{NaiveDate, NaiveDateTime};
+use croner::errors::CronError;
 use croner::parser::{CronParser, Seconds, Year};
 
 /// A cron expression that is due some day. It speaks of the time on a wall; which instant that is, is the calendar's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cron {
     text: String,
-    parsed: croner::Cron,
+    parsed: Arc<croner::Cron>,
 }
 
 impl Cron {
@@ -21,14 +23,10 @@ impl Cron {
         if !has_five_fields(text) {
             return Err(None);
         }
-        let parser = CronParser::builder()
-            .seconds(Seconds::Disallowed)
-            .year(Year::Disallowed)
-            .build();
-        let parsed = parser.parse(text).map_err(|error| Some(reason(&error)))?;
+        let parsed = parse(text).map_err(|error| Some(complaint(text, &error)))?;
         let cron = Self {
             text: text.to_owned(),
-            parsed,
+            parsed: Arc::new(parsed),
         };
         // Eight years hold a leap day, also around a century.
         match cron.next(some_day()) {
@@ -76,8 +74,30 @@ fn has_five_fields(text: &str) -> bool {
     text.split_whitespace().count() == 5 && text.split_whitespace().all(field)
 }
 
+fn parse(text: &str) -> Result<croner::Cron, CronError> {
+    let parser = CronParser::builder()
+        .seconds(Seconds::Disallowed)
+        .year(Year::Disallowed)
+        .build();
+    parser.parse(text)
+}
+
+/// The parser's complaint, with the field that it is about: it does not say.
+fn complaint(text: &str, error: &CronError) -> String {
+    const NAMES: [&str; 5] = ["minute", "hour", "day", "month", "weekday"];
+    let fields = text.split_whitespace().zip(NAMES).enumerate();
+    for (index, (field, name)) in fields {
+        let mut alone = ["*"; 5];
+        alone[index] = field;
+        if let Err(error) = parse(&alone.join(" ")) {
+            return format!("{name} `{field}`: {}", reason(&error));
+        }
+    }
+    reason(error)
+}
+
 /// The parser's complaint as a clause: without its kind, its capital and its full stop.
-fn reason(error: &croner::errors::CronError) -> String {
+fn reason(error: &CronError) -> String {
     let text = error.to_string();
     let text = text
         .split_once(": ")

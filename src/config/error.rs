@@ -38,6 +38,16 @@ pub enum ConfigError {
         /// What is wrong and what to do.
         why: String,
     },
+    /// A secret of the service cannot be read from its file.
+    #[error("{of}: cannot read the secret from {}: {why}", .path.display())]
+    Secret {
+        /// What it is for.
+        of: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        why: String,
+    },
 }
 
 /// Where a configuration came from.

@@ -3,9 +3,10 @@
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 
-use super::YamlPath;
 use super::error::Contradiction;
 use super::raw::{RawHttp, RawTls};
+use super::{ConfigError, YamlPath};
+use crate::model::Secret;
 
 /// Where status and metrics are served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,14 @@ pub struct TlsFiles {
 impl HttpConfig {
     /// The address of a configuration that names none.
     pub const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9310));
+
+    /// The token that requests must bring, if one is asked for.
+    ///
+    /// # Errors
+    /// [`ConfigError::Secret`] if its file cannot be read or is empty.
+    pub fn token(&self) -> Result<Option<Secret>, ConfigError> {
+        secret("http.token_file", self.token_file.as_deref())
+    }
 }
 
 impl Default for HttpConfig {
@@ -98,5 +107,24 @@ pub(super) fn file(
             "name the file",
         )),
         _ => Ok(raw.map(|name| base_dir.join(name))),
+    }
+}
+
+/// A secret from its file, without the one newline at its end.
+pub(super) fn secret(of: &'static str, path: Option<&Path>) -> Result<Option<Secret>, ConfigError> {
+    let Some(path) = path else {
+        return Ok(None);
+    };
+    let refused = |why| ConfigError::Secret {
+        of,
+        path: path.to_owned(),
+        why,
+    };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| refused(format!("{error}, check that it exists and is readable")))?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    match text.strip_suffix('\r').unwrap_or(text) {
+        "" => Err(refused("it is empty, write the secret into it".into())),
+        text => Ok(Some(Secret::new(text))),
     }
 }

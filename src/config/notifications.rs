@@ -4,10 +4,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::YamlPath;
 use super::error::{Contradiction, suggestion};
-use super::http::file;
+use super::http::{file, secret};
 use super::raw::{RawNotifications, RawWebhook};
+use super::{ConfigError, YamlPath};
 use crate::model::Secret;
 
 /// Who is told.
@@ -35,6 +35,14 @@ impl WebhookConfig {
     pub const TIMEOUT: Duration = Duration::from_secs(10);
     /// The longest that one attempt may take.
     pub const MAX_TIMEOUT: Duration = Duration::from_secs(60);
+
+    /// The secret that bodies are signed with, if they are.
+    ///
+    /// # Errors
+    /// [`ConfigError::Secret`] if its file cannot be read or is empty.
+    pub fn secret(&self) -> Result<Option<Secret>, ConfigError> {
+        secret("notifications.webhook", self.secret_file.as_deref())
+    }
 }
 
 /// What can be told.

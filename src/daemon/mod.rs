@@ -5,10 +5,12 @@ pub mod calendar;
 pub mod desk;
 pub mod executor;
 pub mod http;
+pub mod notify;
 pub mod order;
 pub mod planner;
 pub mod segments;
 pub mod service;
 pub mod start;
+pub mod webhook;
 
 pub use start::{Unstarted, serve};

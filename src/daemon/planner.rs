@@ -402,4 +402,4 @@ impl Plan {
 pub const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

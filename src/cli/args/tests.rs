@@ -1,5 +1,6 @@
 //! The command line, word by word.
 
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use clap::CommandFactory;

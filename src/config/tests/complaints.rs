@@ -393,7 +393,7 @@ fn every_contradiction_in_a_schedule_is_named() {
         ),
         (
             "schedules: [{ name: n, cron: '0 25 * * *' }]",
-            "schedules[0].cron: this is not a cron expression () at line 5 column 30, write five fields: minute hour day month weekday, such as \"0 2 * * *\"",
+            "schedules[0].cron: this is not a cron expression (hour `25`: number out of bounds) at line 5 column 30, write five fields: minute hour day month weekday, such as \"0 2 * * *\"",
         ),
         (
             "schedules: [{ name: n, cron: '0 2 30 2 *' }]",
@@ -403,6 +403,15 @@ fn every_contradiction_in_a_schedule_is_named() {
             "schedules: [{ name: n, every: 10ms }]",
             "schedules[0].every: this is shorter than a second at line 5 column 31, write one like 15m",
         ),
+    ];
+    for (rest, message) in table {
+        assert_eq!(complaint_with(rest), message, "{rest}");
+    }
+}
+
+#[test]
+fn every_contradiction_in_the_parts_of_a_schedule_is_named() {
+    let table = [
         (
             "schedules: [{ name: n, every: 1m, window: ['01:00-02:00', x] }]",
             "schedules[0].window[1]: this is not a part of the day at line 5 column 59, write one like \"01:00-06:00\" or \"Mon-Fri 22:00-04:00\"",
