@@ -73,6 +73,7 @@ impl Command {
             | Self::Rename(_)
             | Self::Demo(_)
             | Self::Completions(_) => false,
+            Self::Run(_) => true,
         }
     }
 }
