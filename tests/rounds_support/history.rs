@@ -117,7 +117,7 @@ impl History {
         self.fleet.gates.arm(Vec::new(), sender);
         let outcome = self.fleet.reknit("repair").run();
         self.pieces = self.fleet.gates.disarm();
-        self.tell(outcome.to_string());
+        self.tell(summary(&outcome));
         outcome.assert_code(0);
         self.exact();
         outcome
@@ -171,7 +171,7 @@ impl History {
                     later
                         .into_iter()
                         .for_each(|server| self.fleet.restart(server));
-                    self.tell(outcome.to_string());
+                    self.tell(summary(&outcome));
                     return *outcome;
                 }
             }
@@ -224,10 +224,12 @@ impl History {
         let server = self.server();
         let file = self.fleet.save(server, &format!("{}.rdb", self.kept.len()));
         let sight = self.spec.sights[server].clone();
+        let round = self.round;
         self.kept.push(Kept {
             file,
             sight,
-            round: self.round,
+            server,
+            round,
         });
     }
 
@@ -259,7 +261,7 @@ impl History {
     pub(crate) fn undo(&mut self, before: &[Held]) {
         let run = self.fleet.last_run().to_string();
         let outcome = self.fleet.reknit("undo").args([run]).run();
-        self.tell(outcome.to_string());
+        self.tell(summary(&outcome));
         outcome.assert_code(0);
         for (server, held) in self.fleet.held().iter().enumerate() {
             let before = &before[server].contents;
@@ -277,7 +279,7 @@ impl History {
         let keys: BTreeSet<&str> = keys.map(|(key, _)| key.as_str()).collect();
         let named = keys.iter().map(|key| format!("--key={key}"));
         let outcome = self.fleet.reknit("repair").args(named).run();
-        self.tell(outcome.to_string());
+        self.tell(summary(&outcome));
         outcome.assert_code(0);
         self.exact();
     }
@@ -293,6 +295,13 @@ impl Drop for History {
             );
         }
     }
+}
+
+/// How a run ended, and the first lines of what it said.
+fn summary(outcome: &Outcome) -> String {
+    let first: Vec<&str> = outcome.stdout.lines().take(3).collect();
+    let (code, first) = (outcome.code(), first.join("\n"));
+    format!("run ends with {code:?}: {first}\n{}", outcome.stderr)
 }
 
 fn kill(pid: u32) {
