@@ -111,6 +111,7 @@ impl Site {
                 .map(|index| ids[*index])
                 .collect(),
             elements: 100,
+            replicates: false,
             release_held: false,
             state,
         });

@@ -107,6 +107,32 @@ fn a_replica_restored_from_a_backup_brings_nothing_back() {
     assert_equal_but_markers(&servers);
 }
 
+#[test]
+fn a_copy_that_comes_home_is_a_newcomer_whatever_marker_it_carries() {
+    let mut site = Site::counting(3);
+    site.cmd(0, "SET hits 10");
+    site.repair();
+    let backup = |site: &Site, index: usize| {
+        site.cmd(index, "SAVE");
+        let backup = site.dir.path().join(format!("backup{index}.rdb"));
+        fs::copy(site.servers[index].dir().join("dump.rdb"), &backup).unwrap();
+        backup
+    };
+    // r2 is seeded from r3, lives on, and what it is then becomes r3's: with r3's own marker of long ago in it.
+    let of_r3 = backup(&site, 2);
+    restore(&mut site, 1, &of_r3);
+    site.repair();
+    site.cmd(0, "INCRBY hits 5");
+    site.repair();
+    site.cmd(1, "INCRBY hits 100");
+    let of_r2 = backup(&site, 1);
+    restore(&mut site, 2, &of_r2);
+    let outcome = site.repair();
+    assert_says(&outcome, &["FORGOT: r3 (database 0) lost its marker"]);
+    assert_eq!(outcome.stdout.matches("FORGOT").count(), 1, "{outcome}");
+    site.assert_all("GET hits", &text("115"));
+}
+
 /// Equal in every key but reknit's own.
 fn assert_equal_but_markers(servers: &[&RedisServer]) {
     let replicas = servers.iter().enumerate();

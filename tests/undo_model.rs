@@ -158,6 +158,7 @@ impl World {
             ids: present.iter().map(|index| self.ids[*index]).collect(),
             others: away.map(|index| self.ids[index]).collect(),
             elements: 100,
+            replicates: false,
             release_held: key.is_some(),
         });
         job

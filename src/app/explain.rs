@@ -59,7 +59,7 @@ pub async fn explain(
     if let Some(memory) = open(config, fleet, Mode::Plan, run.clock.as_ref())? {
         run.digest_key = memory.state.digest_key();
         let number = memory.state.last_run();
-        run.memory = Some(memory.of_run(number, config.agreement.elements, false)?);
+        run.memory = Some(memory.of_run(number, config, false)?);
     }
     Ok(repair::explain(&run, keyspace, key).await?)
 }

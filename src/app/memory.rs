@@ -250,7 +250,7 @@ impl Memory {
     pub(super) fn of_run(
         &self,
         run: RunNumber,
-        elements: u64,
+        config: &Config,
         release_held: bool,
     ) -> Result<RunMemory, Trouble> {
         Ok(RunMemory {
@@ -259,7 +259,8 @@ impl Memory {
             owner: OwnerToken(random()?),
             ids: self.ids.clone(),
             others: self.others.iter().map(|replica| replica.id).collect(),
-            elements: usize::try_from(elements).unwrap_or(usize::MAX),
+            elements: usize::try_from(config.agreement.elements).unwrap_or(usize::MAX),
+            replicates: config.replicates.is_some(),
             release_held,
         })
     }

@@ -65,7 +65,7 @@ impl Session {
         let logbook = logbook.transpose().map_err(Unremembered::from)?;
         let number = logbook.as_ref().map(|logbook| logbook.run);
         let number = number.unwrap_or_else(|| memory.state.last_run());
-        run.memory = Some(memory.of_run(number, config.agreement.elements, names_keys)?);
+        run.memory = Some(memory.of_run(number, config, names_keys)?);
         Ok(Self { run, logbook })
     }
 

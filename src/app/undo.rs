@@ -81,7 +81,7 @@ pub async fn undo(
     let logbook = begin(config, &memory, &run, undoing)?;
     let number = logbook.as_ref().map(|logbook| logbook.run);
     let number = number.unwrap_or_else(|| memory.state.last_run());
-    run.memory = Some(memory.of_run(number, config.agreement.elements, false)?);
+    run.memory = Some(memory.of_run(number, config, false)?);
     let undone = repair::undo(&run, &request, listener).await;
     let exit = match &undone {
         Ok(summary) => exit_of(summary),

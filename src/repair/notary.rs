@@ -53,6 +53,8 @@ pub struct RunMemory {
     pub others: Vec<ReplicaId>,
     /// Collections with more elements are remembered by whole key.
     pub elements: usize,
+    /// The datacenters also replicate to each other, reknit's own keys too.
+    pub replicates: bool,
     /// Keys that were undone are taken up again: the operator named them.
     pub release_held: bool,
 }

@@ -204,6 +204,7 @@ impl Site {
             ids: plan.present.iter().map(|index| self.ids[*index]).collect(),
             others: absent.map(|index| self.ids[index]).collect(),
             elements: self.elements,
+            replicates: false,
             release_held: false,
             state,
         });

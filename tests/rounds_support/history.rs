@@ -33,6 +33,8 @@ struct Kept {
     sight: Sight,
     server: usize,
     round: usize,
+    /// The server lost everything since.
+    is_void: bool,
 }
 
 /// Rounds under way.
@@ -72,6 +74,9 @@ impl History {
     }
 
     fn tell(&mut self, what: String) {
+        if std::env::var("REKNIT_STORY").is_ok() {
+            eprintln!("round {}: {what}", self.round);
+        }
         self.told.push(what);
     }
 
@@ -222,39 +227,57 @@ impl History {
     /// Keeps what a server holds now, to be restored one day.
     pub(crate) fn keep(&mut self) {
         let server = self.server();
-        let file = self.fleet.save(server, &format!("{}.rdb", self.kept.len()));
+        let file = self.fleet.save(server, &format!("{}.rdb", self.round));
         let sight = self.spec.sights[server].clone();
-        let round = self.round;
         self.kept.push(Kept {
             file,
             sight,
             server,
-            round,
+            round: self.round,
+            is_void: false,
         });
     }
 
     /// A server starts empty, or with old data of its own or of another one. What must be said of it.
+    ///
+    /// What a server was before it lost everything has no base any more, should it ever come back: it is a newcomer's.
+    /// What it was after a moment that it was rolled back to has one for some keys alone, and is not asked for here.
     pub(crate) fn forget(&mut self, server: usize) -> &'static str {
         self.clients.forget(server);
+        let own = |kept: &Kept| kept.server == server;
         if self.kept.is_empty() || self.clients.dice.percent(35) {
             self.tell(format!("r{} is flushed", server + 1));
             self.fleet.flush(server);
             self.spec.forget(server, Past::Newcomer, Sight::default());
+            self.kept
+                .iter_mut()
+                .filter(|kept| own(kept))
+                .for_each(|kept| kept.is_void = true);
             return "lost its marker";
         }
-        let kept = &self.kept[self.clients.dice.below(self.kept.len() as u64) as usize];
+        let chosen = self.clients.dice.below(self.kept.len() as u64) as usize;
+        let kept = &self.kept[chosen];
+        let (round, whose, is_void) = (kept.round, kept.server, kept.is_void);
         self.fleet.restore(server, &kept.file);
-        let (whose, round) = (kept.server + 1, kept.round);
-        let (past, said) = match kept.server == server {
-            true => (Past::RolledBack, "was rolled back to step"),
-            false => (Past::Newcomer, "lost its marker"),
+        let past = match whose == server && !is_void {
+            true => Past::RolledBack,
+            false => Past::Newcomer,
         };
         self.spec.forget(server, past, kept.sight.clone());
         self.tell(format!(
-            "r{} is what r{whose} was after round {round}",
-            server + 1
+            "r{} is what r{} was after round {round}",
+            server + 1,
+            whose + 1
         ));
-        said
+        if whose == server {
+            self.kept.retain(|kept| !own(kept) || kept.round <= round);
+            return "was rolled back to step";
+        }
+        self.kept
+            .iter_mut()
+            .filter(|kept| own(kept))
+            .for_each(|kept| kept.is_void = true);
+        "lost its marker"
     }
 
     /// Puts back what the last run wrote: all servers hold what they held before it.

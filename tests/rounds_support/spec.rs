@@ -89,8 +89,9 @@ impl Sight {
 
     /// Whether it has seen something of the key, and holds nothing of it.
     fn has_gone(&self, key: &str) -> bool {
-        let mut seen = self.elements.keys().filter(|(of, _)| of == key).peekable();
-        seen.peek().is_some() && self.elements_of(key).is_empty()
+        let of_key = self.elements.iter().filter(|((of, _), _)| of == key);
+        let mut seen = of_key.filter(|(_, element)| !element.seen.is_empty());
+        seen.next().is_some() && self.elements_of(key).is_empty()
     }
 
     fn lets_live(&self, name: &Name, dot: Dot) -> bool {
@@ -129,19 +130,24 @@ impl Spec {
 
     /// A client gives an element a value.
     pub(crate) fn put(&mut self, server: usize, name: &Name, item: String) {
+        self.remove(server, name);
         let dot = self.dot();
-        let element = self.sights[server]
-            .elements
-            .entry(name.clone())
-            .or_default();
+        let elements = &mut self.sights[server].elements;
+        let element = elements.entry(name.clone()).or_default();
         element.live = Some((dot, item));
         element.seen.insert(dot);
     }
 
-    /// A client removes an element.
+    /// A client removes an element. What came and went between two runs was never there.
     pub(crate) fn remove(&mut self, server: usize, name: &Name) {
-        if let Some(element) = self.sights[server].elements.get_mut(name) {
-            element.live = None;
+        let Some(element) = self.sights[server].elements.get_mut(name) else {
+            return;
+        };
+        if let Some((dot, _)) = element.live.take() {
+            let agreed = self.agreed.elements.get(name);
+            if !agreed.is_some_and(|agreed| agreed.seen.contains(&dot)) {
+                element.seen.remove(&dot);
+            }
         }
     }
 

@@ -196,9 +196,10 @@ impl<'a> Door<'a> {
         let (edge, id) = (self.replica(replica), self.memory.ids[replica]);
         let lane = lane_name(id);
         let facts = edge.facts().await?;
-        if let Some(trouble) = self.foreign(replica).await? {
-            return Ok(Err(trouble));
-        }
+        let is_copy = match self.is_copy(replica).await? {
+            Ok(is_copy) => is_copy,
+            Err(trouble) => return Ok(Err(trouble)),
+        };
         let mut bytes = edge.marker(self.db, &lane).await?;
         let known = match self.memory.state.lane(id, self.index) {
             Ok(known) => known,
@@ -214,7 +215,11 @@ impl<'a> Door<'a> {
         Ok(compared.map(|memorable| Found {
             replica,
             marker: bytes.as_deref().and_then(Marker::decode),
-            memorable,
+            memorable: if is_copy {
+                Memorable::Newcomer
+            } else {
+                memorable
+            },
             known,
             facts,
         }))
@@ -238,18 +243,29 @@ impl<'a> Door<'a> {
         })
     }
 
-    /// Another state directory that is registered with the replica.
-    async fn foreign(&self, replica: usize) -> Result<Option<MemoryTrouble>, StoreError> {
-        let ours = self.memory.state.id();
+    /// Whether a replica holds what another one was: it is registered under that one's id. Refused where another state
+    /// directory is registered.
+    ///
+    /// SUBTLE: its own marker may stand there too, and be of the time when that other one was seeded from it. What it
+    /// lacks would then look like removed since. Where the datacenters replicate to each other, registers are copied all
+    /// the time and say nothing.
+    async fn is_copy(&self, replica: usize) -> Result<Result<bool, MemoryTrouble>, StoreError> {
+        let (ours, id) = (self.memory.state.id(), self.memory.ids[replica]);
         let registered = self.replica(replica).states(self.db).await?;
         let other = registered
             .iter()
             .find(|(state, _)| *state != ours.to_string().as_bytes());
-        Ok(other.map(|(state, _)| MemoryTrouble::Foreign {
-            replica: self.name(replica),
-            found: crate::model::escape(state),
-            ours,
-        }))
+        if let Some((state, _)) = other {
+            return Ok(Err(MemoryTrouble::Foreign {
+                replica: self.name(replica),
+                found: crate::model::escape(state),
+                ours,
+            }));
+        }
+        let is_other = registered
+            .iter()
+            .any(|(_, under)| *under != id.to_string().as_bytes());
+        Ok(Ok(is_other && !self.memory.replicates))
     }
 
     /// Two replicas that lack their own markers and carry each other's are two names that were exchanged; a copied
