@@ -56,7 +56,7 @@ fn a_hundred_rounds_end_as_the_specification_says() {
 #[test]
 fn a_run_that_is_killed_changes_nothing_about_that() {
     let mut history = settled(seed(2), false);
-    for _ in 0..rounds(25) {
+    for _ in 0..rounds(15) {
         let before = history.begin(80);
         let is_busy = history.dice().percent(40);
         let acts = match is_busy {
@@ -81,7 +81,7 @@ fn a_server_that_is_killed_changes_nothing_about_that() {
     let mut history = settled(seed(3), true);
     // In what order lists are joined depends on which servers meet first.
     history.clients.joins_lists = false;
-    for _ in 0..rounds(25) {
+    for _ in 0..rounds(15) {
         let before = history.begin(80);
         let is_busy = history.dice().percent(40);
         let server = history.server();
@@ -102,7 +102,7 @@ fn a_server_that_is_killed_changes_nothing_about_that() {
 #[test]
 fn a_server_that_forgets_takes_nothing_from_the_others() {
     let mut history = settled(seed(4), false);
-    for _ in 0..rounds(40) {
+    for _ in 0..rounds(25) {
         history.begin(80);
         if history.dice().percent(50) {
             let server = history.server();
@@ -124,7 +124,7 @@ fn a_server_that_forgets_takes_nothing_from_the_others() {
 #[test]
 fn an_undo_brings_a_run_back() {
     let mut history = settled(seed(5), false);
-    for _ in 0..rounds(12) {
+    for _ in 0..rounds(6) {
         let before = history.begin(80);
         match history.dice().percent(50) {
             true => drop(history.disturbed(&[Act::KillRun])),

@@ -74,9 +74,6 @@ impl History {
     }
 
     fn tell(&mut self, what: String) {
-        if std::env::var("REKNIT_STORY").is_ok() {
-            eprintln!("round {}: {what}", self.round);
-        }
         self.told.push(what);
     }
 
