@@ -32,6 +32,7 @@ soak: redis
 	REKNIT_SEEDS=$${REKNIT_SEEDS:-20000} $(CARGO) test --release --locked --test simulation
 	REKNIT_SEEDS=$${REKNIT_SEEDS:-2000} $(CARGO) test --release --locked --test undo_model
 	REKNIT_SEEDS=$${REKNIT_SEEDS:-10000} $(CARGO) test --release --locked --test model
+	REKNIT_ROUNDS=$${REKNIT_ROUNDS:-100} $(CARGO) test --release --locked --test rounds
 	REKNIT_FIELDS=$${REKNIT_FIELDS:-5000000} REKNIT_SLOW_MS=$${REKNIT_SLOW_MS:-10} \
 	  $(CARGO) test --release --locked --test large_hash -- --nocapture
 

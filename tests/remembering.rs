@@ -127,6 +127,8 @@ fn a_copy_that_comes_home_is_a_newcomer_whatever_marker_it_carries() {
     site.cmd(1, "INCRBY hits 100");
     let of_r2 = backup(&site, 1);
     restore(&mut site, 2, &of_r2);
+    let checked = site.with("check").run();
+    assert_says(&checked, &["it was seeded from another replica"]);
     let outcome = site.repair();
     assert_says(&outcome, &["FORGOT: r3 (database 0) lost its marker"]);
     assert_eq!(outcome.stdout.matches("FORGOT").count(), 1, "{outcome}");

@@ -55,6 +55,7 @@ pub(super) async fn recall(
                 id: *id,
                 db,
                 index,
+                replicates: config.replicates.is_some(),
             };
             match marker.look().await {
                 Ok(Ok(found)) => checked.notes.push(found),
@@ -107,6 +108,7 @@ struct Asked<'a> {
     id: ReplicaId,
     db: Option<DbIndex>,
     index: DbIndex,
+    replicates: bool,
 }
 
 impl Asked<'_> {
@@ -121,6 +123,14 @@ impl Asked<'_> {
             );
             let advice = "use that one, or take the replicas over with `reknit repair --adopt`";
             return Ok(Ok(note(Gravity::Fault, text, Some(advice.into()))));
+        }
+        let id = self.id.to_string();
+        if !self.replicates && states.iter().any(|(_, under)| *under != id.as_bytes()) {
+            let text = format!(
+                "database {}: it was seeded from another replica; what it lacks is no evidence of a delete",
+                self.index
+            );
+            return Ok(Ok(note(Gravity::Warning, text, None)));
         }
         let bytes = self.server.marker(self.db, &lane_name(self.id)).await?;
         let lane = match self.memory.state.lane(self.id, self.index) {
