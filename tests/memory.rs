@@ -112,6 +112,8 @@ impl Site {
                 .collect(),
             elements: 100,
             release_held: false,
+            digest: None,
+            taken_up: None,
             state,
         });
         job.settings.breaker = generous();

@@ -159,6 +159,8 @@ impl World {
             others: away.map(|index| self.ids[index]).collect(),
             elements: 100,
             release_held: key.is_some(),
+            digest: None,
+            taken_up: None,
         });
         job
     }

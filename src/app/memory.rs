@@ -94,6 +94,8 @@ pub struct Remembering {
     pub adopt: bool,
     /// Why guards are overruled.
     pub reason: Option<String>,
+    /// Take up the run before this one, if it was cut off, as far as what it finished is no older.
+    pub resume: Option<std::time::Duration>,
 }
 
 /// An open state directory, and who the configured replicas are in it.
@@ -261,6 +263,8 @@ impl Memory {
             others: self.others.iter().map(|replica| replica.id).collect(),
             elements: usize::try_from(elements).unwrap_or(usize::MAX),
             release_held,
+            digest: None,
+            taken_up: None,
         })
     }
 

@@ -11,6 +11,7 @@ mod fleet;
 mod logbook;
 mod memory;
 mod preflight;
+mod resuming;
 mod roster;
 mod session;
 mod undo;

@@ -81,6 +81,7 @@ pub(super) async fn repair(
         remembering: Remembering {
             adopt: args.adopt,
             reason: args.reason.clone(),
+            resume: args.resume,
         },
     };
     compare(global, &request, stop).await

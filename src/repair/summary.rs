@@ -8,6 +8,7 @@ use crate::store::Usage;
 use super::finding::{Change, DifferenceKind, Fate, Finding, Holding, Verdict};
 use super::guard::Tripped;
 use super::notary::Forgetful;
+use super::segments::Resumed;
 
 /// Counts of one keyspace and type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -103,6 +104,8 @@ pub struct Summary {
     pub tripped: Vec<Tripped>,
     /// Replicas that forgot something, or took part for the first time.
     pub forgetful: Vec<Forgetful>,
+    /// What was taken up of an earlier run, which was cut off: those databases were not read again.
+    pub resumed: Option<Resumed>,
     /// Keys of which something new was remembered.
     pub learned: u64,
     /// The number of a run that repairs with memory, in the log of runs.
@@ -137,6 +140,7 @@ impl Summary {
             markers_seen: false,
             tripped: Vec::new(),
             forgetful: Vec::new(),
+            resumed: None,
             learned: 0,
             run: None,
         }

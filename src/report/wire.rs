@@ -129,6 +129,8 @@ pub(super) struct SummaryJson<'a> {
     partial: bool,
     markers_seen: bool,
     run: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resumed: Option<ResumedJson>,
     learned: u64,
     forgetful: Vec<ForgetfulJson<'a>>,
     tripped: Vec<TrippedJson<'a>>,
@@ -141,6 +143,13 @@ pub(super) struct SummaryJson<'a> {
     verdicts: &'a BTreeMap<&'static str, u64>,
     keyspaces: Vec<TallyJson<'a>>,
     replicas: Vec<ReplicaJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct ResumedJson {
+    run: u64,
+    finished: usize,
+    segments: usize,
 }
 
 #[derive(Serialize)]
@@ -215,6 +224,11 @@ impl<'a> SummaryJson<'a> {
             partial: summary.is_partial(),
             markers_seen: summary.markers_seen,
             run: summary.run.map(|run| run.0),
+            resumed: summary.resumed.map(|resumed| ResumedJson {
+                run: resumed.run.0,
+                finished: resumed.finished,
+                segments: resumed.segments,
+            }),
             learned: summary.learned,
             forgetful: summary.forgetful.iter().map(ForgetfulJson::new).collect(),
             tripped: summary.tripped.iter().map(TrippedJson::new).collect(),

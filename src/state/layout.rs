@@ -58,6 +58,7 @@ pub(super) enum Chapter {
     Tombstones,
     Coverage,
     Evictions,
+    Segments,
 }
 
 impl Chapter {
@@ -74,6 +75,7 @@ impl Chapter {
             Self::Tombstones => b'T',
             Self::Coverage => b'K',
             Self::Evictions => b'E',
+            Self::Segments => b'S',
         }
     }
 

@@ -44,8 +44,9 @@ pub use intent::{Intent, IntentKey, IntentPart};
 pub use journal::{JournalEntry, Post, PreImage};
 pub use open::State;
 pub use prune::{Pruned, Retention};
+pub use read::LagHead;
 pub use replicas::KnownReplica;
-pub use runs::{RunEnd, RunRecord, RunStart};
+pub use runs::{RunEnd, RunRecord, RunStart, Segment};
 
 /// A result of this room.
 pub type Result<T, E = StateError> = std::result::Result<T, E>;

@@ -205,6 +205,8 @@ impl Site {
             others: absent.map(|index| self.ids[index]).collect(),
             elements: self.elements,
             release_held: false,
+            digest: None,
+            taken_up: None,
             state,
         });
         job
