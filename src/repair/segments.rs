@@ -13,7 +13,7 @@
 //! A segment that is skipped stands as it was when it was finished: a run that takes long reads its first database as
 //! early. What was proved of it is on disk already; nothing more is claimed.
 
-use crate::model::DbIndex;
+use crate::model::{DbIndex, RunNumber};
 use crate::state::{Changes, Segment};
 
 use super::notary::Forgetful;
@@ -25,7 +25,7 @@ use super::summary::Summary;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resumed {
     /// The earlier run.
-    pub run: crate::model::RunNumber,
+    pub run: RunNumber,
     /// How many of its segments were finished.
     pub finished: usize,
     /// How many there are.
@@ -33,7 +33,7 @@ pub struct Resumed {
 }
 
 /// The segments of an earlier run that are still right: all replicas show that they forgot nothing there.
-pub(super) fn still_right<'s>(
+fn still_right<'s>(
     shared: &'s Shared<'_>,
     forgetful: &[Forgetful],
 ) -> impl Iterator<Item = &'s Segment> {
@@ -96,10 +96,8 @@ impl Open {
     }
 }
 
-/// Notes that a database is finished: everything in it was read, of all replicas, and nothing is left to do.
-///
-/// # Errors
-/// When the state directory takes no more; then the run ends.
+/// Notes that a database is finished: everything in it was read, of all replicas, and nothing is left to do. A state
+/// directory that takes no more ends the run.
 pub(super) async fn finish(shared: &Shared<'_>, db: DbIndex) {
     let Some(memory) = &shared.run.memory else {
         return;

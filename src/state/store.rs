@@ -28,7 +28,7 @@ const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 const WORKERS: usize = 2;
 
 /// Bytes of the log beyond which tables are written out to shorten it.
-const LOG_BYTES: u64 = 64 * 1024 * 1024;
+const LOG_BYTES: u64 = 128 * 1024 * 1024;
 
 /// Bytes of a table that are sorted in memory before they are written out.
 const BUFFER_BYTES: u64 = 16 * 1024 * 1024;
