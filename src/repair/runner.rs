@@ -59,8 +59,8 @@ pub async fn run(run: &Run, listener: &mut dyn Listener) -> Result<Summary, RunE
                 course.abandon()?;
                 return Err(error);
             }
-            if is_one(index) && !is_over(&course) && course.open() == before {
-                segments::finish(&shared, index).await;
+            let is_finished = is_one(index) && !is_over(&course) && course.open() == before;
+            if is_finished && segments::finish(&shared, index).await {
                 finished.push(index);
             }
         }

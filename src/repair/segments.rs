@@ -96,25 +96,22 @@ impl Open {
     }
 }
 
-/// Notes that a database is finished: everything in it was read, of all replicas, and nothing is left to do. A state
-/// directory that takes no more ends the run.
-pub(super) async fn finish(shared: &Shared<'_>, db: DbIndex) {
+/// Notes that a database is finished: everything in it was read, of all replicas, and nothing is left to do. Answers
+/// whether what that proves was noted. A state directory that takes no more ends the run.
+pub(super) async fn finish(shared: &Shared<'_>, db: DbIndex) -> bool {
     let Some(memory) = &shared.run.memory else {
-        return;
+        return false;
     };
-    let Some(digest) = memory
+    let digest = memory
         .digest
-        .filter(|_| shared.run.settings.mode == Mode::Repair)
-    else {
-        return;
+        .filter(|_| shared.run.settings.mode == Mode::Repair);
+    let Some(digest) = digest.filter(|_| shared.lost().is_empty()) else {
+        return false;
     };
-    if !shared.lost().is_empty() {
-        return;
-    }
     shared.cover_one(db).await;
     // A replica can be lost in that; and what is not covered is not finished.
     if !shared.lost().is_empty() || shared.is_broken() {
-        return;
+        return true;
     }
     let now = shared.run.clock.now();
     let mut changes = Changes::new(now);
@@ -127,4 +124,5 @@ pub(super) async fn finish(shared: &Shared<'_>, db: DbIndex) {
     if let Err(error) = memory.state.commit(changes) {
         shared.break_off(error);
     }
+    true
 }
