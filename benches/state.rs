@@ -137,7 +137,9 @@ fn list(state: &State, args: &Args, what: &str) -> Result<()> {
     for _ in 0..args.listings {
         let (began, processor) = (Instant::now(), processor_time()?);
         let mut last = 0;
-        let mut visit = |entry: reknit::model::EntryRef<'_>| last = entry.position.bits().max(last);
+        let mut visit = |entry: reknit::model::EntryRef<'_>, _| {
+            last = entry.position.bits().max(last);
+        };
         let count = state.listed(DB, PositionRange::all(), &mut visit)?;
         ensure!(count == args.keys && last > 0, "{count} keys were listed");
         let (took, processor) = (began.elapsed(), processor_time()? - processor);

@@ -113,6 +113,8 @@ impl Site {
             elements: 100,
             replicates: false,
             release_held: false,
+            digest: None,
+            taken_up: None,
             state,
         });
         job.settings.breaker = generous();

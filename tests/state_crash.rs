@@ -389,7 +389,7 @@ fn a_full_disk_loses_nothing_and_goes_on_when_there_is_room() {
     let mut listed = 0;
     let all = PositionRange::all();
     state
-        .listed(DB, all, &mut |_| listed += 1)
+        .listed(DB, all, &mut |_, _| listed += 1)
         .expect("it is readable");
     assert_eq!(listed, KEYS);
 }

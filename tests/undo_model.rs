@@ -160,6 +160,8 @@ impl World {
             elements: 100,
             replicates: false,
             release_held: key.is_some(),
+            digest: None,
+            taken_up: None,
         });
         job
     }

@@ -4,6 +4,7 @@
 //! (a) floor     the same commands in the same pipelines to both servers, the answers thrown away
 //! (b) diff      reknit diff
 //! (c) repair    reknit repair, then the servers are made to differ anew
+//! in sync       reknit repair where nothing differs, with a memory and without
 //! foreground    GETs and SETs at a steady rate: alone, beside `reknit diff` at its default limits, and at none
 //! ```
 //!
@@ -12,6 +13,7 @@
 
 mod floor;
 mod foreground;
+mod in_sync;
 mod process;
 mod report;
 
@@ -49,6 +51,9 @@ struct Args {
     /// Alternating runs of the floor, diff and repair
     #[arg(long, default_value_t = 3)]
     runs: usize,
+    /// Alternating repairs with and without a memory of servers that are in sync; 0 leaves them out
+    #[arg(long, default_value_t = 5)]
+    in_sync_runs: usize,
     /// Settle pause of the measured diff: its own work is compared with the floor's, so none
     #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
     diff_settle: Duration,
@@ -94,6 +99,9 @@ fn main() -> Result<()> {
         report::print_costs(&args, &figures)?;
         if !args.floor_only {
             judge(&servers)?;
+            if args.in_sync_runs > 0 {
+                report::print_in_sync(&args, &in_sync::measure(&args, &servers)?)?;
+            }
         }
     }
     if args.samples > 0 {

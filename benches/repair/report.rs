@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use crate::Args;
 use crate::foreground::{Felt, Latencies, Way};
+use crate::in_sync::InSync;
 use crate::process::Cost;
 use crate::support::generate::name_bytes;
 
@@ -71,6 +72,38 @@ pub(crate) fn print_costs(args: &Args, figures: &Figures) -> Result<()> {
         writeln!(out, "{line}")?;
     }
     Ok(())
+}
+
+/// Prints what the agreement costs a run that finds everything in sync.
+pub(crate) fn print_in_sync(args: &Args, in_sync: &InSync) -> Result<()> {
+    let mut out = io::stdout().lock();
+    let runs = args.in_sync_runs;
+    writeln!(
+        out,
+        "\nin sync, medians of {runs} alternating runs; in parentheses the ratio to the run without a memory\n"
+    )?;
+    writeln!(
+        out,
+        "| repair | wall s | redis CPU s | own CPU s | peak MiB |"
+    )?;
+    writeln!(out, "|---|---|---|---|---|")?;
+    let (with, without) = (median(&in_sync.with), median(&in_sync.without));
+    writeln!(out, "{}", row("without a memory", &without, &without))?;
+    writeln!(out, "{}", row("with a memory", &with, &without))?;
+    writeln!(
+        out,
+        "{}",
+        row("the first with one", &in_sync.first, &without)
+    )?;
+    writeln!(out, "\n| target | at most | is | |\n|---|---|---|---|")?;
+    let ratio = with.wall.as_secs_f64() / without.wall.as_secs_f64();
+    writeln!(
+        out,
+        "{}",
+        target("in sync: wall, ratio to no memory", 1.10, ratio, "×")
+    )?;
+    let mib = in_sync.disk_bytes / MIB;
+    Ok(writeln!(out, "\nthe state directory takes {mib} MiB")?)
 }
 
 /// Prints what the client felt in each way.

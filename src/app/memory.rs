@@ -101,6 +101,8 @@ pub struct Remembering {
     pub reason: Option<String>,
     /// Where to keep pre-images without memory.
     pub journal: Option<PathBuf>,
+    /// Take up the run before this one, if it was cut off, as far as what it finished is no older.
+    pub resume: Option<std::time::Duration>,
 }
 
 /// An open state directory, and who the configured replicas are in it.
@@ -300,6 +302,8 @@ impl Memory {
             elements: usize::try_from(config.agreement.elements).unwrap_or(usize::MAX),
             replicates: config.replicates.is_some(),
             release_held,
+            digest: None,
+            taken_up: None,
         })
     }
 

@@ -13,6 +13,7 @@ mod journal;
 mod logbook;
 mod memory;
 mod preflight;
+mod resuming;
 mod roster;
 mod session;
 mod undo;

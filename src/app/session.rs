@@ -14,6 +14,7 @@ use super::fleet::{Fleet, Plan, Trouble, plan};
 use super::journal;
 use super::logbook::{Ending, Logbook};
 use super::memory::{Remembering, Unremembered, adopt, open};
+use super::resuming;
 
 /// A run, and where it is noted.
 pub struct Session {
@@ -72,7 +73,15 @@ impl Session {
         let logbook = logbook.transpose().map_err(Unremembered::from)?;
         let number = logbook.as_ref().map(|logbook| logbook.run);
         let number = number.unwrap_or_else(|| memory.state.last_run());
-        run.memory = Some(memory.of_run(number, config, names_keys)?);
+        let mut remembered = memory.of_run(number, config, names_keys)?;
+        let digest = resuming::digest(&run, &remembered);
+        remembered.digest = writes.then_some(digest);
+        if let Some(age) = remembering.resume.filter(|_| writes) {
+            let now = run.clock.now();
+            remembered.taken_up = resuming::find(&memory.state, (number, digest), now, age)
+                .map_err(Unremembered::from)?;
+        }
+        run.memory = Some(remembered);
         Ok(Self { run, logbook })
     }
 

@@ -180,6 +180,10 @@ pub struct RepairArgs {
     /// Why limits are overruled, for the log of runs
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
+    /// If the run before was cut off, do not read again the databases that it finished, not longer than AGE ago
+    #[arg(long, value_name = "AGE", num_args = 0..=1, default_missing_value = "1h", require_equals = true,
+        value_parser = humantime::parse_duration)]
+    pub resume: Option<std::time::Duration>,
     /// Set aside what is remembered, take all replicas over, and begin as a first run
     #[arg(long)]
     pub adopt: bool,

@@ -83,6 +83,7 @@ pub(super) async fn repair(
             adopt: args.adopt,
             reason: args.reason.clone(),
             journal: args.journal.clone(),
+            resume: args.resume,
         },
     };
     compare(global, &request, stop).await

@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 
 use crate::merkle::{Diff, Difference, Listed, SealedEntries, Side as TreeSide, Tree};
-use crate::model::{DbIndex, Key, Keyspace, Position};
+use crate::model::{DbIndex, Key, Keyspace, Position, Sequence};
 use crate::store::BATCH_KEYS;
 
 use super::look::{Look, difference, is_expiring};
@@ -24,6 +24,8 @@ pub(super) struct Account {
     pub(super) replica: usize,
     pub(super) entries: SealedEntries,
     pub(super) tree: Tree,
+    /// Keys whose proof a participant forgot; only of the agreement.
+    pub(super) suspects: Vec<(Key, Sequence)>,
 }
 
 /// Keys that are worked on together.
@@ -220,12 +222,9 @@ impl<'a, 'c> Comparison<'a, 'c> {
             .accounts
             .iter()
             .find(|account| account.replica == self.agreement());
-        let listed = agreed
-            .into_iter()
-            .flat_map(|account| account.entries.iter());
-        let listed = listed.map(|listed| Key::copied(listed.key()));
+        let suspects = agreed.map_or(&[][..], |account| &account.suspects);
         notary
-            .overdue(&self.shared.active(), listed)
+            .overdue(&self.shared.active(), suspects)
             .unwrap_or_else(|error| {
                 self.shared.break_off(error);
                 BTreeSet::new()

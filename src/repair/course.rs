@@ -19,6 +19,7 @@ use super::finding::{Finding, Verdict};
 use super::guard::{Stake, Toll, tripped};
 use super::round::{BatchReport, Deferred, Stage, Tracked, decide};
 use super::run::{Listener, Mode, Phase, Run, RunError, Shared};
+use super::segments::Open;
 use super::spool::{Spool, Waiting};
 use super::summary::Summary;
 
@@ -113,6 +114,11 @@ impl<'a> Course<'a> {
         }
         self.summary.count(finding);
         self.listener.finding(finding);
+    }
+
+    /// What is left open so far.
+    pub(super) fn open(&self) -> Open {
+        Open::of(&self.summary, self.spool.len())
     }
 
     /// The second stage: what had to wait is looked at afresh and written, unless a guard says no.

@@ -27,6 +27,7 @@ mod round;
 mod run;
 mod runner;
 mod scope;
+mod segments;
 mod side_by_side;
 mod spool;
 mod summary;
@@ -38,12 +39,13 @@ pub use explain::{Did, Explanation, Recalled, RecalledReplica, RecalledVersion, 
 pub use finding::{Change, Detail, DifferenceKind, Fate, Finding, Held, Holding, Verdict};
 pub use guard::{ALWAYS_ALLOWED, Breaker, Destruction, Tripped};
 pub use ledger::WrongState;
-pub use notary::{Forgetful, MemoryTrouble, RunMemory, lane_name};
+pub use notary::{Forgetful, MemoryTrouble, RunMemory, TakenUp, lane_name};
 pub use noting::RunJournal;
 pub use pacing::{NodeHealth, Rates, Reason, Throttle};
 pub use run::{Listener, Mode, Participant, Phase, Progress, Run, RunError, Settings};
 pub use runner::run;
 pub use scope::Scope;
+pub use segments::Resumed;
 pub use side_by_side::Element;
 pub use summary::{ReplicaSummary, Summary, Tally};
 pub use undo::{

@@ -13,6 +13,7 @@ mod archive;
 mod ask;
 mod coverage;
 mod fresh;
+mod listing;
 mod opening;
 mod settle;
 mod step;
@@ -23,11 +24,11 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::crdt::{Agreed, Base, remember};
 use crate::model::{
-    Agreement, DbIndex, Digester, EntryRef, Key, Keyspace, KeyspaceName, LagBase, MARKER_PREFIX,
-    Marker, Memory, Millis, OwnerToken, Position, PositionRange, ReplicaId, RunNumber, Sequence,
-    State, StateId, ValueDigest, Version, Voids,
+    Agreement, DbIndex, Digester, Key, Keyspace, KeyspaceName, LagBase, MARKER_PREFIX, Marker,
+    Memory, OwnerToken, ReplicaId, RunNumber, Sequence, State, StateId, ValueDigest, Version,
+    Voids,
 };
-use crate::state::{Hold, State as StateDir, StateError};
+use crate::state::{Hold, Segment, State as StateDir, StateError};
 
 use super::ledger::{Known, Past, Trust, base, take_late, take_late_elements};
 use super::look::{Look, difference};
@@ -35,6 +36,7 @@ use super::round::Candidate;
 use super::scope::Scope;
 use archive::Shelf;
 
+pub(crate) use listing::Listing;
 pub(crate) use opening::open;
 pub use opening::{Forgetful, MemoryTrouble};
 pub(crate) use settle::evidence;
@@ -58,6 +60,19 @@ pub struct RunMemory {
     pub replicates: bool,
     /// Keys that were undone are taken up again: the operator named them.
     pub release_held: bool,
+    /// What a segment that is finished is noted under; nothing where runs of this kind are not taken up.
+    pub digest: Option<[u8; 32]>,
+    /// What an earlier run, which was cut off, has finished, and this one need not read.
+    pub taken_up: Option<TakenUp>,
+}
+
+/// What is taken up of an earlier run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TakenUp {
+    /// The run.
+    pub run: RunNumber,
+    /// The segments that it finished, by database; still right if no replica has forgotten anything there.
+    pub segments: Vec<Segment>,
 }
 
 /// The lane by which the runs of this state directory write to a replica: one, so far.
@@ -345,41 +360,14 @@ impl<'a> Notary<'a> {
         self.scope.fingerprint(keyspace)
     }
 
-    /// Visits what is agreed to be there and has not expired, in the order of positions.
-    pub(crate) fn listed(
-        &self,
-        range: PositionRange,
-        now: Millis,
-        visit: &mut dyn FnMut(EntryRef<'_>),
-    ) -> Result<(), StateError> {
-        let mut living = |entry: EntryRef<'_>| {
-            if !entry.expiry.has_passed(now) {
-                visit(entry);
-            }
-        };
-        self.memory.state.listed(self.index, range, &mut living)?;
-        Ok(())
-    }
-
-    /// Visits what is agreed on one key, if it is there and has not expired.
-    pub(crate) fn entry(
-        &self,
-        key: &Key,
-        now: Millis,
-        visit: &mut dyn FnMut(EntryRef<'_>),
-    ) -> Result<(), StateError> {
-        let agreement = self.memory.state.agreement(self.index, key)?;
-        let memory = agreement.and_then(|agreement| agreement.memory);
-        if let Some(memory) = memory.filter(|memory| !memory.expiry.has_passed(now)) {
-            visit(EntryRef {
-                position: Position::of(key.as_bytes()),
-                key: key.as_bytes(),
-                kind: memory.kind,
-                digest: memory.digest,
-                expiry: memory.expiry,
-            });
+    /// What lists the agreements of this database, also beside the reading of the replicas.
+    pub(crate) fn listing(&self) -> Listing {
+        let vouched = self.trusts.iter().flatten();
+        Listing {
+            state: self.memory.state.clone(),
+            index: self.index,
+            voids: vouched.map(|one| one.voids.clone()).collect(),
         }
-        Ok(())
     }
 
     fn identity(&self) -> StateId {

@@ -268,18 +268,27 @@ impl<'a> Shared<'a> {
         }
     }
 
-    /// Notes what a run that read everything proves.
-    pub(crate) async fn cover(&self) {
+    /// Notes what a run that read everything proves of the databases that were not noted, or taken up, before.
+    pub(crate) async fn cover(&self, finished: &[DbIndex]) {
+        let databases = self.notaries.keys().map(|db| self.db_index(*db));
+        for db in databases.filter(|db| !finished.contains(db)) {
+            self.cover_one(db).await;
+        }
+    }
+
+    /// Notes what a run that read everything of a database proves.
+    pub(crate) async fn cover_one(&self, db: DbIndex) {
         if !self.run.scope.is_whole() || self.run.settings.mode != Mode::Repair {
             return;
         }
-        for (db, notary) in &self.notaries {
+        let of_db = |(name, _): &(&Option<DbIndex>, &Notary<'_>)| self.db_index(**name) == db;
+        for (_, notary) in self.notaries.iter().filter(of_db) {
             let unsettled = {
                 let mut all = self
                     .unsettled
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner);
-                all.remove(&self.db_index(*db)).unwrap_or_default()
+                all.remove(&db).unwrap_or_default()
             };
             if let Err(error) = notary.cover(self, unsettled).await {
                 self.break_off(error);

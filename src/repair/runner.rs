@@ -13,6 +13,7 @@ use super::notary::MemoryTrouble;
 use super::pacing::watched;
 use super::round::Stage;
 use super::run::{Listener, Mode, Phase, Run, RunError, Shared};
+use super::segments;
 use super::summary::Summary;
 use super::sweep::{Budget, Gathered, Pass, Side, Sweep};
 
@@ -36,9 +37,24 @@ async fn go(run: &Run, listener: &mut dyn Listener) -> Result<Summary, RunError>
     if run.settings.mode == Mode::Repair {
         summary.run = run.memory.as_ref().map(|memory| memory.run);
     }
+    let (mut finished, resumed) = segments::take_up(&shared, &summary.forgetful)?;
+    summary.resumed = resumed;
     let mut course = Course::new(&shared, summary, listener);
+    let databases: Vec<DbIndex> = run
+        .scope
+        .databases()
+        .into_iter()
+        .map(|db| shared.db_index(db))
+        .collect();
+    let is_one = |index| databases.iter().filter(|other| **other == index).count() == 1;
     for db in run.scope.databases() {
-        if !run.stop.is_cancelled() && !shared.is_broken() {
+        let index = shared.db_index(db);
+        let is_over = |course: &Course<'_>| {
+            let limit_reached = course.summary.limit_reached;
+            run.stop.is_cancelled() || shared.is_broken() || limit_reached
+        };
+        if !finished.contains(&index) && !run.stop.is_cancelled() && !shared.is_broken() {
+            let before = course.open();
             let mut database = Database {
                 shared: &shared,
                 db,
@@ -48,12 +64,16 @@ async fn go(run: &Run, listener: &mut dyn Listener) -> Result<Summary, RunError>
                 course.abandon()?;
                 return Err(error);
             }
+            let is_finished = is_one(index) && !is_over(&course) && course.open() == before;
+            if is_finished && segments::finish(&shared, index).await {
+                finished.push(index);
+            }
         }
     }
     course.take_up().await?;
     let is_whole = !run.stop.is_cancelled() && !course.summary.limit_reached;
     if is_whole && !shared.is_broken() {
-        shared.cover().await;
+        shared.cover(&finished).await;
     }
     let mut summary = course.summary;
     if let Some(error) = shared.take_trouble() {
@@ -126,6 +146,12 @@ impl<'a> Database<'a, '_> {
         run.progress.enter(Phase::Scanning);
         self.course.summary.passes += 1;
         let shared = self.shared;
+        let now = shared.now();
+        let agreed = || Some(shared.notary(self.db)?.listing());
+        let number = run.participants.len();
+        let recalling = agreed()
+            .filter(|_| sweep.is_large())
+            .map(|agreed| sweep.recall_on_thread(agreed, number, budget.clone(), now));
         let reads = shared.active().into_iter().map(|index| async move {
             let replica = &run.participants[index].replica;
             let read = match replica.detached().filter(|_| sweep.is_large()) {
@@ -165,13 +191,12 @@ impl<'a> Database<'a, '_> {
         if self.course.summary.markers_seen && writes {
             return Err(RunError::Markers);
         }
-        if let Some(notary) = self.shared.notary(self.db) {
-            let number = run.participants.len();
-            match sweep.recall(notary, number, budget, self.shared.now()) {
-                Ok(agreed) => sides.push((number, agreed)),
-                Err(error) => return Err(MemoryTrouble::State(error).into()),
-            }
-        }
+        let recalled = match (recalling, agreed()) {
+            (Some(recalling), _) => recalling.await.expect("listing does not panic"),
+            (None, Some(agreed)) => sweep.recall(&agreed, number, budget, now),
+            (None, None) => return Ok(sides),
+        };
+        sides.push((number, recalled.map_err(MemoryTrouble::State)?));
         Ok(sides)
     }
 
@@ -210,7 +235,8 @@ impl<'a> Database<'a, '_> {
         let mut building = Vec::new();
         for (replica, side) in sides {
             if let Gathered::Entries(entries) = side.gathered {
-                for (class, entries) in entries.into_iter().enumerate() {
+                let entries = entries.into_iter().zip(side.suspects).enumerate();
+                for (class, (entries, suspects)) in entries {
                     let digester = sweep.entry_digester(class, replica);
                     building.push(tokio::task::spawn_blocking(move || {
                         let entries = entries.seal();
@@ -221,6 +247,7 @@ impl<'a> Database<'a, '_> {
                                 replica,
                                 entries,
                                 tree,
+                                suspects,
                             },
                         )
                     }));

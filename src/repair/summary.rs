@@ -10,6 +10,7 @@ use super::finding::{Change, DifferenceKind, Fate, Finding, Holding, Verdict};
 use super::guard::Tripped;
 use super::notary::Forgetful;
 use super::pacing::Reason;
+use super::segments::Resumed;
 
 /// Counts of one keyspace and type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -119,6 +120,8 @@ pub struct Summary {
     pub tripped: Vec<Tripped>,
     /// Replicas that forgot something, or took part for the first time.
     pub forgetful: Vec<Forgetful>,
+    /// What was taken up of an earlier run, which was cut off: those databases were not read again.
+    pub resumed: Option<Resumed>,
     /// Keys of which something new was remembered.
     pub learned: u64,
     /// The number of a run that repairs with memory, in the log of runs.
@@ -156,6 +159,7 @@ impl Summary {
             markers_seen: false,
             tripped: Vec::new(),
             forgetful: Vec::new(),
+            resumed: None,
             learned: 0,
             run: None,
             waits: Vec::new(),

@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::merkle::{BucketSet, Buckets, Entries, EntryDigester, Listed};
 use crate::model::{
     DbIndex, DigestKey, EntryRef, ExpiryRule, Key, Keyspace, KeyspaceName, Kind, Millis, Position,
+    Sequence,
 };
 use crate::state::StateError;
 use crate::store::{EntrySink, Replica, ScanReport, ScanRequest, StoreError};
 
-use super::notary::Notary;
+use super::notary::Listing;
 use super::run::Progress;
 use super::scope::Scope;
 
@@ -88,6 +90,8 @@ pub(crate) struct Side {
     pub(crate) reasons: BTreeMap<Key, String>,
     /// Keys as listed, by keyspace and type.
     pub(crate) counts: Counts,
+    /// Of what is agreed: the keys whose proof a participant forgot, each with that proof.
+    pub(crate) suspects: [Vec<(Key, Sequence)>; 2],
 }
 
 /// Keys by keyspace and type.
@@ -184,28 +188,40 @@ impl Sweep<'_> {
             report,
             reasons: collector.reasons,
             counts: collector.tallies.into_counts(),
+            suspects: Default::default(),
         })
     }
 
     /// What is agreed, as if it were read from a replica; it counts towards the budget as one.
     pub(crate) fn recall(
         &self,
-        notary: &Notary<'_>,
+        agreed: &Listing,
         number: usize,
         budget: &Budget,
         now: Millis,
     ) -> Result<Side, StateError> {
         let mut collector = Collector::new(self, number, budget);
-        let mut take = |entry: EntryRef<'_>| {
-            if self.wants(entry.key) {
-                collector.entry(entry);
+        let mut suspects: [Vec<(Key, Sequence)>; 2] = Default::default();
+        let mut take = |entry: EntryRef<'_>, proved| {
+            if !self.wants(entry.key) {
+                return;
+            }
+            collector.entry(entry);
+            // Beyond the budget they are asked for again, part by part.
+            let is_kept = matches!(collector.gathered, Gathered::Entries(_));
+            if is_kept
+                && agreed.is_forgotten(proved)
+                && let Some(keyspace) = self.scope.owner(self.db, entry.key)
+            {
+                let class = class_of(keyspace.policy.expiry.rule);
+                suspects[class].push((Key::copied(entry.key), proved));
             }
         };
         match self.scope.listed_keys() {
-            None => notary.listed(self.scope.positions(), now, &mut take)?,
+            None => agreed.listed(self.scope.positions(), now, &mut take)?,
             Some(keys) => {
                 for key in keys {
-                    notary.entry(&key, now, &mut take)?;
+                    agreed.entry(&key, now, &mut take)?;
                 }
             }
         }
@@ -214,6 +230,28 @@ impl Sweep<'_> {
             report: ScanReport::default(),
             reasons: collector.reasons,
             counts: Counts::new(),
+            suspects,
+        })
+    }
+
+    /// The same on a thread of its own, while the replicas are read.
+    pub(crate) fn recall_on_thread(
+        &self,
+        agreed: Listing,
+        number: usize,
+        budget: Arc<Budget>,
+        now: Millis,
+    ) -> JoinHandle<Result<Side, StateError>> {
+        let (scope, digest_key) = (self.scope.clone(), self.digest_key.clone());
+        let db = self.db;
+        tokio::task::spawn_blocking(move || {
+            let sweep = Sweep {
+                scope: &scope,
+                db,
+                digest_key: &digest_key,
+                pass: Pass::First,
+            };
+            sweep.recall(&agreed, number, &budget, now)
         })
     }
 

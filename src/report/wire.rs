@@ -130,6 +130,8 @@ pub(super) struct SummaryJson<'a> {
     partial: bool,
     markers_seen: bool,
     run: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resumed: Option<ResumedJson>,
     learned: u64,
     forgetful: Vec<ForgetfulJson<'a>>,
     tripped: Vec<TrippedJson<'a>>,
@@ -151,6 +153,13 @@ struct WaitJson<'a> {
     replica: &'a str,
     reason: &'static str,
     waited_ms: u64,
+}
+
+#[derive(Serialize)]
+struct ResumedJson {
+    run: u64,
+    finished: usize,
+    segments: usize,
 }
 
 #[derive(Serialize)]
@@ -235,6 +244,11 @@ impl<'a> SummaryJson<'a> {
             partial: summary.is_partial(),
             markers_seen: summary.markers_seen,
             run: summary.run.map(|run| run.0),
+            resumed: summary.resumed.map(|resumed| ResumedJson {
+                run: resumed.run.0,
+                finished: resumed.finished,
+                segments: resumed.segments,
+            }),
             learned: summary.learned,
             forgetful: summary.forgetful.iter().map(ForgetfulJson::new).collect(),
             tripped: summary.tripped.iter().map(TrippedJson::new).collect(),

@@ -8,6 +8,7 @@ use crate::model::{
 use super::intent::Intent;
 use super::journal::JournalEntry;
 use super::layout::journal_place;
+use super::runs::Segment;
 
 /// What one commit writes. Later changes of the same thing win over earlier ones.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,6 +45,7 @@ pub(super) enum Change {
     Unhold(DbIndex, Key),
     Cover(ReplicaId, DbIndex, KeyspaceName, Sequence),
     SetEvicted(ReplicaId, u64),
+    Finish(RunNumber, Segment),
 }
 
 /// A replica turned out to have taken what a late intent agreed upon on a key.
@@ -191,6 +193,11 @@ impl Changes {
         proved: Sequence,
     ) -> &mut Self {
         self.push(Change::Cover(replica, db, keyspace, proved))
+    }
+
+    /// Notes that a run has finished a segment.
+    pub fn finish(&mut self, run: RunNumber, segment: Segment) -> &mut Self {
+        self.push(Change::Finish(run, segment))
     }
 
     /// Notes how many keys a replica has evicted.

@@ -6,7 +6,7 @@ use super::codec::Read;
 use super::layout::{Chapter, beginning, record_of, row, split_commit, split_replica};
 use super::record::{Head, Record, counter, ended, outcome};
 use super::store::{Flow, Table};
-use super::{JournalEntry, Result, State};
+use super::{JournalEntry, Result, Segment, State};
 
 /// What a check of every record found readable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -86,6 +86,7 @@ impl State {
         checked.runs = self.runs()?.len() as u64;
         self.replicas()?;
         self.journal_sizes()?;
+        self.chapter::<Segment>(Chapter::Segments, || "a segment".into())?;
         self.chapter::<Lane>(Chapter::Lanes, || "a lane".into())?;
         self.chapter::<Voids>(Chapter::Voids, || "the voids of a replica".into())?;
         for chapter in [Chapter::Coverage, Chapter::Evictions] {

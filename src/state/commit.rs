@@ -116,6 +116,11 @@ impl<'a> Draft<'a> {
                 self.put(Table::Book, at, put_counter(keys));
                 Ok(())
             }
+            Change::Finish(run, segment) => {
+                let at = [&run.0.to_be_bytes()[..], &segment.db.0.to_be_bytes()].concat();
+                self.put(Table::Book, Chapter::Segments.about(&at), segment.encode());
+                Ok(())
+            }
             Change::Unhold(db, key) => {
                 self.remove(Table::Book, Chapter::Held.place(db, &key));
                 Ok(())

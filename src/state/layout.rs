@@ -59,6 +59,7 @@ pub(super) enum Chapter {
     Coverage,
     Evictions,
     Notes,
+    Segments,
 }
 
 impl Chapter {
@@ -76,6 +77,7 @@ impl Chapter {
             Self::Coverage => b'K',
             Self::Evictions => b'E',
             Self::Notes => b'D',
+            Self::Segments => b'S',
         }
     }
 

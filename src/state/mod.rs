@@ -49,8 +49,9 @@ pub use journal::{JournalEntry, Post, PreImage};
 pub use journal_file::{JournalFile, KeptRun, Torn};
 pub use open::State;
 pub use prune::{Pruned, Retention};
+pub use read::LagHead;
 pub use replicas::KnownReplica;
-pub use runs::{RunEnd, RunRecord, RunStart};
+pub use runs::{RunEnd, RunRecord, RunStart, Segment};
 
 /// A result of this room.
 pub type Result<T, E = StateError> = std::result::Result<T, E>;

@@ -61,6 +61,7 @@ impl State {
         self.prune_history(before, &mut pruned)?;
         self.prune_journal(minus(now, journal.age), journal.bytes, &mut pruned)?;
         self.prune_runs(&mut pruned)?;
+        self.prune_segments()?;
         self.sync()?;
         Ok(pruned)
     }
@@ -282,6 +283,25 @@ impl State {
     }
 }
 
+impl State {
+    /// Removes the segments of all runs but the latest: nobody takes them up any more.
+    fn prune_segments(&self) -> Result<()> {
+        let latest = Chapter::Segments.run(self.last_run());
+        let mut rows: Vec<Row> = Vec::new();
+        let all = beginning(&[Chapter::Segments.letter()]);
+        self.0.store.scan(Table::Book, all, |at, _| {
+            if !at.starts_with(&latest) {
+                rows.push((Table::Book, at.to_vec(), None));
+            }
+            Ok(Flow::Continue)
+        })?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.write_rows(&mut self.writing(), rows, false)
+    }
+}
+
 /// What must stay whatever its age.
 struct Needed<'a> {
     state: &'a State,
@@ -316,7 +336,7 @@ impl<'a> Needed<'a> {
             }
             let (_, replica) = self.state.read(split_replica(at), about)?;
             let standing = record_of(value).and_then(standing);
-            is_needed = self.state.read(standing, about)? == Standing::Behind
+            is_needed = self.state.read(standing, about)?.0 == Standing::Behind
                 && !self.state.is_forgotten(replica);
             Ok(if is_needed {
                 Flow::Stop

@@ -12,6 +12,17 @@ use super::record::{Head, Record, Standing, counter, ended, standing};
 use super::store::{Flow, Table};
 use super::{Hold, Intent, Result, State};
 
+/// What a listing shows of a lag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LagHead {
+    /// The replica.
+    pub replica: ReplicaId,
+    /// Its base is not what is agreed, or the key is missing because the replica evicts; else only its proof is another.
+    pub is_behind: bool,
+    /// The step that proved its base.
+    pub proved: Sequence,
+}
+
 impl State {
     /// What is agreed on a key; nothing before the first agreement.
     ///
@@ -94,7 +105,8 @@ impl State {
         Ok(found)
     }
 
-    /// Visits the keys of a range that are agreed to be there, in the order of positions; answers how many.
+    /// Visits the keys of a range that are agreed to be there, in the order of positions, each with the step that
+    /// proved it; answers how many.
     ///
     /// # Cost
     /// Reads the heads of records, not their elements.
@@ -105,7 +117,7 @@ impl State {
         &self,
         db: DbIndex,
         range: PositionRange,
-        visit: &mut dyn FnMut(EntryRef<'_>),
+        visit: &mut dyn FnMut(EntryRef<'_>, Sequence),
     ) -> Result<u64> {
         let mut count = 0;
         let places = layout::places(db, range);
@@ -116,15 +128,16 @@ impl State {
             let (position, key, head) = self.read(read, || "an agreement".into())?;
             match head {
                 Head::Tombstone => {}
-                Head::There(kind, expiry, digest) => {
+                Head::There(kind, expiry, digest, proved) => {
                     count += 1;
-                    visit(EntryRef {
+                    let entry = EntryRef {
                         position,
                         key,
                         kind,
                         digest,
                         expiry,
-                    });
+                    };
+                    visit(entry, proved);
                 }
             }
             Ok(Flow::Continue)
@@ -132,22 +145,25 @@ impl State {
         Ok(count)
     }
 
-    /// Visits, in the order of positions, each key and replica whose base is not what is agreed, or where the key is
-    /// missing because the replica evicts.
+    /// Visits, in the order of positions, each key and replica of which more is remembered than that it is at the
+    /// key's version.
     ///
     /// # Errors
     /// When a record cannot be read.
-    pub fn lagging(&self, db: DbIndex, visit: &mut dyn FnMut(&Key, ReplicaId)) -> Result<()> {
+    pub fn lagging(&self, db: DbIndex, visit: &mut dyn FnMut(&Key, LagHead)) -> Result<()> {
         let about = || "a lag".into();
         let places = layout::places(db, PositionRange::all());
         self.0.store.scan(Table::Lags, places, |at, value| {
             let (place, replica) = self.read(split_replica(at), about)?;
             let (_, key, record) = self.read(row(place, value), about)?;
-            match self.read(standing(record), about)? {
-                Standing::Behind if !self.is_forgotten(replica) => {
-                    visit(&Key::copied(key), replica);
-                }
-                Standing::Behind | Standing::AtVersion => {}
+            let (standing, proved) = self.read(standing(record), about)?;
+            if !self.is_forgotten(replica) {
+                let lag = LagHead {
+                    replica,
+                    is_behind: standing == Standing::Behind,
+                    proved,
+                };
+                visit(&Key::copied(key), lag);
             }
             Ok(Flow::Continue)
         })

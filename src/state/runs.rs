@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Millis, ReplicaId, ReplicaName, RunNumber};
+use crate::model::{DbIndex, Millis, ReplicaId, ReplicaName, RunNumber};
 
 use super::layout::{self, Chapter, beginning};
 use super::record::{Record, outcome, put_counter};
@@ -46,6 +46,17 @@ pub struct RunRecord {
     pub start: RunStart,
     /// Its end; nothing while it runs, and for ever if it was killed.
     pub end: Option<RunEnd>,
+}
+
+/// A database that a run has read and brought to its end, whatever became of the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// The database.
+    pub db: DbIndex,
+    /// When it was finished.
+    pub finished: Millis,
+    /// Of what the run was: its replicas, its keys and their policies.
+    pub digest: [u8; blake3::OUT_LEN],
 }
 
 /// Bytes in memory beyond which the end of a run sorts them into files.
@@ -119,6 +130,20 @@ impl State {
     /// When the record cannot be read.
     pub fn run(&self, run: RunNumber) -> Result<Option<RunRecord>> {
         self.noted(Chapter::Runs.run(run), || format!("run {run}"))
+    }
+
+    /// The segments that a run has finished; of runs before the latest they are forgotten when one ends.
+    ///
+    /// # Errors
+    /// When a record cannot be read.
+    pub fn segments(&self, run: RunNumber) -> Result<Vec<Segment>> {
+        let mut found = Vec::new();
+        let rows = beginning(&Chapter::Segments.run(run));
+        self.0.store.scan(Table::Book, rows, |_, value| {
+            found.push(self.decode(value, || format!("a segment of run {run}"))?);
+            Ok(Flow::Continue)
+        })?;
+        Ok(found)
     }
 
     /// One entry of the journal.

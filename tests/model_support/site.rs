@@ -206,6 +206,8 @@ impl Site {
             elements: self.elements,
             replicates: false,
             release_held: false,
+            digest: None,
+            taken_up: None,
             state,
         });
         job

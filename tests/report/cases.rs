@@ -88,6 +88,7 @@ fn summary(keys: u64) -> Summary {
         markers_seen: false,
         tripped: Vec::new(),
         forgetful: Vec::new(),
+        resumed: None,
         learned: 0,
         run: None,
         waits: Vec::new(),

@@ -4,36 +4,49 @@
 //! another lacks was added, not removed. Keys that a run has seen and could not settle are exceptions, noted one by
 //! one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Key, Lag, LagBase, ReplicaId, Seen, Sequence};
 use crate::repair::run::Shared;
-use crate::state::{Changes, StateError};
+use crate::state::{Changes, LagHead, StateError};
 
-use super::Notary;
+use super::{Notary, Vouched};
 
 impl Notary<'_> {
-    /// Keys to look at although no tree differs: a participant lags, or forgot the proof that it does not.
+    /// Keys to look at although no tree differs: a participant lags, or forgot the proof that it does not. `suspects`
+    /// are those whose agreement somebody forgot: where all who did have proofs of their own, nothing is overdue.
+    ///
+    /// # Cost
+    /// One listing of the lags, which are few where all take part; no look at any single key.
     pub(crate) fn overdue(
         &self,
         active: &[usize],
-        listed: impl Iterator<Item = Key>,
+        suspects: &[(Key, Sequence)],
     ) -> Result<BTreeSet<Key>, StateError> {
-        let ids: BTreeSet<ReplicaId> = active.iter().map(|replica| self.id(*replica)).collect();
-        let mut keys = BTreeSet::new();
-        self.memory.state.lagging(self.index, &mut |key, replica| {
-            if ids.contains(&replica) {
-                keys.insert(key.clone());
-            }
-        })?;
-        let forgetful = self.trusts.iter().flatten();
-        if forgetful.into_iter().any(|one| !one.voids.0.is_empty()) {
-            for key in listed {
-                if self.is_overdue(&key, active)? {
-                    keys.insert(key);
-                }
-            }
+        let vouched = active
+            .iter()
+            .filter_map(|replica| self.trusts.get(*replica)?.as_ref());
+        let vouched: BTreeMap<ReplicaId, &Vouched> =
+            vouched.map(|vouched| (vouched.id, vouched)).collect();
+        let mut unproved: BTreeMap<Key, BTreeSet<ReplicaId>> = BTreeMap::new();
+        for (key, proved) in suspects {
+            let forgot = vouched.values().filter(|one| one.forgot(*proved));
+            unproved.insert(key.clone(), forgot.map(|one| one.id).collect());
         }
+        let mut keys = BTreeSet::new();
+        let mut visit = |key: &Key, lag: LagHead| {
+            let Some(one) = vouched.get(&lag.replica) else {
+                return;
+            };
+            if lag.is_behind || one.forgot(lag.proved) {
+                keys.insert(key.clone());
+            } else if let Some(forgot) = unproved.get_mut(key) {
+                forgot.remove(&lag.replica);
+            }
+        };
+        self.memory.state.lagging(self.index, &mut visit)?;
+        let unproved = unproved.into_iter().filter(|(_, who)| !who.is_empty());
+        keys.extend(unproved.map(|(key, _)| key));
         Ok(keys)
     }
 

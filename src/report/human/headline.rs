@@ -155,6 +155,12 @@ fn asides(summary: &Summary) -> Vec<String> {
     let mut lines = Vec::new();
     let new = summary.forgetful.iter().filter(|one| !one.known);
     lines.extend(new.map(ToString::to_string));
+    if let Some(resumed) = summary.resumed {
+        let (run, finished, all) = (resumed.run, resumed.finished, resumed.segments);
+        lines.push(format!(
+            "resumed run {run}: {finished} of {all} segments (databases) were finished, and are not read again"
+        ));
+    }
     if summary.learned > 0 {
         let keys = count(summary.learned, "key");
         lines.push(format!("{keys} learned: alike, and remembered from now on"));

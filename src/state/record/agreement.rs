@@ -93,19 +93,20 @@ impl AgreementHead {
 pub(in crate::state) enum Head {
     /// The key was removed.
     Tombstone,
-    /// The key is there.
-    There(Kind, Expiry, ValueDigest),
+    /// The key is there, since a step proved it.
+    There(Kind, Expiry, ValueDigest, Sequence),
 }
 
 impl Head {
     pub(in crate::state) fn of(record: &[u8]) -> Read<Self> {
         let mut reader = Reader::new(record);
         reader.format(FORMAT)?;
-        if !AgreementHead::read(&mut reader)?.there {
+        let head = AgreementHead::read(&mut reader)?;
+        if !head.there {
             return Ok(Self::Tombstone);
         }
         let (kind, expiry, digest) = read_summary(&mut reader)?;
-        Ok(Self::There(kind, expiry, digest))
+        Ok(Self::There(kind, expiry, digest, head.proved))
     }
 
     /// Whether the record of an agreement holds tombstones: its own, or those of elements.
@@ -171,13 +172,14 @@ pub(in crate::state) enum Standing {
     Behind,
 }
 
-pub(in crate::state) fn standing(record: &[u8]) -> Read<Standing> {
+pub(in crate::state) fn standing(record: &[u8]) -> Read<(Standing, Sequence)> {
     let mut reader = Reader::new(record);
     reader.format(FORMAT)?;
-    Ok(match reader.byte()? {
+    let standing = match reader.byte()? {
         AGREED => Standing::AtVersion,
         _ => Standing::Behind,
-    })
+    };
+    Ok((standing, Sequence(reader.number()?)))
 }
 
 /// A record that was superseded, as it stood, with when that was.

@@ -1,9 +1,11 @@
 //! The small records: replicas, lanes, voids, runs.
 
-use crate::model::{Lane, Millis, PolicyMark, ReplicaName, RunNumber, Sequence, Voids};
+use crate::model::{DbIndex, Lane, Millis, PolicyMark, ReplicaName, RunNumber, Sequence, Voids};
 
-use super::super::codec::{Read, Reader, put_all, put_bytes, put_number, put_optional, put_signed};
-use super::super::runs::{RunEnd, RunRecord, RunStart};
+use super::super::codec::{
+    Read, Reader, Unreadable, put_all, put_bytes, put_number, put_optional, put_signed,
+};
+use super::super::runs::{RunEnd, RunRecord, RunStart, Segment};
 use super::super::{Hold, KnownReplica};
 use super::Record;
 use super::intent::{put_replica, read_replica};
@@ -67,6 +69,23 @@ impl Record for RunRecord {
             number: RunNumber(reader.number()?),
             start: read_start(reader)?,
             end: reader.optional(read_end)?,
+        })
+    }
+}
+
+impl Record for Segment {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_number(out, u64::from(self.db.0));
+        put_signed(out, self.finished.0);
+        out.extend_from_slice(&self.digest);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Read<Self> {
+        let db = u32::try_from(reader.number()?);
+        Ok(Self {
+            db: DbIndex(db.map_err(|_| Unreadable::Broken("a database beyond all"))?),
+            finished: Millis(reader.signed()?),
+            digest: reader.array()?,
         })
     }
 }

@@ -41,7 +41,12 @@ proptest! {
         comes_back(&agreement)?;
         let head = Head::of(&agreement.encode());
         let told = agreement.memory.as_ref().map_or(Head::Tombstone, |memory| {
-            Head::There(memory.kind, memory.expiry, memory.digest)
+            Head::There(
+                memory.kind,
+                memory.expiry,
+                memory.digest,
+                agreement.proved,
+            )
         });
         prop_assert_eq!(head, Ok(told));
         let tombstones = agreement.memory.is_none() || !agreement.removed.is_empty();
@@ -56,7 +61,7 @@ proptest! {
         } else {
             Standing::Behind
         };
-        prop_assert_eq!(standing(&lag.encode()), Ok(told));
+        prop_assert_eq!(standing(&lag.encode()), Ok((told, lag.proved)));
     }
 
     #[test]

@@ -39,7 +39,7 @@ fn is_whole(dir: &Path) -> Result<bool, StateError> {
     let state = State::open(opening(dir))?;
     state.check()?;
     let (mut listed, mut whole) = (0, true);
-    state.listed(DB, PositionRange::all(), &mut |_| listed += 1)?;
+    state.listed(DB, PositionRange::all(), &mut |_, _| listed += 1)?;
     for number in 0..KEYS {
         whole &= state.agreement(DB, &name(number))? == Some(version(number));
         whole &= state.lags(DB, &name(number))?.get(&A) == Some(&behind(number));

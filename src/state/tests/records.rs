@@ -10,7 +10,7 @@ use crate::model::{
     State as KeyState, Value, Voids,
 };
 use crate::state::layout::LONGEST_NAME;
-use crate::state::{Hold, Intent, JournalEntry, Post, PreImage, RunRecord};
+use crate::state::{Hold, Intent, JournalEntry, LagHead, Post, PreImage, RunRecord};
 
 #[test]
 fn what_is_agreed_comes_back_after_it_was_closed() {
@@ -89,7 +89,7 @@ fn keys_that_are_there_are_listed_in_the_order_of_positions() {
         let mut entries: Vec<Entry> = Vec::new();
         let count = fixture
             .state()
-            .listed(DB, range, &mut |entry| entries.push(entry.to_owned()));
+            .listed(DB, range, &mut |entry, _| entries.push(entry.to_owned()));
         assert_eq!(count.unwrap(), entries.len() as u64);
         entries
     };
@@ -136,13 +136,13 @@ fn a_key_of_any_length_is_kept() {
     assert_eq!(state.lags(DB, &long).unwrap(), [(A, behind(2))].into());
     assert_eq!(state.held(DB, &long).unwrap(), Some(hold(3)));
     let mut seen = Vec::new();
-    let mut visit = |key: &Key, replica| seen.push((key.clone(), replica));
+    let mut visit = |key: &Key, lag: LagHead| seen.push((key.clone(), lag.replica));
     state.lagging(DB, &mut visit).unwrap();
     assert_eq!(seen, [(long.clone(), A)]);
     let mut listed = Vec::new();
     let all = PositionRange::all();
     state
-        .listed(DB, all, &mut |entry| listed.push(entry.to_owned().key))
+        .listed(DB, all, &mut |entry, _| listed.push(entry.to_owned().key))
         .unwrap();
     assert_eq!(listed, [long]);
     assert_eq!(state.check().unwrap().keys, 1);
@@ -165,7 +165,11 @@ fn only_who_is_behind_or_evicts_is_lagging() {
             .put_lag(DbIndex(1), key("elsewhere"), A, behind(1));
     });
     let mut seen = BTreeSet::new();
-    let mut visit = |key: &Key, replica| assert!(seen.insert((key.to_string(), replica)));
+    let mut visit = |key: &Key, lag: LagHead| {
+        if lag.is_behind {
+            assert!(seen.insert((key.to_string(), lag.replica)));
+        }
+    };
     fixture.state().lagging(DB, &mut visit).unwrap();
     let named = |name: &str, replica| (name.to_owned(), replica);
     let expected = [
