@@ -237,8 +237,10 @@ impl<'a> Bulk<'a> {
     /// Values that one page could not hold, one after the other, each page a command.
     async fn read_large(&mut self, wire: &mut Wire) -> Result<(), WireError> {
         while let Some(described) = self.large.last().cloned() {
+            let before = wire.received();
             let read = read_value(wire, &described, false, &mut self.digester).await?;
             self.large.pop();
+            self.pace.bytes(wire.received() - before).await;
             match read {
                 Read::Value(Observed::Large(large)) => {
                     self.report.keys_read += 1;

@@ -64,82 +64,61 @@ fn a_node_far_away_is_slow_at_twice_its_latency_and_a_lasting_change_is_accepted
     assert!(baseline > far, "{baseline:?}");
 }
 
+fn with(change: fn(&mut Health)) -> Health {
+    let mut health = well();
+    change(&mut health);
+    health
+}
+
+/// A server with so many mebibytes in use of so many.
+fn filled(used: u64, most: u64) -> Health {
+    Health {
+        used_memory: used * MEBIBYTE,
+        max_memory: most * MEBIBYTE,
+        ..well()
+    }
+}
+
+/// A server of so many mebibytes that saves while so many are written.
+fn saves(used: u64, copied: u64) -> Health {
+    Health {
+        saving: true,
+        copied_on_write: copied * MEBIBYTE,
+        ..filled(used, 0)
+    }
+}
+
+fn follower() -> Health {
+    Health {
+        role: Role::ReplicaOf("10.0.0.9:6379".into()),
+        ..well()
+    }
+}
+
 #[test]
 fn each_state_of_a_node_is_waited_for_by_its_name() {
-    let table: [(Health, Option<Reason>); 10] = [
+    let cache = Health {
+        evicts: true,
+        ..filled(100, 100)
+    };
+    let table = [
         (well(), None),
+        (with(|node| node.loading = true), Some(Reason::Loading)),
         (
-            Health {
-                loading: true,
-                ..well()
-            },
-            Some(Reason::Loading),
-        ),
-        (
-            Health {
-                link_down: true,
-                ..well()
-            },
+            with(|node| node.link_down = true),
             Some(Reason::FailingOver),
         ),
         (
-            Health {
-                handing_over: true,
-                ..well()
-            },
+            with(|node| node.handing_over = true),
             Some(Reason::FailingOver),
         ),
-        (
-            Health {
-                role: Role::ReplicaOf("10.0.0.9:6379".into()),
-                ..well()
-            },
-            Some(Reason::FailingOver),
-        ),
-        (
-            Health {
-                saving: true,
-                copied_on_write: 80 * MEBIBYTE,
-                used_memory: 300 * MEBIBYTE,
-                ..well()
-            },
-            Some(Reason::Saving),
-        ),
-        (
-            Health {
-                saving: true,
-                copied_on_write: 80 * MEBIBYTE,
-                used_memory: 900 * MEBIBYTE,
-                ..well()
-            },
-            None,
-        ),
-        (
-            Health {
-                used_memory: 97 * MEBIBYTE,
-                max_memory: 100 * MEBIBYTE,
-                ..well()
-            },
-            Some(Reason::Memory),
-        ),
-        (
-            Health {
-                used_memory: 90 * MEBIBYTE,
-                max_memory: 100 * MEBIBYTE,
-                ..well()
-            },
-            None,
-        ),
-        // A cache is always full.
-        (
-            Health {
-                used_memory: 100 * MEBIBYTE,
-                max_memory: 100 * MEBIBYTE,
-                evicts: true,
-                ..well()
-            },
-            None,
-        ),
+        (follower(), Some(Reason::FailingOver)),
+        (saves(300, 80), Some(Reason::Saving)),
+        (saves(900, 80), None),
+        (saves(10, 9), None),
+        (filled(97, 100), Some(Reason::Memory)),
+        (filled(90, 100), None),
+        (cache, None),
     ];
     for (health, reason) in table {
         let mut judge = Judge::default();
@@ -151,11 +130,7 @@ fn each_state_of_a_node_is_waited_for_by_its_name() {
 
 #[test]
 fn a_replica_of_another_that_was_one_from_the_start_is_not_failing_over() {
-    let follower = Health {
-        role: Role::ReplicaOf("10.0.0.9:6379".into()),
-        ..well()
-    };
-    assert_eq!(looks(&mut Judge::default(), &follower, 9), Verdict::WELL);
+    assert_eq!(looks(&mut Judge::default(), &follower(), 9), Verdict::WELL);
 }
 
 #[test]
