@@ -1,23 +1,24 @@
-//! Totals after undoing runs, against the sum of what clients added: the real code on replicas in memory.
+//! What undoing runs leaves, against what clients did: the real code on replicas in memory.
 //!
 //! Any replicas take part in a run, writes fail, clients count between all steps; then a run is undone, where some
 //! replicas are out of reach and some were written since, at once or after another run. In the end everybody is there,
-//! and the total is what clients added, no more and no less. The smallest form of this is a program of forty lines in
+//! and the total is what clients added, no more and no less. Where all could be written and were undone, every replica holds what it held before, with its end,
+//! and in the end a set has the members that were added and not removed, and a hash the values that were set last. The smallest form of this is a program of forty lines in
 //! the notes of the design; without the rules of the undo, most totals are wrong there.
 
 #![allow(clippy::unwrap_used)] // a test that panics has failed, as it should
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use reknit::crdt::integer;
 use reknit::model::{
-    DbIndex, Field, HashRule, Key, Keyspace, KeyspaceName, Keyspaces, Millis, Op, OwnerToken,
-    ReplicaId, RunNumber, Selection, State as KeyState, StringRule, Value,
+    DbIndex, Expiry, Field, HashRule, Key, Keyspace, KeyspaceName, Keyspaces, Millis, Op,
+    OwnerToken, ReplicaId, RunNumber, Selection, State as KeyState, StringRule, Value,
 };
 use reknit::repair::{
     Mode, Run, RunMemory, Scope, UndoFinding, UndoListener, UndoRequest, run, undo,
@@ -30,6 +31,9 @@ use tempfile::TempDir;
 const NOW: Millis = Millis(1_700_000_000_000);
 const REPLICAS: usize = 4;
 const STEPS: usize = 12;
+
+/// A member that stays.
+const FIRST: Bytes = Bytes::from_static(b"first");
 
 /// Seeds of each shape; `REKNIT_SEEDS` asks for others.
 fn seeds() -> u64 {
@@ -58,11 +62,30 @@ impl Random {
     }
 }
 
-/// What is counted: a string, or a field of a hash.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What clients change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shape {
+    /// A string that counts.
     String,
+    /// A field that counts.
     Field,
+    /// The members of a set, and when it ends.
+    Set,
+    /// The fields of a hash, each of which one replica alone writes.
+    Hash,
+}
+
+/// What clients did.
+#[derive(Default)]
+struct Told {
+    /// All that was added.
+    total: i64,
+    /// How many members and values there were: each is given once.
+    given: u64,
+    /// Members that were added and not removed.
+    members: BTreeSet<Bytes>,
+    /// The last value of each field.
+    fields: BTreeMap<Bytes, Bytes>,
 }
 
 /// Four replicas and a state directory that all seeds share, each with a key of its own.
@@ -201,69 +224,168 @@ impl World {
         }
     }
 
-    /// Clients count at some replicas; answers what they added.
-    fn count(&self, random: &mut Random, shape: Shape, key: &Key, percent: u64) -> i64 {
-        let mut added = 0;
+    /// Clients write at some replicas.
+    fn write(&self, random: &mut Random, shape: Shape, key: &Key, percent: u64, told: &mut Told) {
         for replica in random.some(percent) {
-            let step = [1, 2, 3, 5][(random.next() % 4) as usize];
-            let number = self.number(replica, key) + step;
-            let client = self.replicas[replica].client();
             match shape {
-                Shape::String if number == step => {
-                    let value = Value::String(number.to_string().into());
-                    client.set_state(key, Some(KeyState::lasting(value)));
-                }
-                Shape::String => client.apply(key, &Op::IncreaseBy(step)).unwrap(),
-                Shape::Field => {
-                    let field = Field::lasting(number.to_string());
-                    let fields = BTreeMap::from([(Bytes::from_static(b"f"), field)]);
-                    client.set_state(key, Some(KeyState::lasting(Value::Hash(fields))));
-                }
+                Shape::String | Shape::Field => self.count(random, shape, key, replica, told),
+                Shape::Set => self.change_set(random, key, replica, told),
+                Shape::Hash => self.set_field(random, key, replica, told),
             }
-            added += step;
         }
-        added
+    }
+
+    fn count(&self, random: &mut Random, shape: Shape, key: &Key, replica: usize, told: &mut Told) {
+        let step = [1, 2, 3, 5][(random.next() % 4) as usize];
+        let number = self.number(replica, key) + step;
+        let client = self.replicas[replica].client();
+        if shape == Shape::Field {
+            let field = Field::lasting(number.to_string());
+            let fields = BTreeMap::from([(Bytes::from_static(b"f"), field)]);
+            client.set_state(key, Some(KeyState::lasting(Value::Hash(fields))));
+        } else if number == step {
+            let value = Value::String(number.to_string().into());
+            client.set_state(key, Some(KeyState::lasting(value)));
+        } else {
+            client.apply(key, &Op::IncreaseBy(step)).unwrap();
+        }
+        told.total += step;
+    }
+
+    fn change_set(&self, random: &mut Random, key: &Key, replica: usize, told: &mut Told) {
+        let client = self.replicas[replica].client();
+        let state = client.get(key);
+        let held = match state.as_ref().map(|state| &state.value) {
+            Some(Value::Set(members)) => members
+                .iter()
+                .filter(|one| **one != FIRST)
+                .cloned()
+                .collect(),
+            Some(other) => panic!("no set is a {}", other.kind()),
+            None => Vec::<Bytes>::new(),
+        };
+        if !held.is_empty() && random.chance(40) {
+            let gone = held[random.next() as usize % held.len()].clone();
+            client
+                .apply(key, &Op::RemoveMembers(vec![gone.clone()]))
+                .unwrap();
+            told.members.remove(&gone);
+        } else {
+            let member = Bytes::from(format!("m{}", told.given));
+            told.given += 1;
+            client
+                .apply(key, &Op::AddMembers(vec![member.clone()]))
+                .unwrap();
+            told.members.insert(member);
+        }
+        if replica == 0 && random.chance(30) {
+            told.given += 1;
+            let expiry = Expiry::At(Millis(NOW.0 + 10_000_000 * told.given as i64));
+            client.apply(key, &Op::Expire(expiry)).unwrap();
+        }
+    }
+
+    /// A set with a member that stays: one that is emptied would be gone, and its end with it.
+    async fn begin_set(&mut self, key: &Key, told: &mut Told) {
+        for replica in &self.replicas {
+            let add = Op::AddMembers(vec![FIRST]);
+            replica.client().apply(key, &add).unwrap();
+        }
+        told.members.insert(FIRST);
+        self.repair(&[0, 1, 2, 3], Some(key)).await;
+    }
+
+    fn set_field(&self, random: &mut Random, key: &Key, replica: usize, told: &mut Told) {
+        let field = Bytes::from(format!("f{replica}-{}", random.next() % 3));
+        let value = Bytes::from(format!("v{}", told.given));
+        told.given += 1;
+        let client = self.replicas[replica].client();
+        let set = Op::SetFields(vec![(field.clone(), value.clone())]);
+        client.apply(key, &set).unwrap();
+        told.fields.insert(field, value);
+    }
+
+    fn states(&self, key: &Key) -> Vec<Option<KeyState>> {
+        let held = |replica: &Arc<MemoryReplica>| replica.client().get(key);
+        self.replicas.iter().map(held).collect()
+    }
+
+    /// What a replica holds instead of what clients did there and elsewhere.
+    fn wrong(&self, shape: Shape, key: &Key, replica: usize, told: &Told) -> Option<String> {
+        let state = self.replicas[replica].client().get(key);
+        let found = state.as_ref().map(|state| &state.value);
+        match shape {
+            Shape::String | Shape::Field => {
+                let number = self.number(replica, key);
+                (number != told.total).then(|| format!("{number} instead of {}", told.total))
+            }
+            Shape::Set => {
+                let wanted = Value::Set(told.members.clone());
+                (found != Some(&wanted)).then(|| format!("{found:?} instead of {wanted:?}"))
+            }
+            Shape::Hash => {
+                let fields = told.fields.iter();
+                let lasting =
+                    fields.map(|(name, value)| (name.clone(), Field::lasting(value.clone())));
+                let wanted = Value::Hash(lasting.collect());
+                let wanted = (!told.fields.is_empty()).then_some(&wanted);
+                (found != wanted).then(|| format!("{found:?} instead of {wanted:?}"))
+            }
+        }
     }
 
     async fn history(&mut self, seed: u64, shape: Shape, later: bool) -> Result<(), String> {
         let mut random = Random(seed);
-        let key = Key::from(format!("{seed}-{later}-{}", shape == Shape::String).as_str());
-        let mut total = 0;
+        let key = Key::from(format!("{seed}-{later}-{shape:?}").as_str());
+        let mut told = Told::default();
+        let counts = matches!(shape, Shape::String | Shape::Field);
+        if shape == Shape::Set {
+            self.begin_set(&key, &mut told).await;
+        }
         for _ in 0..STEPS {
-            total += self.count(&mut random, shape, &key, 50);
+            self.write(&mut random, shape, &key, 50, &mut told);
             let present = random.some(70);
             if present.len() < 2 {
                 continue;
             }
-            self.fail(&mut random, 20);
+            self.fail(&mut random, if counts { 20 } else { 0 });
+            let before = self.states(&key);
             let number = self.repair(&present, Some(&key)).await;
             self.fail(&mut random, 0);
             if !random.chance(40) {
                 continue;
             }
             if later {
-                total += self.count(&mut random, shape, &key, 20);
+                let percent = if counts { 20 } else { 0 };
+                self.write(&mut random, shape, &key, percent, &mut told);
                 let present = random.some(40);
                 if present.len() >= 2 {
                     self.repair(&present, Some(&key)).await;
                 }
             }
-            total += self.count(&mut random, shape, &key, 30);
-            let reach = random.some(80);
-            if !reach.is_empty() {
+            // Sums stay exact whoever is reached and whatever was counted since. Of members and values that is said of
+            // a run that was undone everywhere: what stays at one replica alone is a value like any other there.
+            let mut reach = vec![0, 1, 2, 3];
+            if counts {
+                self.write(&mut random, shape, &key, 30, &mut told);
+                reach = random.some(80);
                 self.fail(&mut random, 10);
+            }
+            if !reach.is_empty() {
                 self.undo(&reach, number).await;
-                self.fail(&mut random, 0);
+            }
+            self.fail(&mut random, 0);
+            if !counts && !later && self.states(&key) != before {
+                let found = self.states(&key);
+                return Err(format!("seed {seed}: undone to {found:?} from {before:?}"));
             }
         }
         self.repair(&[0, 1, 2, 3], Some(&key)).await;
-        let found: Vec<i64> = (0..REPLICAS)
-            .map(|replica| self.number(replica, &key))
-            .collect();
-        match found.iter().all(|number| *number == total) {
-            true => Ok(()),
-            false => Err(format!("seed {seed}: {found:?} instead of {total}")),
-        }
+        let wrong = (0..REPLICAS).filter_map(|replica| {
+            let wrong = self.wrong(shape, &key, replica, &told)?;
+            Some(format!("seed {seed}, replica {replica}: {wrong}"))
+        });
+        wrong.map(Err).next().unwrap_or(Ok(()))
     }
 }
 
@@ -281,7 +403,7 @@ async fn histories(shape: Shape, later: bool) {
         .join("\n");
     assert!(
         wrong.is_empty(),
-        "{} totals are wrong\n{shown}",
+        "{} histories end wrong\n{shown}",
         wrong.len()
     );
 }
@@ -300,4 +422,14 @@ async fn totals_are_exact_after_a_run_was_undone_that_others_followed() {
 async fn fields_that_count_are_exact_after_an_undo() {
     histories(Shape::Field, false).await;
     histories(Shape::Field, true).await;
+}
+
+#[tokio::test]
+async fn members_are_what_clients_made_them_and_an_undo_gives_back_their_end() {
+    histories(Shape::Set, false).await;
+}
+
+#[tokio::test]
+async fn fields_are_what_clients_set_them_to_after_an_undo() {
+    histories(Shape::Hash, false).await;
 }
