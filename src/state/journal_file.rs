@@ -76,12 +76,10 @@ impl JournalFile {
         let options = private().read(true).create(true).truncate(false).open(path);
         let mut file = options.map_err(|error| failed(path, "open", error))?;
         lock(path, &file)?;
-        if is_new {
-            if let Err(error) = begin(path, &mut file, &secret) {
-                // What is left of it is not to be taken for a damaged journal.
-                let removed = fs::remove_file(path);
-                return Err(removed.map_or_else(|more| failed(path, "remove", more), |()| error));
-            }
+        if is_new && let Err(error) = begin(path, &mut file, &secret) {
+            // What is left of it is not to be taken for a damaged journal.
+            let removed = fs::remove_file(path);
+            return Err(removed.map_or_else(|more| failed(path, "remove", more), |()| error));
         }
         let opened = Self::read(path, file)?;
         if let Some(Torn { at }) = opened.torn() {

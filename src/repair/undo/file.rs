@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{DbIndex, Digester, Key, ReplicaId, ReplicaName, RunNumber, Sequence};
+use crate::model::{
+    DbIndex, Digester, Key, ReplicaId, ReplicaName, RunNumber, Sequence, State, Write,
+};
 use crate::repair::finding::Verdict;
 use crate::repair::noting::{Note, RunJournal};
 use crate::repair::reading::{looks, read, siblings, state};
@@ -211,12 +213,8 @@ impl Work<'_, '_> {
             for (replica, write) in writes {
                 let wanted = targets.get(&replica).and_then(Option::as_ref);
                 let held = state(&observed[replica]);
-                let note = Note::whole(held, wanted, ("undo", "journal"), &mut digester);
-                orders.entry(replica).or_default().push(Order {
-                    key: number,
-                    write,
-                    note: Some(note),
-                });
+                let order = order(number, write, (held, wanted), &mut digester);
+                orders.entry(replica).or_default().push(order);
             }
             waiting.push(findings);
         }
@@ -277,5 +275,20 @@ impl Work<'_, '_> {
         }
         *self.summary.counts.entry(finding.fate.name()).or_default() += 1;
         self.listener.finding(finding);
+    }
+}
+
+/// A write that puts something back, with what it overwrites.
+fn order(
+    key: usize,
+    write: Write,
+    (held, wanted): (Option<&State>, Option<&State>),
+    digester: &mut Digester,
+) -> Order {
+    let note = Note::whole(held, wanted, ("undo", "journal"), digester);
+    Order {
+        key,
+        write,
+        note: Some(note),
     }
 }

@@ -144,7 +144,7 @@ fn a_cut_off_end_is_refused_to_add_to_and_left_out_to_undo() {
             // It ends behind a frame: nothing tells that there was more.
             continue;
         };
-        let error = added.err().expect("its end is cut off");
+        let error = added.expect_err("its end is cut off");
         assert!(error.to_string().contains("is cut off at byte"), "{error}");
         assert!(torn.at < length as u64);
         file.begin_run(start()).expect("the rest is cut away");
