@@ -198,11 +198,8 @@ impl Work<'_, '_> {
                 waiting.push(Vec::new());
                 continue;
             }
-            let ways = chains
-                .iter()
-                .map(|chain| standing.way(chain, &mut digester));
-            let ways = ways.collect();
-            let steps = standing.steps(&chains, ways, &self.names);
+            let ways = chains.iter().map(|one| standing.way(one, &mut digester));
+            let steps = standing.steps(&chains, ways.collect(), &self.names);
             self.scales.weighs(&steps.losses);
             let Steps {
                 findings,
