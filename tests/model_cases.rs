@@ -209,6 +209,51 @@ async fn a_replica_that_was_lost_in_the_middle_of_a_run_counts_once() {
     case.assert_all("count", Some(counter(16)));
 }
 
+/// It fails over to what it held when the run began, so its marker is as it is remembered.
+#[tokio::test]
+async fn a_read_that_no_marker_proved_is_not_remembered() {
+    let mut case = Case::new(3);
+    case.put(0, "k", Some(text("v1")));
+    case.settle().await;
+    for replica in 0..3 {
+        case.put(replica, "k", Some(text("v2")));
+    }
+    case.lose_after_reading(0);
+    case.run(&[0, 1, 2]).await;
+    case.undisturbed(0);
+    case.put(0, "k", Some(text("v1")));
+    case.settle().await;
+    case.assert_all("k", Some(text("v2")));
+}
+
+/// Its marker tells of a later step, and of that one nothing.
+#[tokio::test]
+async fn what_became_of_a_step_is_on_disk_before_the_next_is_taken() {
+    let mut case = Case::new(2);
+    for name in ["moving", "quiet"] {
+        case.put(0, name, Some(text("old")));
+    }
+    case.settle().await;
+    for name in ["moving", "quiet"] {
+        case.put(0, name, Some(text("new")));
+    }
+    let moving = key("moving");
+    case.dies_in(1, move |step, data| match step {
+        Step::Execute(keys) if keys.contains(&moving) => {
+            // A client writes what is there anyway: the transaction is aborted.
+            let same = data.get(DbIndex(0), &moving);
+            data.set_state(DbIndex(0), &moving, same);
+            None
+        }
+        Step::Answer(keys) if keys == [key("quiet")] => Some(Fault::Disconnect),
+        _ => None,
+    })
+    .await;
+    case.settle().await;
+    case.assert_all("quiet", Some(text("new")));
+    case.assert_all("moving", Some(text("new")));
+}
+
 #[tokio::test]
 async fn a_marker_that_came_with_another_replicas_data_proves_nothing() {
     let mut case = Case::new(3);

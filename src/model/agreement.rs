@@ -227,6 +227,13 @@ mod tests {
     }
 
     #[test]
+    fn a_marker_proves_its_own_step_by_place_and_every_earlier_one() {
+        let proves = |step, place| MARKER.proves(Sequence(step), place);
+        assert!(proves(42, 0) && !proves(42, 1) && proves(42, 2));
+        assert!(proves(41, 1) && !proves(43, 0));
+    }
+
+    #[test]
     fn what_is_no_marker_is_not_read_as_one() {
         for bad in [
             "",

@@ -212,8 +212,17 @@ impl Case {
         replica: usize,
         script: impl Fn(Step<'_>) -> Option<Fault> + Send + 'static,
     ) {
+        self.dies_in(replica, move |step, _| script(step)).await;
+    }
+
+    /// The same, with what clients do to the replica's data before.
+    pub(crate) async fn dies_in(
+        &mut self,
+        replica: usize,
+        mut script: impl FnMut(Step<'_>, &mut Data) -> Option<Fault> + Send + 'static,
+    ) {
         let world: Arc<Mutex<World>> = Arc::clone(&self.site.world);
-        self.at(replica, move |step, _| match script(step) {
+        self.at(replica, move |step, data| match script(step, data) {
             Some(fault) => {
                 world.lock().unwrap().watch().is_dead = true;
                 fault

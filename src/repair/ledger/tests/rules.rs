@@ -200,6 +200,17 @@ fn history_that_does_not_reach_back_makes_a_newcomer() {
     assert_eq!(base(&past, &forgot(0, 10, 20), None, &archive), None);
 }
 
+#[test]
+fn a_base_that_an_older_loss_took_makes_a_newcomer() {
+    let past = agreed(3, 15, &text("new"));
+    let kept = |step| vec![agreement(2, step, Some(&text("old")))];
+    let mut trust = forgot(0, 10, 20);
+    trust.voids.add(Sequence(4), Sequence(8));
+    let base_of = |step| base(&past, &trust, None, &Kept(kept(step), vec![]));
+    assert_eq!(base_of(6), None);
+    assert!(base_of(9).is_some());
+}
+
 struct Scene {
     past: Past,
     target: Target,
@@ -355,6 +366,29 @@ fn an_absent_replica_keeps_base_and_seen_as_they_were() {
     assert_eq!(lag.base, held(&old));
     assert_eq!(lag.seen, Seen::all(Version(3)));
     assert_eq!((lag.proved, lag.since), (Sequence(10), Sequence(20)));
+}
+
+#[test]
+fn an_absent_replica_that_lags_already_keeps_its_lag() {
+    let (older, old, new) = (text("older"), text("old"), text("new"));
+    let mut past = agreed(3, 10, &old);
+    past.lags.insert(id(2), lag(held(&older), 2, 5, 7));
+    let scene = Scene::new(past, Some(&new), &["x"], &[]);
+    let learned = scene.learn(&[(0, Some(&new), Fate::Holds)], &[2]);
+    let kept = Some(lag(held(&older), 2, 5, 20));
+    assert!(learned.settled.contains(&(id(2), kept)), "{learned:?}");
+}
+
+#[test]
+fn after_a_failed_write_a_replica_that_forgot_has_seen_nothing() {
+    let (old, new) = (text("old"), text("new"));
+    let mut past = agreed(3, 10, &new);
+    past.lags.insert(id(1), lag(LagBase::Unknown, 0, 0, 10));
+    let scene = Scene::new(past, Some(&new), &[], &[]);
+    let learned = scene.learn(&[(1, Some(&old), Fate::Written)], &[]);
+    let otherwise = &learned.parts[0].otherwise;
+    assert_eq!(otherwise.seen, Seen::default());
+    assert_eq!(otherwise.base, held(&old));
 }
 
 #[test]
