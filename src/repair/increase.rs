@@ -164,3 +164,45 @@ fn some(ops: [Op; 3]) -> Vec<Op> {
     };
     ops.into_iter().filter(is_any).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(number: i64) -> State {
+        State::lasting(Value::String(number.to_string().into()))
+    }
+
+    fn scored(score: f64) -> State {
+        let score = Score::new(score).expect("a number");
+        State::lasting(Value::SortedSet([("m".into(), score)].into()))
+    }
+
+    fn ops(from: &State, to: &State) -> Option<Vec<Op>> {
+        let rules = Rules {
+            string: StringRule::Counter,
+            zset: ZsetRule::Counter,
+            ..Rules::default()
+        };
+        increase(Some(from), Some(to), &rules).map(|(_, ops)| ops)
+    }
+
+    #[test]
+    fn only_far_from_overflow_is_a_counter_increased() {
+        assert_eq!(ops(&text(5), &text(2)), Some(vec![Op::IncreaseBy(-3)]));
+        assert_eq!(ops(&text(5), &text(i64::MAX)), None);
+        assert_eq!(ops(&text(i64::MIN), &text(5)), None);
+        assert_eq!(ops(&text(5), &text(5)), None);
+    }
+
+    #[test]
+    fn scores_that_a_double_does_not_hold_exactly_are_written_absolutely() {
+        let increased = Op::IncreaseScores(vec![("m".into(), 3)]);
+        assert_eq!(ops(&scored(1.0), &scored(4.0)), Some(vec![increased]));
+        for to in [4.5, 1e15] {
+            let score = Score::new(to).expect("a number");
+            let set = Op::SetScores(vec![("m".into(), score)]);
+            assert_eq!(ops(&scored(1.0), &scored(to)), Some(vec![set]));
+        }
+    }
+}
