@@ -292,7 +292,7 @@ impl Course<'_> {
         };
         let progress = self.card.progress.clone();
         let run = tokio::select! {
-            run = self.job.segment(selection, progress) => run?,
+            run = self.job.segment(selection, progress, self.card.order.resumes) => run?,
             () = self.card.stop.cancelled() => return Err(stopped()),
         };
         let mut listener = Pinned {
@@ -357,7 +357,11 @@ impl Course<'_> {
             Some(Halt::Told) => {
                 let why = self.card.standing().stopping;
                 let why = why.unwrap_or(StopReason::Shutdown);
-                (RunState::Stopped, Exit::Stopped, Some(why.words().into()))
+                (
+                    RunState::Stopped,
+                    Exit::Interrupted,
+                    Some(why.words().into()),
+                )
             }
             None if sum.passes == 0 => (RunState::Failed, Exit::Trouble, given_up),
             None if given_up.is_some() || sum.is_partial() => {
