@@ -14,6 +14,9 @@ use super::segments::{Segment, Tally};
 /// How many divergences of a run are kept to be shown; the rest is counted.
 pub const DIVERGENCES_KEPT: usize = 10_000;
 
+/// How many of them are kept of a run before the latest two: each takes about a kilobyte.
+pub const DIVERGENCES_KEPT_LONG: usize = 1000;
+
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RunState {
@@ -220,6 +223,13 @@ impl Card {
         let inner = self.inner();
         let page = inner.divergences.iter().skip(from).take(most);
         (page.cloned().collect(), inner.counted)
+    }
+
+    /// Lets go of divergences that are not kept for long.
+    pub(super) fn shorten(&self) {
+        let mut inner = self.inner();
+        inner.divergences.truncate(DIVERGENCES_KEPT_LONG);
+        inner.divergences.shrink_to_fit();
     }
 
     /// Tells it to stop. The first reason counts.

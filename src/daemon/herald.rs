@@ -69,6 +69,17 @@ impl Herald {
         }
     }
 
+    /// Tells of a run that was due and could not begin.
+    pub fn not_begun(&self, schedule: &str, why: &str, now: Millis) {
+        self.tell(Event {
+            kind: EventKind::Failed,
+            at: now,
+            schedule: Some(schedule.into()),
+            run: None,
+            message: format!("the run could not begin: {why}"),
+        });
+    }
+
     /// Tells of schedules that became overdue since it last looked.
     pub fn look(&mut self, schedules: &[ScheduleStatus], now: Millis) {
         let overdue = schedules.iter().filter(|one| one.overdue);

@@ -53,6 +53,9 @@ pub async fn serve(config: Config, load: Load, stop: CancellationToken) -> Resul
         notifier,
     })?;
     let desk = service.desk();
+    if desk.config().schedules.is_empty() {
+        tracing::warn!("there are no schedules: runs begin only when they are asked for");
+    }
     if let Ok(address) = http.address() {
         tracing::info!("listening on {address}");
     }
