@@ -1,6 +1,7 @@
 //! The service on real servers: it keeps replicas in sync, obeys, and survives what happens to it.
 
 #![allow(clippy::unwrap_used)] // a test that panics has failed, as it should
+#![allow(clippy::disallowed_methods)] // it measures how long a process takes
 
 mod service_support;
 mod support;
