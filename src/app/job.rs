@@ -136,7 +136,12 @@ impl<'a> Job<'a> {
         content: bool,
         listener: &mut dyn Listener,
     ) -> Result<Summary, JobError> {
-        let facts = preflight(&self.fleet, self.asked.mode, self.config.keyspaces.iter()).await?;
+        let looking = preflight(&self.fleet, self.asked.mode, self.config.keyspaces.iter());
+        // A server that is silent is waited for longer than somebody who wants to stop would wait.
+        let facts = tokio::select! {
+            facts = looking => facts?,
+            () = self.stop.cancelled() => return Err(Trouble::TooFew("told to stop".into()).into()),
+        };
         if let Some(missed) = facts.iter().position(Option::is_none).filter(|_| !content) {
             let name = self.fleet.servers[missed].name();
             let words = format!("replica {name} cannot be reached");
