@@ -7,12 +7,13 @@ use std::sync::LazyLock;
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use super::{api, limits};
 
-const DESCRIPTION: &str = "Anti-entropy repair of Redis replicas: runs, schedules, limits. A method that a route does \
+const DESCRIPTION: &str = "Anti-entropy repair of Redis replicas: runs, schedules, limits. Where the configuration \
+    names a token, all but /healthz and /readyz need it. A method that a route does \
     not have is answered by 405, an address that there is not by 404. A request that is no HTTP is answered by 400, \
     a head of more than 64 KiB by 431 or 414, both without a body; one whose head takes more than ten seconds is not \
     answered.";
@@ -46,41 +47,42 @@ const DESCRIPTION: &str = "Anti-entropy repair of Redis replicas: runs, schedule
 )]
 struct Document;
 
-/// As it is served: it never changes.
-static TEXT: LazyLock<String> = LazyLock::new(|| {
+/// As it is served: without a token, and with one.
+static TEXTS: LazyLock<[String; 2]> = LazyLock::new(|| {
     let document = serde_json::to_value(Document::openapi()).unwrap_or_default();
-    complete(document).to_string()
+    [false, true].map(|guarded| complete(document.clone(), guarded).to_string())
 });
 
 /// This document.
 #[utoipa::path(get, path = "/api/v1/openapi.json", tag = "service", responses(
     (status = 200, description = "What the API takes and answers", body = Object, content_type = "application/json")))]
-pub(super) async fn document() -> Response {
+pub(super) async fn document(guarded: bool) -> Response {
     let json = [(header::CONTENT_TYPE, "application/json")];
-    (StatusCode::OK, json, TEXT.as_str()).into_response()
+    (StatusCode::OK, json, TEXTS[usize::from(guarded)].as_str()).into_response()
 }
 
 /// Adds what routes have in common.
-fn complete(mut document: Value) -> Value {
-    document["components"]["securitySchemes"]["bearer"] = json!({
-        "type": "http",
-        "scheme": "bearer",
-        "description": "The token in http.token_file. Where the configuration names none, none is asked for.",
-    });
+fn complete(mut document: Value, guarded: bool) -> Value {
+    if guarded {
+        document["components"]["securitySchemes"]["bearer"] = json!({
+            "type": "http",
+            "scheme": "bearer",
+            "description": "The token in http.token_file.",
+        });
+    }
     let paths = document["paths"].as_object_mut();
     for (path, item) in paths.into_iter().flatten() {
         let methods = item.as_object_mut();
         for (method, operation) in methods.into_iter().flatten() {
             if path.starts_with("/api/") {
-                complete_route(method, operation);
+                complete_route(method, operation, guarded);
             }
         }
     }
     document
 }
 
-fn complete_route(method: &str, operation: &mut Value) {
-    operation["security"] = json!([{ "bearer": [] }]);
+fn complete_route(method: &str, operation: &mut Value, guarded: bool) {
     let takes_body = operation.get("requestBody").is_some();
     let changes = method != "get";
     let mut add = |status: &str, words: &str| {
@@ -89,7 +91,6 @@ fn complete_route(method: &str, operation: &mut Value) {
             *known = error(words);
         }
     };
-    add("401", "The token is missing or wrong");
     add("408", "It took too long");
     add("500", "Something inside is in the way");
     if changes {
@@ -100,10 +101,12 @@ fn complete_route(method: &str, operation: &mut Value) {
         add("413", "The body has more than 1 MiB");
         add("415", "The body is not said to be JSON");
     }
-    if let Some(unauthorized) = operation["responses"]["401"].as_object_mut() {
+    if guarded {
         let header = json!({ "description": "`Bearer`", "schema": { "type": "string" } });
-        let headers = Map::from_iter([("WWW-Authenticate".to_owned(), header)]);
-        unauthorized.insert("headers".into(), headers.into());
+        let mut unauthorized = error("The token is missing or wrong");
+        unauthorized["headers"] = json!({ "WWW-Authenticate": header });
+        operation["responses"]["401"] = unauthorized;
+        operation["security"] = json!([{ "bearer": [] }]);
     }
 }
 

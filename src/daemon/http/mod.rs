@@ -148,6 +148,7 @@ impl Http {
 
 /// All routes.
 pub fn router(desk: Arc<Desk>, token: Option<Token>) -> Router {
+    let guarded = token.is_some();
     let api = Router::new()
         .route("/status", get(api::status))
         .route("/runs", get(api::runs).post(api::start))
@@ -164,14 +165,17 @@ pub fn router(desk: Arc<Desk>, token: Option<Token>) -> Router {
         .route("/schedules/{name}/resume", post(api::resume_schedule))
         .route("/reload", post(api::reload))
         .route("/limits", get(limits::limits).put(limits::set_limits))
-        .route("/openapi.json", get(document::document));
-    let guarded = Router::new()
+        .route(
+            "/openapi.json",
+            get(async move || document::document(guarded).await),
+        );
+    let admitted = Router::new()
         .nest("/api/v1", api)
         .layer(from_fn_with_state(Arc::new(token), gate::admit));
     Router::new()
         .route("/healthz", get(healthy))
         .route("/readyz", get(ready))
-        .merge(guarded)
+        .merge(admitted)
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown)
         .layer(DefaultBodyLimit::max(BODY_BYTES))
