@@ -26,6 +26,7 @@ pub struct StartRun {
     /// How far it goes.
     mode: AskedMode,
     /// Which keys.
+    #[serde(deserialize_with = "super::extract::object")]
     selection: AskedSelection,
     /// Only the first so many divergences are repaired.
     #[schema(minimum = 1)]
