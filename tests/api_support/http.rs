@@ -64,7 +64,7 @@ impl Request {
 
     #[track_caller]
     pub(crate) fn send(&self, to: SocketAddr) -> Answer {
-        let answer = send_bytes(to, &self.bytes());
+        let answer = send_bytes(to, &self.bytes(), false);
         answer.unwrap_or_else(|| panic!("no answer to {} {}", self.method, self.path))
     }
 }
@@ -88,13 +88,16 @@ impl Answer {
     }
 }
 
-/// Sends bytes and reads until the other side closes; nothing, if that is no HTTP answer.
-pub(crate) fn send_bytes(to: SocketAddr, bytes: &[u8]) -> Option<Answer> {
+/// Sends bytes and reads until the other side closes; nothing, if that is no HTTP answer. Where it `ends`, the other
+/// side is told that no more will come, and may leave it at that.
+pub(crate) fn send_bytes(to: SocketAddr, bytes: &[u8], ends: bool) -> Option<Answer> {
     let mut stream = TcpStream::connect(to).expect("the service accepts connections");
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     // It may close before it has read all: what it said before that counts.
     let _ = stream.write_all(bytes);
-    let _ = stream.shutdown(std::net::Shutdown::Write);
+    if ends {
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+    }
     let mut read = Vec::new();
     let _ = stream.read_to_end(&mut read);
     parse(&read)
