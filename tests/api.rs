@@ -259,6 +259,23 @@ fn what_all_routes_have_in_common_is_in_the_document() {
 }
 
 #[test]
+fn the_page_about_the_api_names_every_route_and_no_other() {
+    let daemon = Daemon::start();
+    let document = daemon.get("/api/v1/openapi.json");
+    let routes = routes(&document).into_iter();
+    let routes: BTreeSet<String> = routes
+        .map(|route| format!("{} {}", route.method.to_uppercase(), route.path))
+        .collect();
+    let rows = include_str!("../docs/api.md").lines();
+    let named: BTreeSet<String> = rows
+        .filter_map(|row| row.strip_prefix("| `")?.split('`').next())
+        .filter(|name| name.contains(" /"))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(routes, named);
+}
+
+#[test]
 fn methods_and_addresses_that_the_document_does_not_have_are_refused() {
     let daemon = Daemon::start();
     let document = daemon.get("/api/v1/openapi.json");

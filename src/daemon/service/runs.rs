@@ -29,7 +29,8 @@ impl Service {
         if let Err(refused) = self.start(order, true) {
             tracing::error!("schedule {}: {refused}", start.schedule);
             let at = self.clock.now();
-            self.herald.not_begun(&start.schedule, &refused.to_string(), at);
+            self.herald
+                .not_begun(&start.schedule, &refused.to_string(), at);
             self.planner
                 .ended(planner::Outcome::Failed, self.clock.now());
             self.remember();
