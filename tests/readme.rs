@@ -91,6 +91,14 @@ fn every_command_and_option_of_the_readme_exists() {
         "check",
         "explain",
         "clean",
+        "run",
+        "status",
+        "pause",
+        "resume",
+        "cancel",
+        "limits",
+        "run-now",
+        "reload",
         "demo",
         "completions",
     ] {
@@ -102,8 +110,14 @@ fn every_command_and_option_of_the_readme_exists() {
     }
     let words = README.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
     let options = words.filter(|word| word.starts_with("--") && !word.ends_with('-'));
-    // Of redis-server and git.
-    let others = ["--port", "--save", "--daemonize"];
+    // Of redis-server and curl.
+    let others = [
+        "--port",
+        "--save",
+        "--daemonize",
+        "--retry",
+        "--retry-connrefused",
+    ];
     for option in options.filter(|option| !others.contains(option)) {
         assert!(help.contains(option), "{option} is not an option");
     }
@@ -115,4 +129,62 @@ fn every_command_and_option_of_the_readme_exists() {
             .collect();
         assert!(targets.contains(&format!("\n{target}:")), "{target}");
     }
+}
+
+#[test]
+fn the_page_about_operating_is_followed_word_by_word() {
+    let servers = [RedisServer::start(), RedisServer::start()];
+    servers[0].cmd(["SET", "key", "value"]);
+    let dir = tempfile::tempdir().unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port().to_string();
+    drop(free);
+    let local = |text: &str| {
+        let us = text.replace("7001", &servers[0].port().to_string());
+        let eu = us.replace("7002", &servers[1].port().to_string());
+        eu.replace("9310", &port)
+    };
+    let mut script = format!(
+        "set -e\nreknit() {{ {} \"$@\"; }}\n",
+        env!("CARGO_BIN_EXE_reknit")
+    );
+    // In the background it is the service itself that is told to end, not a shell around it.
+    let service = format!("{} run", env!("CARGO_BIN_EXE_reknit"));
+    for block in blocks("Operating the service") {
+        match block.language.as_str() {
+            "yaml" => std::fs::write(dir.path().join("reknit.yaml"), local(&block.text)).unwrap(),
+            _ => script
+                .push_str(&local(&block.text).replace("reknit run &", &format!("{service} &"))),
+        }
+    }
+    let mut bash = Command::new("bash");
+    let output = bash
+        .args(["-c", &script])
+        .current_dir(&dir)
+        .output()
+        .unwrap();
+    let (said, log) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(output.status.success(), "{said}\n{log}");
+    for part in [
+        "ready\n",
+        "last full success",
+        "of schedule hourly is done",
+        "limits: 5,000 keys/s, 10.0 MiB/s, intensity 0.5",
+        "the configuration says",
+        "schedule hourly is paused",
+        "schedule hourly goes on",
+        "was read anew",
+        "\"key\":\"key\"",
+        "{\"id\":",
+        "`reknit undo RUN` puts it back",
+    ] {
+        assert!(said.contains(part), "{part}\n{said}\n{log}");
+    }
+    assert_eq!(
+        servers[1].cmd(["GET", "key"]),
+        servers[0].cmd(["GET", "key"])
+    );
 }

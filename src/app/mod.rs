@@ -17,6 +17,7 @@ mod resuming;
 mod roster;
 mod session;
 mod undo;
+mod written;
 
 pub use check::{CheckedServer, Checkup, Gravity, Note, Reach, check};
 pub use clean::{CleanedDatabase, CleanedServer, Cleaning, clean, exit_of_clean};
@@ -32,3 +33,4 @@ pub use preflight::{expect, preflight};
 pub use roster::{enrolled, forget, rename};
 pub use session::{Ended, Session, counts_of};
 pub use undo::{Undoable, Undoing, undo, undo_noted};
+pub use written::{is_whole, known_names, written};

@@ -111,6 +111,27 @@ pub enum Command {
     /// Run as a service: repairs by schedule, HTTP, metrics
     #[command(after_help = service::RUN_HELP)]
     Run(service::RunArgs),
+    /// Ask the service how it stands: its run, schedules, replicas, limits
+    #[command(after_help = service::STATUS_HELP)]
+    Status(service::AskArgs),
+    /// Pause a run of the service, or a schedule
+    #[command(after_help = service::PAUSE_HELP)]
+    Pause(service::PauseArgs),
+    /// Resume a run of the service, or a schedule
+    #[command(after_help = service::RESUME_HELP)]
+    Resume(service::PauseArgs),
+    /// End a run of the service
+    #[command(after_help = service::CANCEL_HELP)]
+    Cancel(service::CancelArgs),
+    /// Show or set how fast runs of the service work
+    #[command(after_help = service::SET_LIMITS_HELP)]
+    Limits(service::SetLimitsArgs),
+    /// Let the service begin a run of a schedule
+    #[command(after_help = service::RUN_NOW_HELP)]
+    RunNow(service::RunNowArgs),
+    /// Let the service read its configuration anew
+    #[command(after_help = service::RELOAD_HELP)]
+    Reload(service::AskArgs),
     /// Test configuration, connections, permissions and clocks
     #[command(after_help = CHECK_HELP)]
     Check(CheckArgs),

@@ -8,7 +8,7 @@ use bytesize::ByteSize;
 
 use super::args::LimitArgs;
 use crate::config::{self, Config};
-use crate::model::{Guards, Limits};
+use crate::model::{Guards, Intensity, Limits};
 
 /// How many keys a demo can have.
 const DEMO_KEYS: RangeInclusive<u64> = 100..=10_000_000;
@@ -82,6 +82,13 @@ pub(super) fn pipeline(text: &str) -> Result<NonZeroUsize, String> {
         .ok()
         .filter(|found: &NonZeroUsize| found.get() <= most)
         .ok_or_else(|| format!("pipeline {text} is not between 1 and {most}"))
+}
+
+/// Reads the share of time spent working.
+pub(super) fn intensity(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().and_then(Intensity::new);
+    let complaint = || format!("intensity {text} is not above 0 and at most 1");
+    number.map(Intensity::get).ok_or_else(complaint)
 }
 
 /// Reads a limit of memory.

@@ -10,6 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::Exit;
 
+mod ask;
+mod client;
 mod commands;
 mod demo;
 mod inspect;
@@ -72,6 +74,13 @@ async fn execute(cli: &Cli, stop: CancellationToken) -> anyhow::Result<Exit> {
             Ok(Exit::InSync)
         }
         Command::Run(args) => service::run(args, stop).await,
+        Command::Status(args) => ask::status(&cli.global, args, stop).await,
+        Command::Pause(args) => ask::set_paused(&cli.global, args, true, stop).await,
+        Command::Resume(args) => ask::set_paused(&cli.global, args, false, stop).await,
+        Command::Cancel(args) => ask::cancel(&cli.global, args, stop).await,
+        Command::Limits(args) => ask::limits(&cli.global, args, stop).await,
+        Command::RunNow(args) => ask::run_now(&cli.global, args, stop).await,
+        Command::Reload(args) => ask::reload(&cli.global, args, stop).await,
         Command::Check(args) => inspect::check(&cli.global, args, stop).await,
         Command::Explain(args) => inspect::explain(&cli.global, args, stop).await,
         Command::Runs(args) => runs::runs(&cli.global, args),

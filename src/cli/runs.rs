@@ -6,9 +6,9 @@ use anyhow::{anyhow, bail};
 
 use crate::app::{self, Exit};
 use crate::clock::SystemClock;
-use crate::model::{Expiry, ReplicaId, ReplicaName, RunNumber};
-use crate::report::{LoggedRun, LoggedState, LoggedWrite, RunsReport, WritesReport};
-use crate::state::{JournalEntry, Post, PreImage, RunRecord, State};
+use crate::model::{ReplicaId, ReplicaName, RunNumber};
+use crate::report::{LoggedRun, RunsReport, WritesReport};
+use crate::state::{RunRecord, State};
 
 use super::args::memory::{RunsArgs, RunsCommand, ShowArgs, StateArgs};
 use super::args::{Format, GlobalArgs, OutputArgs};
@@ -41,7 +41,7 @@ fn show(global: &GlobalArgs, args: &ShowArgs) -> anyhow::Result<Exit> {
     let Some(record) = state.run(number)? else {
         bail!("there is no run {number} in the log, `reknit runs` lists them");
     };
-    let names = names(&state)?;
+    let names = app::known_names(&state)?;
     let at = match &args.replica {
         None => None,
         Some(name) => Some(
@@ -59,7 +59,7 @@ fn show(global: &GlobalArgs, args: &ShowArgs) -> anyhow::Result<Exit> {
     state.journal(number, &mut |entry| {
         let wanted = at.is_none_or(|at| at == entry.replica)
             && (args.key.is_empty() || args.key.contains(&entry.key))
-            && !matches!(entry.before, PreImage::Part(_));
+            && app::is_whole(&entry);
         if !wanted {
             return;
         }
@@ -68,7 +68,7 @@ fn show(global: &GlobalArgs, args: &ShowArgs) -> anyhow::Result<Exit> {
             return;
         }
         said += 1;
-        let written = report.write(&write(&entry, &names));
+        let written = report.write(&app::written(&entry, &names));
         failed = failed.take().or(written.err());
     })?;
     if let Some(error) = failed {
@@ -86,12 +86,6 @@ pub(super) fn open(args: &StateArgs) -> anyhow::Result<State> {
 
 fn output(format: Format) -> OutputArgs {
     OutputArgs { format, show: 0 }
-}
-
-/// All replicas that were ever known, by identity.
-fn names(state: &State) -> anyhow::Result<BTreeMap<ReplicaId, ReplicaName>> {
-    let known = state.replicas()?.into_iter();
-    Ok(known.map(|replica| (replica.id, replica.name)).collect())
 }
 
 fn id_of(names: &BTreeMap<ReplicaId, ReplicaName>, name: &str) -> Option<ReplicaId> {
@@ -113,63 +107,5 @@ pub(super) fn logged(record: RunRecord) -> LoggedRun {
         undoes: start.undoes.map(|run| run.0),
         replicas: start.replicas.into_iter().map(|(_, name)| name).collect(),
         counts: end.map(|end| end.counts).unwrap_or_default(),
-    }
-}
-
-fn write(entry: &JournalEntry, names: &BTreeMap<ReplicaId, ReplicaName>) -> LoggedWrite {
-    let unnamed = || ReplicaName(entry.replica.to_string());
-    LoggedWrite {
-        step: entry.sequence.0,
-        replica: names.get(&entry.replica).cloned().unwrap_or_else(unnamed),
-        db: entry.db,
-        key: entry.key.clone(),
-        before: before(&entry.before),
-        after: after(&entry.wrote),
-        rule: entry.rule.clone(),
-        evidence: entry.evidence.clone(),
-        applied: entry.outcome,
-    }
-}
-
-const ABSENT: LoggedState = LoggedState {
-    held: false,
-    kind: None,
-    length: None,
-    expiry: Expiry::Never,
-};
-
-fn before(image: &PreImage) -> LoggedState {
-    match image {
-        PreImage::Absent => ABSENT,
-        PreImage::Whole(state) | PreImage::Dumped(state, _) | PreImage::Part(state) => {
-            LoggedState {
-                held: true,
-                kind: Some(state.value.kind()),
-                length: Some(state.value.length()),
-                expiry: state.expiry,
-            }
-        }
-        PreImage::Elements { kind, .. } => LoggedState {
-            held: true,
-            kind: Some(*kind),
-            ..ABSENT
-        },
-        PreImage::Parts { kind, expiry, .. } => LoggedState {
-            held: true,
-            kind: Some(*kind),
-            expiry: *expiry,
-            ..ABSENT
-        },
-    }
-}
-
-fn after(post: &Post) -> LoggedState {
-    match post {
-        Post::Absent => ABSENT,
-        Post::Whole { expiry, .. } | Post::Elements { expiry, .. } => LoggedState {
-            held: true,
-            expiry: *expiry,
-            ..ABSENT
-        },
     }
 }

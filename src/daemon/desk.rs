@@ -1,14 +1,15 @@
 //! What everybody sees of the service, and where its commands are handed in.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::Config;
-use crate::model::Millis;
-use crate::repair::Throttle;
+use crate::model::{Intensity, Millis};
+use crate::repair::{Rates, Throttle};
 use crate::state::State;
 
 use super::board::Card;
@@ -59,8 +60,32 @@ pub enum Command {
     Cancel(u64, Reply<()>),
     /// Pauses a schedule, or resumes it.
     PauseSchedule(String, bool, Reply<()>),
+    /// Sets limits, until the configuration is read anew.
+    SetLimits(Change, Reply<()>),
     /// Reads the configuration anew.
     Reload(Reply<()>),
+}
+
+/// Limits that are to be set; nothing where one stays as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Change {
+    /// Keys per second; inside, nothing means unlimited.
+    pub keys_per_second: Option<Option<NonZeroU64>>,
+    /// Bytes per second; inside, nothing means unlimited.
+    pub bytes_per_second: Option<Option<NonZeroU64>>,
+    /// The share of time spent working.
+    pub intensity: Option<Intensity>,
+}
+
+impl Change {
+    /// These limits with the change.
+    pub fn of(self, rates: Rates) -> Rates {
+        Rates {
+            keys_per_second: self.keys_per_second.unwrap_or(rates.keys_per_second),
+            bytes_per_second: self.bytes_per_second.unwrap_or(rates.bytes_per_second),
+            intensity: self.intensity.unwrap_or(rates.intensity),
+        }
+    }
 }
 
 /// A schedule as it stands.

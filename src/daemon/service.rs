@@ -211,6 +211,11 @@ impl Service {
                 let cancelled = cancelled.map(|card| card.end_early(StopReason::Cancelled));
                 answer(reply, cancelled);
             }
+            Command::SetLimits(change, reply) => {
+                let throttle = &self.desk.throttle;
+                throttle.set(change.of(throttle.rates()));
+                answer(reply, Ok(()));
+            }
             Command::Reload(reply) => {
                 let reloaded = self.reload();
                 answer(reply, reloaded.map_err(Refused::Invalid));

@@ -21,6 +21,7 @@ pub mod progress;
 mod run;
 mod runs;
 mod shape;
+mod status;
 mod text;
 mod undo;
 mod wire;
@@ -34,4 +35,7 @@ pub use explain::{
 pub use run::Report;
 pub use runs::{LoggedRun, LoggedState, LoggedWrite, RunsReport, WritesReport};
 pub use shape::Shape;
+pub use status::{
+    AskedReport, LimitsReport, Seen, SeenLimits, SeenRun, SeenSchedule, StatusReport,
+};
 pub use undo::UndoReport;

@@ -10,7 +10,7 @@ use crate::model::Millis;
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// Another process works on it: wait, or stop that one.
-    #[error("{path}: in use by {holder}, wait for it to end or name another", path = path.display())]
+    #[error("{path}: in use by {holder}, wait for it to end or name another; a service is asked by `reknit status`", path = path.display())]
     Locked {
         /// The state directory.
         path: PathBuf,

@@ -72,6 +72,13 @@ impl Command {
             | Self::Forget(_)
             | Self::Rename(_)
             | Self::Demo(_)
+            | Self::Status(_)
+            | Self::Pause(_)
+            | Self::Resume(_)
+            | Self::Cancel(_)
+            | Self::Limits(_)
+            | Self::RunNow(_)
+            | Self::Reload(_)
             | Self::Completions(_) => false,
             Self::Run(_) => true,
         }

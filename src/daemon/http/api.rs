@@ -11,9 +11,14 @@ use utoipa::ToSchema;
 use super::ask::{Page, StartRun, StartUndo};
 use super::error::{ApiError, ErrorBody};
 use super::extract::{Body, Path, Query};
-use super::view::{Divergence, Run, Schedule};
+use super::limits::Limits;
+use super::node::{Node, nodes};
+use super::view::{Divergence, Run, Schedule, Write};
+use crate::app::{is_whole, known_names, written};
+use crate::clock::{Clock, SystemClock};
 use crate::daemon::desk::{Command, Desk};
 use crate::model::RunNumber;
+use crate::state::{State, StateError};
 
 /// The service as it stands.
 #[derive(Debug, Serialize, ToSchema)]
@@ -22,6 +27,8 @@ pub struct Status {
     version: String,
     /// When the service began, in milliseconds since 1970.
     began_ms: i64,
+    /// What time it is there, in milliseconds since 1970.
+    now_ms: i64,
     /// Whether it remembers anything between runs.
     memory: bool,
     /// The run that is under way.
@@ -30,6 +37,10 @@ pub struct Status {
     last: Option<Run>,
     /// The schedules.
     schedules: Vec<Schedule>,
+    /// How fast runs may work.
+    limits: Limits,
+    /// The replicas: how they are, and whether a run waits for them.
+    replicas: Vec<Node>,
 }
 
 /// A page of runs, the latest first.
@@ -47,6 +58,15 @@ pub struct Divergences {
     /// The divergences.
     divergences: Vec<Divergence>,
     /// How many there are. The first 10,000 of a run can be seen; all are in the journal, as far as they were written.
+    total: u64,
+}
+
+/// A page of writes, in the order of the run's steps.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Writes {
+    /// The writes.
+    writes: Vec<Write>,
+    /// How many there are.
     total: u64,
 }
 
@@ -72,10 +92,13 @@ pub async fn status(Shared(desk): Shared<Arc<Desk>>) -> Json<Status> {
     Json(Status {
         version: env!("CARGO_PKG_VERSION").into(),
         began_ms: desk.began.0,
+        now_ms: SystemClock.now().0,
         memory: desk.state.is_some(),
         current: desk.current().map(|card| Run::of_card(&card)),
         last: last.map(|card| Run::of_card(card)),
         schedules: desk.schedules().into_iter().map(Schedule::from).collect(),
+        limits: Limits::of(&desk),
+        replicas: nodes(&desk),
     })
 }
 
@@ -160,6 +183,42 @@ pub async fn divergences(
         divergences: shown.collect(),
         total,
     }))
+}
+
+/// What a run overwrote, removed and added, as the journal keeps it.
+#[utoipa::path(get, path = "/api/v1/runs/{id}/writes", tag = "runs",
+    params(("id" = u64, Path, description = "Its number"), Page), responses(
+    (status = 200, body = Writes), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)))]
+pub async fn writes(
+    Shared(desk): Shared<Arc<Desk>>,
+    Path(id): Path<u64>,
+    Query(page): Query<Page>,
+) -> Result<Json<Writes>, ApiError> {
+    let page = page.checked()?;
+    let unknown = || ApiError::not_found(format!("run {id} is not in the log of runs"));
+    let state = desk.state.clone().ok_or_else(unknown)?;
+    let writes = off_the_loop(move || journal_page(&state, RunNumber(id), page)).await?;
+    Ok(Json(writes.ok_or_else(unknown)?))
+}
+
+/// A page of a run's journal; nothing for a run that is not in the log.
+fn journal_page(state: &State, run: RunNumber, page: Page) -> Result<Option<Writes>, StateError> {
+    if state.run(run)?.is_none() {
+        return Ok(None);
+    }
+    let names = known_names(state)?;
+    let (mut writes, mut total) = (Vec::new(), 0);
+    state.journal(run, &mut |entry| {
+        if !is_whole(&entry) {
+            return;
+        }
+        if total >= page.offset && writes.len() < page.limit {
+            writes.push(Write::from(written(&entry, &names)));
+        }
+        total += 1;
+    })?;
+    let total = total as u64;
+    Ok(Some(Writes { writes, total }))
 }
 
 /// Pauses a run: nothing further is read or written until it is resumed.
@@ -277,7 +336,7 @@ pub async fn reload(Shared(desk): Shared<Arc<Desk>>) -> Result<StatusCode, ApiEr
 
 /// Reads the state directory on a thread that may wait for the disk.
 async fn off_the_loop<T: Send + 'static>(
-    read: impl FnOnce() -> Result<T, crate::state::StateError> + Send + 'static,
+    read: impl FnOnce() -> Result<T, StateError> + Send + 'static,
 ) -> Result<T, ApiError> {
     let read = tokio::task::spawn_blocking(read).await;
     let read = read.map_err(|error| ApiError::internal(error.to_string()))?;

@@ -26,6 +26,7 @@ pub struct StartRun {
     /// How far it goes.
     mode: AskedMode,
     /// Which keys.
+    #[serde(deserialize_with = "super::extract::object")]
     selection: AskedSelection,
     /// Only the first so many divergences are repaired.
     #[schema(minimum = 1)]
@@ -62,6 +63,7 @@ struct AskedSelection {
     /// Keys that match this pattern.
     r#match: Option<String>,
     /// These keys alone, escaped as redis-cli shows them.
+    #[schema(max_items = 10_000)]
     keys: Option<Vec<String>>,
     /// Keys from this one on.
     from: Option<String>,
@@ -80,6 +82,7 @@ pub struct StartUndo {
     /// Only at this replica.
     replica: Option<String>,
     /// Only these keys, escaped as redis-cli shows them.
+    #[schema(max_items = 10_000)]
     keys: Vec<String>,
     /// Write nothing.
     dry_run: bool,
@@ -89,7 +92,7 @@ pub struct StartUndo {
     /// So many keys of a replica may be deleted whatever the guards say.
     #[schema(minimum = 1)]
     force_deletes: Option<u64>,
-    /// Why, for the log of runs.
+    /// Why, for the log of runs. Needed where guards are overruled.
     reason: Option<String>,
 }
 
@@ -136,16 +139,13 @@ impl StartRun {
     /// # Errors
     /// When a part of it makes no sense, or it selects no keyspace.
     pub fn order(self, config: &Config) -> Result<Order, ApiError> {
-        let positive = [self.limit, self.force_overwrites, self.force_deletes];
-        if positive.contains(&Some(0)) {
-            return Err(ApiError::invalid("limit and force_... are at least 1"));
+        if self.limit == Some(0) {
+            return Err(ApiError::invalid("limit is at least 1"));
         }
-        let forces = self.force_overwrites.is_some() || self.force_deletes.is_some();
-        if forces && self.reason.is_none() {
-            let words =
-                "force_overwrites and force_deletes are noted in the log of runs: give a reason";
-            return Err(ApiError::invalid(words));
-        }
+        check_forces(
+            [self.force_overwrites, self.force_deletes],
+            self.reason.as_deref(),
+        )?;
         let plan = Plan {
             mode: match self.mode {
                 AskedMode::Diff => Mode::Diff,
@@ -210,8 +210,12 @@ impl StartUndo {
     /// The order that it makes.
     ///
     /// # Errors
-    /// When a key cannot be read.
+    /// When a key cannot be read, or a guard is overruled without a reason.
     pub fn order(self, run: u64) -> Result<Order, ApiError> {
+        check_forces(
+            [self.force_overwrites, self.force_deletes],
+            self.reason.as_deref(),
+        )?;
         let undoing = Undoing {
             run: Some(RunNumber(run)),
             replica: self.replica,
@@ -229,6 +233,19 @@ impl StartUndo {
             resumes: false,
         })
     }
+}
+
+/// Guards are overruled by a number and for a reason.
+fn check_forces(forces: [Option<u64>; 2], reason: Option<&str>) -> Result<(), ApiError> {
+    if forces.contains(&Some(0)) {
+        return Err(ApiError::invalid("force_... is at least 1"));
+    }
+    if forces != [None, None] && reason.is_none() {
+        let words =
+            "force_overwrites and force_deletes are noted in the log of runs: give a reason";
+        return Err(ApiError::invalid(words));
+    }
+    Ok(())
 }
 
 fn key(text: &str) -> Result<Key, ApiError> {

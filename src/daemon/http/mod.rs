@@ -6,16 +6,18 @@
 
 pub mod api;
 pub mod ask;
+mod document;
 pub mod error;
 pub mod extract;
 pub mod gate;
+pub mod limits;
+pub mod node;
 pub mod view;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::extract::State as Shared;
@@ -25,7 +27,6 @@ use axum::routing::{get, post};
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
 use tokio_util::sync::CancellationToken;
-use utoipa::OpenApi;
 
 use crate::config::HttpConfig;
 
@@ -62,32 +63,6 @@ pub enum HttpTrouble {
         source: std::io::Error,
     },
 }
-
-/// The document that describes the API.
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "reknit",
-        description = "Anti-entropy repair of Redis replicas: runs, schedules, limits."
-    ),
-    paths(
-        api::status,
-        api::runs,
-        api::start,
-        api::run,
-        api::divergences,
-        api::pause,
-        api::resume,
-        api::cancel,
-        api::undo,
-        api::schedules,
-        api::run_now,
-        api::pause_schedule,
-        api::resume_schedule,
-        api::reload,
-    )
-)]
-struct Document;
 
 /// What is served, and where.
 pub struct Http {
@@ -173,11 +148,13 @@ impl Http {
 
 /// All routes.
 pub fn router(desk: Arc<Desk>, token: Option<Token>) -> Router {
+    let guarded = token.is_some();
     let api = Router::new()
         .route("/status", get(api::status))
         .route("/runs", get(api::runs).post(api::start))
         .route("/runs/{id}", get(api::run))
         .route("/runs/{id}/divergences", get(api::divergences))
+        .route("/runs/{id}/writes", get(api::writes))
         .route("/runs/{id}/pause", post(api::pause))
         .route("/runs/{id}/resume", post(api::resume))
         .route("/runs/{id}/cancel", post(api::cancel))
@@ -187,14 +164,18 @@ pub fn router(desk: Arc<Desk>, token: Option<Token>) -> Router {
         .route("/schedules/{name}/pause", post(api::pause_schedule))
         .route("/schedules/{name}/resume", post(api::resume_schedule))
         .route("/reload", post(api::reload))
-        .route("/openapi.json", get(document));
-    let guarded = Router::new()
+        .route("/limits", get(limits::limits).put(limits::set_limits))
+        .route(
+            "/openapi.json",
+            get(async move || document::document(guarded).await),
+        );
+    let admitted = Router::new()
         .nest("/api/v1", api)
         .layer(from_fn_with_state(Arc::new(token), gate::admit));
     Router::new()
-        .route("/healthz", get(async || "ok\n"))
+        .route("/healthz", get(healthy))
         .route("/readyz", get(ready))
-        .merge(guarded)
+        .merge(admitted)
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown)
         .layer(DefaultBodyLimit::max(BODY_BYTES))
@@ -202,15 +183,22 @@ pub fn router(desk: Arc<Desk>, token: Option<Token>) -> Router {
         .with_state(desk)
 }
 
+/// Whether it answers at all. Needs no token.
+#[utoipa::path(get, path = "/healthz", tag = "service", responses(
+    (status = 200, description = "It does", body = String, content_type = "text/plain")))]
+async fn healthy() -> &'static str {
+    "ok\n"
+}
+
+/// Whether runs begin when they are due. Needs no token.
+#[utoipa::path(get, path = "/readyz", tag = "service", responses(
+    (status = 200, description = "They do", body = String, content_type = "text/plain"),
+    (status = 503, description = "It is starting or ending", body = String, content_type = "text/plain")))]
 async fn ready(Shared(desk): Shared<Arc<Desk>>) -> (StatusCode, &'static str) {
     match desk.is_ready() {
         true => (StatusCode::OK, "ready\n"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
     }
-}
-
-async fn document() -> Json<utoipa::openapi::OpenApi> {
-    Json(Document::openapi())
 }
 
 async fn unknown() -> ApiError {

@@ -10,6 +10,7 @@ use crate::daemon::board::{Card, RunState, Standing};
 use crate::daemon::desk::ScheduleView;
 use crate::model::{Expiry, Millis, escape};
 use crate::repair::{Finding, Holding, Phase, ReplicaSummary};
+use crate::report::{LoggedState, LoggedWrite};
 use crate::state::RunRecord;
 
 /// A repair run.
@@ -217,6 +218,79 @@ pub struct Change {
     pub fate: &'static str,
 }
 
+/// A write of a run, as the journal keeps it.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Write {
+    /// The step of the run.
+    pub step: u64,
+    /// The replica that was written.
+    pub replica: String,
+    /// The database.
+    pub db: u32,
+    /// The key, escaped as redis-cli shows it.
+    pub key: String,
+    /// What it held.
+    pub before: Written,
+    /// What was written.
+    pub after: Written,
+    /// The merge rule.
+    pub rule: String,
+    /// The evidence.
+    pub evidence: String,
+    /// Whether it happened; null while that is unknown.
+    pub applied: Option<bool>,
+}
+
+/// What a key held before a write, or holds after it.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Written {
+    /// Whether the key was there.
+    pub held: bool,
+    /// The type, where it is known.
+    #[serde(rename = "type")]
+    #[schema(value_type = Option<String>)]
+    pub kind: Option<&'static str>,
+    /// Elements of a collection, bytes of a string, where it is known.
+    pub length: Option<u64>,
+    /// When the key ends, in milliseconds since 1970; null means never.
+    pub expires_at_ms: Option<i64>,
+}
+
+impl From<LoggedWrite> for Write {
+    fn from(write: LoggedWrite) -> Self {
+        Self {
+            step: write.step,
+            replica: write.replica.0,
+            db: write.db.0,
+            key: escape(write.key.as_bytes()),
+            before: write.before.into(),
+            after: write.after.into(),
+            rule: write.rule,
+            evidence: write.evidence,
+            applied: write.applied,
+        }
+    }
+}
+
+impl From<LoggedState> for Written {
+    fn from(state: LoggedState) -> Self {
+        Self {
+            held: state.held,
+            kind: state.kind.map(|kind| kind.name()),
+            length: state.length,
+            expires_at_ms: expires_at(state.expiry),
+        }
+    }
+}
+
+/// When a key ends; nothing means never.
+fn expires_at(expiry: Expiry) -> Option<i64> {
+    match expiry {
+        Expiry::At(at) => Some(at.0),
+        Expiry::Never => None,
+    }
+}
+
 impl Run {
     /// A run on the board.
     pub fn of_card(card: &Card) -> Self {
@@ -402,10 +476,7 @@ impl Held {
             },
             kind: held.map(|held| held.kind.name()),
             length: held.map(|held| held.length),
-            expires_at_ms: held.and_then(|held| match held.expiry {
-                Expiry::At(at) => Some(at.0),
-                Expiry::Never => None,
-            }),
+            expires_at_ms: held.and_then(|held| expires_at(held.expiry)),
         }
     }
 }

@@ -58,7 +58,9 @@ pub(super) struct Rest {
 impl Rest {
     /// Work was done, and for each unit of it so much rest is owed.
     pub(super) fn work(&mut self, millis: i64, rest_per_work: f64) {
-        self.micros += (millis as f64 * 1000.0 * rest_per_work).round() as i64;
+        // An intensity near nothing asks for more rest than can be counted.
+        let more = (millis as f64 * 1000.0 * rest_per_work).round() as i64;
+        self.micros = self.micros.saturating_add(more);
         self.is_due |= self.micros >= REST_MICROS;
     }
 
@@ -75,7 +77,7 @@ impl Rest {
 
     /// How long to rest now.
     pub(super) fn wait(&self) -> Option<Duration> {
-        let millis = u64::try_from((self.micros + 999) / 1000).unwrap_or(0);
+        let millis = u64::try_from(self.micros.saturating_add(999) / 1000).unwrap_or(0);
         (self.is_due && millis > 0).then(|| Duration::from_millis(millis))
     }
 }
@@ -111,6 +113,16 @@ mod tests {
             let off = millis as f64 / 1000.0 / asked - 1.0;
             assert!(off.abs() < 0.001, "{per_second}/s by {portion}: {off}");
         }
+    }
+
+    #[test]
+    fn more_rest_than_can_be_counted_is_the_longest_there_is() {
+        let mut rest = Rest::default();
+        for _ in 0..3 {
+            rest.work(20, f64::INFINITY);
+            rest.work(0, f64::INFINITY);
+        }
+        assert!(rest.wait() > Some(Duration::from_secs(u64::from(u32::MAX))));
     }
 
     #[test]

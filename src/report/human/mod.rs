@@ -8,6 +8,7 @@ mod headline;
 mod keys;
 mod paint;
 mod runs;
+mod status;
 mod tables;
 mod undo;
 
@@ -21,6 +22,7 @@ pub(super) use check::check;
 pub(super) use clean::clean;
 pub(super) use explain::explain;
 pub(super) use runs::{run_foot, run_head, runs, write};
+pub(super) use status::{limits, status};
 pub(super) use undo::undo;
 
 /// The report of a run; `kept` are the first findings.
