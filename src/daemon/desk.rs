@@ -101,12 +101,13 @@ pub struct ScheduleView {
 
 /// What everybody sees of the service.
 pub struct Desk {
-    /// What is remembered; nothing for a service without memory.
-    pub state: Option<State>,
+    /// Whether anything is remembered.
+    pub remembers: bool,
     /// When it began.
     pub began: Millis,
     /// How gently its runs work.
     pub throttle: Arc<Throttle>,
+    state: RwLock<Option<State>>,
     is_ready: AtomicBool,
     commands: mpsc::Sender<Command>,
     config: RwLock<Arc<Config>>,
@@ -123,7 +124,8 @@ impl Desk {
     ) -> (Arc<Self>, mpsc::Receiver<Command>) {
         let (commands, received) = mpsc::channel(COMMANDS);
         let desk = Self {
-            state,
+            remembers: state.is_some(),
+            state: RwLock::new(state),
             began,
             throttle: Arc::new(crate::app::throttle(&config)),
             is_ready: AtomicBool::new(false),
@@ -153,6 +155,17 @@ impl Desk {
 
     pub(super) fn set_ready(&self, ready: bool) {
         self.is_ready.store(ready, Ordering::Relaxed);
+    }
+
+    /// What is remembered; nothing for a service without memory, or while the state directory cannot be opened.
+    pub fn state(&self) -> Option<State> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state.clone()
+    }
+
+    pub(super) fn set_state(&self, state: Option<State>) {
+        let mut known = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        *known = state;
     }
 
     /// The configuration in force.

@@ -176,8 +176,9 @@ async fn compare(
         Err(error) => Outcome {
             state: RunState::Failed,
             exit: Exit::Trouble,
-            trouble: Some(error.to_string()),
-            ..outcome
+            // The first reason is the one to tell.
+            trouble: outcome.trouble.or_else(|| Some(error.to_string())),
+            summary: outcome.summary,
         },
     }
 }

@@ -9,6 +9,7 @@ pub mod http;
 pub mod notify;
 pub mod order;
 pub mod planner;
+mod recall;
 pub mod segments;
 pub mod service;
 pub mod start;

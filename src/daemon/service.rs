@@ -24,6 +24,7 @@ use super::executor::Outcome;
 use super::herald::Herald;
 use super::notify::Notifier;
 use super::planner::{self, LONGEST_WAIT, Planner, PlannerMemory, Step};
+use super::recall::Recall;
 use super::segments::Patience;
 use runs::{ended, reason_of, vanished};
 
@@ -60,7 +61,7 @@ pub struct Service {
     commands: mpsc::Receiver<Command>,
     load: Load,
     config: Arc<Config>,
-    memory: Option<Memory>,
+    recall: Recall,
     clock: Arc<dyn Clock>,
     patience: Patience,
     planner: Planner,
@@ -103,7 +104,7 @@ impl Service {
             commands,
             load: setup.load,
             config: setup.config,
-            memory: setup.memory,
+            recall: Recall::new(setup.memory),
             clock: setup.clock,
             patience: setup.patience,
             notifier: setup.notifier,
@@ -262,7 +263,7 @@ impl Service {
         if config.http != self.config.http {
             return Err("`http` changes only with a restart".into());
         }
-        if let Some(memory) = &self.memory {
+        if let Some(memory) = self.recall.memory() {
             memory
                 .of(&config, &*self.clock)
                 .map_err(|error| error.to_string())?;
@@ -279,9 +280,16 @@ impl Service {
         Ok(())
     }
 
+    /// Opens the state directory again, if it failed.
+    fn mend(&mut self) -> Result<(), Trouble> {
+        let desk = &self.desk;
+        let lend = |state| desk.set_state(state);
+        self.recall.mend(&self.config, &*self.clock, lend)
+    }
+
     /// Puts what is remembered of schedules on disk.
     fn remember(&self) {
-        let Some(memory) = &self.memory else {
+        let Some(memory) = self.recall.memory() else {
             return;
         };
         let bytes = serde_json::to_vec(&self.planner.memory()).unwrap_or_default();

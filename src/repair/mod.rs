@@ -33,6 +33,7 @@ mod spool;
 mod summary;
 mod sweep;
 mod undo;
+mod unsettled;
 mod writing;
 
 pub use explain::{Did, Explanation, Recalled, RecalledReplica, RecalledVersion, Stand, explain};

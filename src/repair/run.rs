@@ -19,6 +19,7 @@ use super::notary::{Forgetful, MemoryTrouble, Notary, RunMemory, open};
 use super::noting::RunJournal;
 use super::pacing::Throttle;
 use super::scope::Scope;
+use super::unsettled::Unsettled;
 
 /// A replica that takes part, in datacenter order.
 #[derive(Clone)]
@@ -202,7 +203,7 @@ pub(crate) struct Shared<'a> {
     /// The state directory or the journal takes no more: nothing further may be written.
     broken: Mutex<Option<StateError>>,
     /// Keys that were found and are left open; only kept where there is memory.
-    unsettled: Mutex<BTreeMap<DbIndex, Vec<Key>>>,
+    unsettled: Mutex<Unsettled>,
 }
 
 impl<'a> Shared<'a> {
@@ -216,7 +217,7 @@ impl<'a> Shared<'a> {
             ahead: 0,
             notaries: BTreeMap::new(),
             broken: Mutex::new(None),
-            unsettled: Mutex::new(BTreeMap::new()),
+            unsettled: Mutex::default(),
         };
         let ahead = shared.measure_skew().await;
         Self { ahead, ..shared }
@@ -264,7 +265,7 @@ impl<'a> Shared<'a> {
                 .unsettled
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            all.entry(db).or_default().push(key);
+            all.put(db, key);
         }
     }
 
@@ -276,11 +277,13 @@ impl<'a> Shared<'a> {
         }
     }
 
-    /// Notes what a run that read everything of a database proves.
-    pub(crate) async fn cover_one(&self, db: DbIndex) {
+    /// Notes what a run that read everything of a database proves. Answers whether it could: not where so many keys are
+    /// left open that they are not known any more.
+    pub(crate) async fn cover_one(&self, db: DbIndex) -> bool {
         if !self.run.scope.is_whole() || self.run.settings.mode != Mode::Repair {
-            return;
+            return true;
         }
+        let mut is_noted = true;
         let of_db = |(name, _): &(&Option<DbIndex>, &Notary<'_>)| self.db_index(**name) == db;
         for (_, notary) in self.notaries.iter().filter(of_db) {
             let unsettled = {
@@ -288,12 +291,21 @@ impl<'a> Shared<'a> {
                     .unsettled
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner);
-                all.remove(&db).unwrap_or_default()
+                all.take(db)
+            };
+            let Some(unsettled) = unsettled else {
+                tracing::warn!(
+                    "database {db}: too many keys are left open to be noted one by one, so of keys that nothing was \
+                     agreed on, this run proves nothing; it is made up by a run that leaves fewer"
+                );
+                is_noted = false;
+                continue;
             };
             if let Err(error) = notary.cover(self, unsettled).await {
                 self.break_off(error);
             }
         }
+        is_noted
     }
 
     /// Whether the state directory cannot be used any more.

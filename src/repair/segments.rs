@@ -108,9 +108,9 @@ pub(super) async fn finish(shared: &Shared<'_>, db: DbIndex) -> bool {
     let Some(digest) = digest.filter(|_| shared.lost().is_empty()) else {
         return false;
     };
-    shared.cover_one(db).await;
+    let is_covered = shared.cover_one(db).await;
     // A replica can be lost in that; and what is not covered is not finished.
-    if !shared.lost().is_empty() || shared.is_broken() {
+    if !is_covered || !shared.lost().is_empty() || shared.is_broken() {
         return true;
     }
     let now = shared.run.clock.now();

@@ -13,6 +13,7 @@
 //! The edge to disk: synchronous, and never the one to ask for the time or to print. What a record means is the
 //! agreement's business; this room keeps it, whole and in order, over a SIGKILL at any moment.
 
+mod age;
 mod changes;
 mod check;
 mod codec;

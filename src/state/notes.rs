@@ -23,9 +23,18 @@ impl State {
     /// # Errors
     /// When it cannot be written.
     pub fn put_note(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.write_note(name, bytes, true)
+    }
+
+    /// The same, on disk with the next sync.
+    pub(super) fn put_note_unsynced(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.write_note(name, bytes, false)
+    }
+
+    fn write_note(&self, name: &str, bytes: &[u8], synced: bool) -> Result<()> {
         let mut writing = self.writing();
         let at = Chapter::Notes.about(name.as_bytes());
         let row = (Table::Book, at, Some(bytes.to_vec()));
-        self.write_rows(&mut writing, vec![row], true)
+        self.write_rows(&mut writing, vec![row], synced)
     }
 }

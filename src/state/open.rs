@@ -115,6 +115,16 @@ impl State {
         DigestKey::new(self.0.identity.secret)
     }
 
+    /// When the directory was created.
+    pub(super) fn created(&self) -> Millis {
+        self.0.identity.created
+    }
+
+    /// Whether a write failed, so that nothing more is written until the directory is opened again.
+    pub fn is_broken(&self) -> bool {
+        self.writing().failed
+    }
+
     /// The next step's number: never used before, and never again, whatever happens.
     ///
     /// # Errors

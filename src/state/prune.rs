@@ -1,7 +1,7 @@
 //! Forgetting on purpose: history, tombstones and journal go when they are old and nobody needs them.
 //!
 //! Of a key, nothing goes while a replica lags behind on it, or while a step on it is open. What is removed here is
-//! gone little by little; a prune that was killed is taken up by the next one.
+//! gone little by little; a prune that was killed is taken up by the next one. What is old, `age.rs` says.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -56,10 +56,11 @@ impl State {
             lags: self.sweep_forgotten()?,
             ..Pruned::default()
         };
-        let before = minus(now, history);
+        let passed = self.pass(now, history.max(journal.age))?;
+        let before = passed.before(history);
         self.prune_tombstones(before, &mut pruned)?;
         self.prune_history(before, &mut pruned)?;
-        self.prune_journal(minus(now, journal.age), journal.bytes, &mut pruned)?;
+        self.prune_journal(passed.before(journal.age), journal.bytes, &mut pruned)?;
         self.prune_runs(&mut pruned)?;
         self.prune_segments()?;
         self.sync()?;
@@ -362,9 +363,4 @@ fn place_of(table: Table, at: &[u8]) -> super::codec::Read<&[u8]> {
         Table::LagHistory => split_replica(place).map(|(place, _)| place),
         _ => Ok(place),
     }
-}
-
-fn minus(now: Millis, duration: Duration) -> Millis {
-    let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-    Millis(now.0.saturating_sub(millis))
 }

@@ -6,6 +6,7 @@
 //! transcript  what it printed, without what differs from run to run
 //! judge     are two servers equal? asked of the servers, never of reknit
 //! proxy     loses answers, delays transactions, lets clients in between
+//! disk      one that is full, or cannot be written
 //! damage    makes one copy of some data differ from another
 //! golden    files that hold what is printed
 //! generate  a million mixed keys, and differences among them
@@ -22,6 +23,7 @@
 )]
 
 pub(crate) mod damage;
+pub(crate) mod disk;
 pub(crate) mod generate;
 pub(crate) mod golden;
 pub(crate) mod judge;

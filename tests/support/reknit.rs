@@ -64,6 +64,21 @@ impl Reknit {
         self
     }
 
+    /// Has these words run it, in place of the shell that would.
+    pub(crate) fn within(mut self, words: &[String]) -> Self {
+        let mut outer = Command::new(&words[0]);
+        outer.args(&words[1..]).arg(self.command.get_program());
+        outer.args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => outer.env(name, value),
+                None => outer.env_remove(name),
+            };
+        }
+        self.command = outer;
+        self
+    }
+
     /// What it reads from its standard input; otherwise nothing.
     pub(crate) fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = Some(bytes.into());

@@ -93,7 +93,7 @@ pub async fn status(Shared(desk): Shared<Arc<Desk>>) -> Json<Status> {
         version: env!("CARGO_PKG_VERSION").into(),
         began_ms: desk.began.0,
         now_ms: SystemClock.now().0,
-        memory: desk.state.is_some(),
+        memory: desk.remembers,
         current: desk.current().map(|card| Run::of_card(&card)),
         last: last.map(|card| Run::of_card(card)),
         schedules: desk.schedules().into_iter().map(Schedule::from).collect(),
@@ -112,7 +112,7 @@ pub async fn runs(
     let page = page.checked()?;
     let cards = desk.cards();
     let mut runs: Vec<Run> = cards.iter().map(|card| Run::of_card(card)).collect();
-    if let Some(state) = desk.state.clone() {
+    if let Some(state) = desk.state() {
         let logged = off_the_loop(move || state.runs()).await?;
         let seen: Vec<u64> = runs.iter().map(|run| run.id).collect();
         let others = logged
@@ -154,7 +154,7 @@ pub async fn run(
     if let Some(card) = desk.card(id) {
         return Ok(Json(Run::of_card(&card)));
     }
-    let logged = match desk.state.clone() {
+    let logged = match desk.state() {
         Some(state) => off_the_loop(move || state.run(RunNumber(id))).await?,
         None => None,
     };
@@ -267,10 +267,13 @@ pub async fn undo(
     Path(id): Path<u64>,
     Body(asked): Body<StartUndo>,
 ) -> Result<(StatusCode, Json<Started>), ApiError> {
-    let Some(state) = desk.state.clone() else {
-        return Err(ApiError::not_found(
-            "a service without memory keeps nothing to undo",
-        ));
+    let Some(state) = desk.state() else {
+        return Err(ApiError::not_found(match desk.remembers {
+            true => {
+                "the state directory cannot be read at present, the log of the service says why"
+            }
+            false => "a service without memory keeps nothing to undo",
+        }));
     };
     let known = off_the_loop(move || state.run(RunNumber(id))).await?;
     if known.is_none() {

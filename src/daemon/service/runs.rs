@@ -16,6 +16,10 @@ use crate::model::Millis;
 
 impl Service {
     pub(super) fn start_planned(&mut self, start: &Start, now: Millis) {
+        // Before anything is noted. Why it cannot be is told when the run does not begin.
+        if let Err(error) = self.mend() {
+            tracing::debug!("{error}");
+        }
         self.planner.started(start, now);
         self.remember();
         let scheduled = self
@@ -40,11 +44,10 @@ impl Service {
     /// Begins a run on a thread of its own.
     pub(super) fn start(&mut self, order: Order, planned: bool) -> Result<u64, Refused> {
         let trouble = |error: Trouble| Refused::Trouble(error.to_string());
+        self.mend().map_err(trouble)?;
         let now = self.clock.now();
-        let memory = self
-            .memory
-            .as_ref()
-            .map(|memory| memory.of(&self.config, &*self.clock));
+        let memory = self.recall.memory();
+        let memory = memory.map(|memory| memory.of(&self.config, &*self.clock));
         let memory = memory.transpose().map_err(trouble)?;
         let logbook = memory.as_ref().map(|memory| {
             let undoes = match &order.what {

@@ -18,7 +18,15 @@ fn days(number: u32) -> Millis {
 }
 
 fn prune_at(fixture: &Fixture, now: Millis) -> Pruned {
+    live_until(fixture, now);
     fixture.state().prune(now, DAY * 7, ALL).unwrap()
+}
+
+/// Lets days pass, as runs see them.
+fn live_until(fixture: &Fixture, now: Millis) {
+    for day in (0..).map(days).take_while(|day| *day < now) {
+        fixture.state().pass(day, DAY * 7).unwrap();
+    }
 }
 
 fn put(fixture: &Fixture, at: Millis, number: u8) {
@@ -63,6 +71,33 @@ fn a_clock_that_jumps_back_prunes_nothing() {
     for now in [days(0), Millis(0), Millis(i64::MIN)] {
         assert_eq!(prune_at(&fixture, now), Pruned::default());
     }
+}
+
+#[test]
+fn a_clock_that_jumps_ahead_and_back_prunes_nothing() {
+    let fixture = runs(3);
+    let gone = Agreement {
+        since: days(3),
+        ..tombstone(3)
+    };
+    put(&fixture, days(1), 1);
+    put(&fixture, days(2), 2);
+    fixture.commit_at(days(3), |changes| {
+        changes.put_agreement(DB, key("k"), gone);
+    });
+    let retention = Retention {
+        age: DAY * 30,
+        ..ALL
+    };
+    for now in [4, 3650, 3651, 5, 6, 7300, 7] {
+        let pruned = fixture
+            .state()
+            .prune(days(now), DAY * 7, retention)
+            .unwrap();
+        assert_eq!(pruned, Pruned::default(), "on day {now}");
+    }
+    assert_eq!(history(&fixture), [2, 1]);
+    assert_eq!(entries(&fixture, 1), 10);
 }
 
 #[test]
