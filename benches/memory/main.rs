@@ -64,8 +64,8 @@ fn main() -> Result<()> {
         "{} keys of {KEY_BYTES} bytes on two replicas in memory, {} % of them changed\n",
         args.keys, args.percent
     );
-    println!("| run | wall s | own CPU s | peak MiB beyond the replicas |");
-    println!("|---|---|---|---|");
+    println!("| run | wall s | own CPU s | peak MiB beyond the replicas | written |");
+    println!("|---|---|---|---|---|");
     bench.measure(&args)?;
     let disk = disk_bytes(&bench.site.dir)?;
     let beyond = disk as f64 / args.keys as f64 - KEY_BYTES as f64;

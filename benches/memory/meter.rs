@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use bytesize::ByteSize;
 
 /// Linux counts a process's CPU in these, on every machine that matters.
 const TICK: Duration = Duration::from_millis(10);
@@ -16,6 +17,8 @@ pub(crate) struct Cost {
     own: Duration,
     /// The peak of what is resident, beyond what was when it began.
     peak_kib: u64,
+    /// What was written to files.
+    written_bytes: u64,
 }
 
 /// A measurement under way.
@@ -23,6 +26,7 @@ pub(crate) struct Meter {
     start: Instant,
     own: Duration,
     resident_kib: u64,
+    written_bytes: u64,
 }
 
 impl Meter {
@@ -32,7 +36,8 @@ impl Meter {
         Ok(Self {
             start: Instant::now(),
             own: own()?,
-            resident_kib: status("VmRSS:")?,
+            resident_kib: figure("status", "VmRSS:")?,
+            written_bytes: figure("io", "wchar:")?,
         })
     }
 
@@ -40,7 +45,8 @@ impl Meter {
         Ok(Cost {
             wall: self.start.elapsed(),
             own: own()?.saturating_sub(self.own),
-            peak_kib: status("VmHWM:")?.saturating_sub(self.resident_kib),
+            peak_kib: figure("status", "VmHWM:")?.saturating_sub(self.resident_kib),
+            written_bytes: figure("io", "wchar:")?.saturating_sub(self.written_bytes),
         })
     }
 }
@@ -55,13 +61,14 @@ impl Cost {
         };
         let seconds = |duration: Duration| duration.as_secs_f64();
         format!(
-            "| {what} | {:.2}{} | {:.2}{} | {}{} |",
+            "| {what} | {:.2}{} | {:.2}{} | {}{} | {} |",
             seconds(self.wall),
             ratio(|cost| cost.wall.as_secs_f64()),
             seconds(self.own),
             ratio(|cost| cost.own.as_secs_f64()),
             self.peak_kib / 1024,
-            ratio(|cost| cost.peak_kib as f64)
+            ratio(|cost| cost.peak_kib as f64),
+            ByteSize::b(self.written_bytes)
         )
     }
 
@@ -104,9 +111,10 @@ fn own() -> Result<Duration> {
     Ok(TICK * (ticks(14 - 3)? + ticks(15 - 3)?))
 }
 
-fn status(name: &str) -> Result<u64> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix(name));
+/// A figure of this process.
+fn figure(file: &str, name: &str) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/self/{file}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
     let number = line.and_then(|line| line.split_whitespace().next());
-    Ok(number.context("no figure in /proc/self/status")?.parse()?)
+    Ok(number.context("a figure is missing in /proc")?.parse()?)
 }
