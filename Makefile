@@ -3,7 +3,7 @@
 CARGO ?= cargo
 PROFILE_DIR = target/release
 
-.PHONY: all build test demo bench bench-foreground bench-state soak units lint doc check redis systemd clean
+.PHONY: all build test demo bench bench-foreground bench-state bench-memory soak units lint doc check redis systemd clean
 
 all: build
 
@@ -39,6 +39,9 @@ bench-foreground: redis build
 
 bench-state:
 	$(CARGO) bench --locked --bench state
+
+bench-memory:
+	$(CARGO) bench --locked --bench memory
 
 soak: redis
 	REKNIT_SEEDS=$${REKNIT_SEEDS:-20000} $(CARGO) test --release --locked --test simulation

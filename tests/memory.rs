@@ -15,7 +15,7 @@ use reknit::model::{
 };
 use reknit::repair::{Mode, Run, RunError, RunMemory, Scope, Summary, run};
 use reknit::state::{Opening, RunStart, State};
-use reknit::store::{MemoryReplica, Replica};
+use reknit::store::{Data, Fault, MemoryReplica, Replica, Step};
 use support::run::{Nobody, run_over};
 use tempfile::TempDir;
 
@@ -199,6 +199,57 @@ async fn a_removal_stays_a_removal() {
     let summary = site.repair().await;
     assert_eq!((summary.learned, summary.in_flight), (0, 0), "{summary:?}");
     assert!(summary.verdicts.is_empty());
+}
+
+#[tokio::test]
+async fn a_run_in_sync_adds_nothing_to_what_is_remembered() {
+    let mut site = Site::new(&["a", "b"]);
+    for number in 0..2_000 {
+        let key = format!("k{number}");
+        site.put(0, &key, Some(text("v")));
+        site.put(1, &key, Some(text("v")));
+    }
+    site.repair().await;
+    let before = site.open().check().unwrap();
+    assert_eq!(before.keys, 2_000);
+    for _ in 0..3 {
+        let summary = site.repair().await;
+        assert_eq!((summary.learned, summary.in_flight), (0, 0), "{summary:?}");
+    }
+    // One run of the log each, and nothing else.
+    let after = reknit::state::Checked {
+        runs: before.runs + 3,
+        ..before
+    };
+    assert_eq!(site.open().check().unwrap(), after);
+}
+
+#[tokio::test]
+async fn a_run_that_is_stopped_while_it_reads_lets_the_state_directory_go() {
+    let mut site = Site::new(&["a", "b"]);
+    for number in 0..5_000 {
+        let key = format!("k{number}");
+        site.put(0, &key, Some(text("v")));
+        site.put(1, &key, Some(text("v")));
+    }
+    site.repair().await;
+    let replica = site.replicas[0].clone();
+    let stopping = |job: &mut Run| {
+        let stop = job.stop.clone();
+        let script = move |step: Step<'_>, _: DbIndex, _: &mut Data| {
+            if matches!(step, Step::ScanPage) {
+                stop.cancel();
+            }
+            Fault::None
+        };
+        replica.set_faults(Some(Box::new(script)));
+    };
+    let summary = site.repair_with(&[0, 1], stopping).await;
+    assert!(summary.interrupted, "{summary:?}");
+    site.replicas[0].set_faults(None);
+    // It opens at once: nobody lists any more. And what was listed in part was taken for nothing.
+    let summary = site.repair().await;
+    assert_eq!((summary.learned, summary.in_flight), (0, 0), "{summary:?}");
 }
 
 #[tokio::test]

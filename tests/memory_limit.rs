@@ -4,11 +4,12 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use reknit::model::{DbIndex, Key};
+use bytes::Bytes;
+use reknit::model::{DbIndex, Key, State, Stream, StreamId, Value};
 use reknit::repair::{DifferenceKind, Mode, Summary};
 use reknit::store::{Data, Fault, MemoryReplica, Step};
 
@@ -100,4 +101,63 @@ async fn what_clients_add_between_the_passes_divides_the_parts_further() {
     let old = |key: &Key| !key.as_bytes().starts_with(b"{tag}new");
     let found: BTreeMap<_, _> = found.into_iter().filter(|(key, _)| old(key)).collect();
     assert_eq!(found, expected);
+}
+
+/// Two replicas with one large set, of which every fifth member is missing at the one or the other.
+fn with_a_large_set(members: usize) -> [MemoryReplica; 2] {
+    let filled = replicas(["us", "eu"]);
+    for (side, replica) in filled.iter().enumerate() {
+        let held = (0..members).filter(|number| number % 10 != 5 * side);
+        let held: BTreeSet<Bytes> = held
+            .map(|number| Bytes::from(format!("member:{number:05}")))
+            .collect();
+        let state = State::lasting(Value::Set(held));
+        replica.client().set_state(&Key::from("large"), Some(state));
+    }
+    filled
+}
+
+#[tokio::test]
+async fn a_large_collection_is_joined_in_parts_and_the_limit_is_kept() {
+    let replicas = with_a_large_set(6_000);
+    let (whole, _, used) = found(&replicas, Mode::Plan, 1 << 30).await;
+    assert_eq!(whole.verdict("planned"), 1);
+    assert!(used > 4 * LIMIT, "{used} bytes would fit");
+    let (summary, _, used) = found(&replicas, Mode::Repair, LIMIT).await;
+    assert_eq!(summary.verdict("repaired"), 1, "{summary:?}");
+    assert!(used <= LIMIT, "{used} of {LIMIT} bytes");
+    let held = replicas[0].client().get(&Key::from("large")).unwrap();
+    assert_eq!(held.value.element_count(), 6_000);
+    assert_eq!(replicas[1].client().get(&Key::from("large")), Some(held));
+}
+
+/// Entries go in the order of their IDs, which is not that of the parts: so all that differ have to fit.
+#[tokio::test]
+async fn a_stream_with_more_differing_entries_than_fit_is_left_and_the_finding_says_why() {
+    let replicas = replicas(["us", "eu"]);
+    for (side, replica) in replicas.iter().enumerate() {
+        let entries = (1..=6_000).map(|ms| {
+            let id = StreamId {
+                ms: 2 * ms + side as u64,
+                seq: 0,
+            };
+            (id, vec![(Bytes::from("field"), Bytes::from("value"))])
+        });
+        let stream = Stream {
+            entries: entries.collect(),
+            last_id: StreamId { ms: 20_000, seq: 0 },
+            ..Stream::default()
+        };
+        let state = State::lasting(Value::Stream(stream));
+        replica.client().set_state(&Key::from("large"), Some(state));
+    }
+    let before = replicas[0].snapshot();
+    let mut job = job(&replicas, Mode::Repair);
+    job.settings.memory = LIMIT;
+    let (_, findings) = told(&job).await;
+    let finding = findings.of("large");
+    let reason = finding.verdict.reason().unwrap();
+    assert!(reason.contains("limits.memory"), "{reason}");
+    assert!(job.progress.memory.load(Ordering::Relaxed) <= LIMIT);
+    assert_eq!(replicas[0].snapshot(), before, "nothing was written");
 }

@@ -7,6 +7,7 @@
 
 mod back;
 mod copy;
+mod elements;
 mod join;
 mod lead;
 mod rebuild;

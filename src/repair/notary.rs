@@ -22,6 +22,8 @@ mod whole;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use tokio_util::sync::CancellationToken;
+
 use crate::crdt::{Agreed, Base, remember};
 use crate::model::{
     Agreement, DbIndex, Digester, Key, Keyspace, KeyspaceName, LagBase, MARKER_PREFIX, Marker,
@@ -360,10 +362,11 @@ impl<'a> Notary<'a> {
         self.scope.fingerprint(keyspace)
     }
 
-    /// What lists the agreements of this database, also beside the reading of the replicas.
-    pub(crate) fn listing(&self) -> Listing {
+    /// What lists the agreements of this database until it is to stop, also beside the reading of the replicas.
+    pub(crate) fn listing(&self, stop: CancellationToken) -> Listing {
         let vouched = self.trusts.iter().flatten();
         Listing {
+            stop,
             state: self.memory.state.clone(),
             index: self.index,
             voids: vouched.map(|one| one.voids.clone()).collect(),

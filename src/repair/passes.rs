@@ -75,7 +75,7 @@ impl Database<'_, '_> {
     /// What the entries of a part may take: every side may hold a grant that it does not use up.
     fn room(&self) -> u64 {
         let idle = GRANT * self.shared.run.participants.len() as u64;
-        self.shared.run.settings.memory.saturating_sub(idle)
+        self.shared.room_for_keys().saturating_sub(idle)
     }
 
     /// Reads and compares the keys of a part; or finds that it is too large, and answers smaller parts.
@@ -84,7 +84,7 @@ impl Database<'_, '_> {
         if is_too_large && part.set.len() > 1 {
             return Ok(part.halves());
         }
-        let mut limit = self.shared.run.settings.memory;
+        let mut limit = self.shared.room_for_keys();
         if is_too_large {
             if let Some(finer) = part.set.refine() {
                 return self.count(part.class, &finer).await;

@@ -204,7 +204,14 @@ pub(crate) struct Shared<'a> {
     broken: Mutex<Option<StateError>>,
     /// Keys that were found and are left open; only kept where there is memory.
     unsettled: Mutex<Unsettled>,
+    /// Of one large collection at a time the elements stand in memory.
+    pub(crate) elements: tokio::sync::Mutex<()>,
+    /// Bytes that the entries of the keys take just now.
+    key_bytes: AtomicU64,
 }
+
+/// Of the memory limit, this share is not for the entries of keys: one of so many.
+const SHARE_OF_ELEMENTS: u64 = 8;
 
 impl<'a> Shared<'a> {
     pub(crate) async fn new(run: &'a Run) -> Self {
@@ -218,6 +225,8 @@ impl<'a> Shared<'a> {
             notaries: BTreeMap::new(),
             broken: Mutex::new(None),
             unsettled: Mutex::default(),
+            elements: tokio::sync::Mutex::new(()),
+            key_bytes: AtomicU64::new(0),
         };
         let ahead = shared.measure_skew().await;
         Self { ahead, ..shared }
@@ -360,6 +369,32 @@ impl<'a> Shared<'a> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// What the entries of keys may take of the memory limit.
+    pub(crate) fn room_for_keys(&self) -> u64 {
+        let limit = self.run.settings.memory;
+        limit - limit / SHARE_OF_ELEMENTS
+    }
+
+    /// What they leave to the elements of a large collection.
+    pub(crate) fn room_for_elements(&self) -> u64 {
+        let limit = self.run.settings.memory;
+        let left = limit.saturating_sub(self.key_bytes.load(Ordering::Relaxed));
+        // Keys that cannot be told apart by their positions may take more than the limit.
+        left.max(limit / SHARE_OF_ELEMENTS)
+    }
+
+    /// Notes what the entries of keys take from now on.
+    pub(crate) fn used_by_keys(&self, bytes: u64) {
+        self.key_bytes.store(bytes, Ordering::Relaxed);
+        self.run.progress.used(bytes);
+    }
+
+    /// Notes what elements take beside them.
+    pub(crate) fn used_by_elements(&self, bytes: u64) {
+        let keys = self.key_bytes.load(Ordering::Relaxed);
+        self.run.progress.used(keys + bytes);
     }
 
     /// Whether one more divergence may be repaired.

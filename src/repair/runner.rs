@@ -70,6 +70,7 @@ async fn go(run: &Run, listener: &mut dyn Listener) -> Result<Summary, RunError>
             }
         }
     }
+    shared.used_by_keys(0);
     course.take_up().await?;
     let is_whole = !run.stop.is_cancelled() && !course.summary.limit_reached;
     if is_whole && !shared.is_broken() {
@@ -100,9 +101,8 @@ pub(super) struct Database<'a, 'c> {
 
 impl<'a> Database<'a, '_> {
     async fn compare(&mut self) -> Result<(), RunError> {
-        let run = self.shared.run;
         let sweep = self.pass(Pass::First);
-        let budget = Arc::new(Budget::new(run.settings.memory));
+        let budget = Arc::new(Budget::new(self.shared.room_for_keys()));
         let mut sides = self.sweep(&sweep, &budget).await?;
         if sides.is_empty() {
             return Ok(());
@@ -147,7 +147,10 @@ impl<'a> Database<'a, '_> {
         self.course.summary.passes += 1;
         let shared = self.shared;
         let now = shared.now();
-        let agreed = || Some(shared.notary(self.db)?.listing());
+        // However this ends, the listing ends with it: its thread keeps the state directory open.
+        let listing = run.stop.child_token();
+        let _ends_with_this = listing.clone().drop_guard();
+        let agreed = || Some(shared.notary(self.db)?.listing(listing.clone()));
         let number = run.participants.len();
         let recalling = agreed()
             .filter(|_| sweep.is_large())
@@ -167,10 +170,15 @@ impl<'a> Database<'a, '_> {
         let results = tokio::select! {
             // First of all: a thread that was told to stop answers with an error that is none.
             biased;
-            () = run.stop.cancelled() => return Ok(Vec::new()),
+            () = run.stop.cancelled() => {
+                if let Some(recalling) = recalling {
+                    drop(recalling.await.expect("listing does not panic"));
+                }
+                return Ok(Vec::new());
+            }
             results = join_all(reads) => results,
         };
-        run.progress.used(budget.most());
+        self.shared.used_by_keys(budget.most());
         let mut sides = Vec::with_capacity(results.len());
         for (index, result) in results {
             match result {
@@ -196,6 +204,10 @@ impl<'a> Database<'a, '_> {
             (None, Some(agreed)) => sweep.recall(&agreed, number, budget, now),
             (None, None) => return Ok(sides),
         };
+        // What was listed until then is not all.
+        if run.stop.is_cancelled() {
+            return Ok(Vec::new());
+        }
         sides.push((number, recalled.map_err(MemoryTrouble::State)?));
         Ok(sides)
     }

@@ -50,7 +50,7 @@ impl Budget {
     }
 
     /// Whether so many more bytes may be used. Once that was denied, nothing is granted any more.
-    fn grant(&self, bytes: u64) -> bool {
+    pub(crate) fn grant(&self, bytes: u64) -> bool {
         if self.is_exceeded() {
             return false;
         }

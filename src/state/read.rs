@@ -119,6 +119,23 @@ impl State {
         range: PositionRange,
         visit: &mut dyn FnMut(EntryRef<'_>, Sequence),
     ) -> Result<u64> {
+        let mut all = |entry: EntryRef<'_>, proved| {
+            visit(entry, proved);
+            true
+        };
+        self.listed_while(db, range, &mut all)
+    }
+
+    /// The same as long as the visit answers that it wants more.
+    ///
+    /// # Errors
+    /// When a record cannot be read.
+    pub fn listed_while(
+        &self,
+        db: DbIndex,
+        range: PositionRange,
+        visit: &mut dyn FnMut(EntryRef<'_>, Sequence) -> bool,
+    ) -> Result<u64> {
         let mut count = 0;
         let places = layout::places(db, range);
         self.0.store.scan(Table::Agreed, places, |place, value| {
@@ -126,8 +143,8 @@ impl State {
                 Head::of(record).map(|head| (position, key, head))
             });
             let (position, key, head) = self.read(read, || "an agreement".into())?;
-            match head {
-                Head::Tombstone => {}
+            let goes_on = match head {
+                Head::Tombstone => true,
                 Head::There(kind, expiry, digest, proved) => {
                     count += 1;
                     let entry = EntryRef {
@@ -137,10 +154,10 @@ impl State {
                         digest,
                         expiry,
                     };
-                    visit(entry, proved);
+                    visit(entry, proved)
                 }
-            }
-            Ok(Flow::Continue)
+            };
+            Ok(if goes_on { Flow::Continue } else { Flow::Stop })
         })?;
         Ok(count)
     }

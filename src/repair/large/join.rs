@@ -3,12 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use futures::future::join_all;
 
 use crate::crdt::{MergeInput, Outcome, Target, merge};
-use crate::merkle::{Diff, Entries, EntryDigester, SealedEntries, Side, Tree};
-use crate::model::{EntryRef, Expect, ExpiryRule, Kind, Op, PositionRange, State, StreamId};
-use crate::store::EntrySink;
+use crate::model::{Expect, Kind, Op, State, StreamId};
 
 use super::super::details::details;
 use super::super::finding::{Detail, Fate, Verdict};
@@ -16,6 +13,7 @@ use super::super::loss::loss;
 use super::super::ops::{Unreachable, ops_within};
 use super::super::resolve::describe_op;
 use super::super::run::Mode;
+use super::elements::{name_bytes, too_many};
 use super::trace::Trace;
 use super::{Large, Stopped, Work, fate};
 
@@ -29,24 +27,11 @@ impl Large<'_> {
     pub(super) async fn join(&self, kind: Kind, work: &mut Work<'_>) -> Result<(), Stopped> {
         let holders = self.holders();
         work.finding.rule = Some(self.policy().rules.name_for(kind));
-        let mut names = self.differing_elements(kind, &holders).await?;
-        if kind == Kind::Stream {
-            // Entries can only be appended in the order of their IDs.
-            names.sort_by_cached_key(|name| StreamId::parse(name));
-        }
-        let mut rest = &names[..];
-        loop {
-            let (chunk, behind) = rest.split_at(rest.len().min(ELEMENTS_AT_A_TIME));
-            let is_last = behind.is_empty();
-            self.join_elements(kind, &holders, chunk, is_last, work)
-                .await?;
-            let is_shown = !self.writes() && work.finding.details.len() >= Detail::SHOWN;
-            if is_last || is_shown {
-                break;
-            }
-            rest = behind;
-            self.check_stop()?;
-        }
+        let _one_at_a_time = self.shared.elements.lock().await;
+        let names = match kind {
+            Kind::Stream => self.join_in_order(kind, &holders, work).await?,
+            _ => self.join_in_parts(kind, &holders, work).await?,
+        };
         if self.defers() && !work.losses.is_empty() {
             return Err(Stopped::Deferred);
         }
@@ -80,52 +65,75 @@ impl Large<'_> {
         copied
     }
 
-    /// The names of the elements on which the holders differ, in the order of their positions.
-    async fn differing_elements(
+    /// Joins the elements in the order of their positions, as far as they fit into memory at a time. Answers no names.
+    async fn join_in_parts(
         &self,
         kind: Kind,
         holders: &[usize],
+        work: &mut Work<'_>,
     ) -> Result<Vec<Bytes>, Stopped> {
-        if holders.len() < 2 {
-            return Ok(Vec::new());
+        let mut rest = self.list(kind, holders).await?;
+        let mut chunk: Vec<Bytes> = Vec::new();
+        while let Some(part) = self.next_part(kind, holders, &mut rest).await? {
+            let mut names = part.differing();
+            loop {
+                let next: Vec<Bytes> = names.by_ref().take(ELEMENTS_AT_A_TIME).collect();
+                if next.is_empty() {
+                    break;
+                }
+                let before = std::mem::replace(&mut chunk, next);
+                if before.is_empty() {
+                    continue;
+                }
+                self.join_elements(kind, holders, &before, false, work)
+                    .await?;
+                if self.has_shown_enough(work) {
+                    return Ok(Vec::new());
+                }
+                self.check_stop()?;
+            }
         }
-        let numbered = holders.iter().enumerate();
-        let listings = numbered.map(|(number, &replica)| self.listing(kind, number, replica));
-        let sides = join_all(listings).await;
-        let sides: Vec<(SealedEntries, Tree)> = sides.into_iter().collect::<Result<_, _>>()?;
-        self.check_stop()?;
-        let sides: Vec<Side<'_>> = sides
-            .iter()
-            .map(|(entries, tree)| Side { tree, entries })
-            .collect();
-        let diff = Diff::new(&sides, PositionRange::all());
-        Ok(diff
-            .map(|difference| Bytes::copy_from_slice(difference.key))
-            .collect())
+        self.join_elements(kind, holders, &chunk, true, work)
+            .await?;
+        Ok(Vec::new())
     }
 
-    /// One holder's elements, and the tree over them.
-    async fn listing(
+    /// Joins the entries of a stream: they can only be appended in the order of their IDs, so all names are kept, and
+    /// answered.
+    async fn join_in_order(
         &self,
         kind: Kind,
-        number: usize,
-        replica: usize,
-    ) -> Result<(SealedEntries, Tree), Stopped> {
-        let (db, run) = (self.candidate.keyspace.db, self.shared.run);
-        let source = &run.participants[replica].replica;
-        let mut listing = Listing::default();
-        let key = &self.candidate.key;
-        let listed = source
-            .elements(db, key, kind, &run.digest_key, &mut listing)
-            .await;
-        if self.reached(replica, listed)?.is_none() {
-            return Err(Stopped::Again);
+        holders: &[usize],
+        work: &mut Work<'_>,
+    ) -> Result<Vec<Bytes>, Stopped> {
+        let mut room = self.room(kind);
+        let mut rest = self.list(kind, holders).await?;
+        let mut names: Vec<Bytes> = Vec::new();
+        while let Some(part) = self.next_part(kind, holders, &mut rest).await? {
+            for name in part.differing() {
+                let left = room.checked_sub(name_bytes(&name));
+                room = left.ok_or_else(|| too_many("IDs of the entries that differ"))?;
+                names.push(name);
+            }
         }
-        let secret = run.digest_key.clone();
-        let digester = EntryDigester::new(secret, ExpiryRule::Ignore, number as u32);
-        let sealed = listing.entries.seal();
-        let tree = Tree::build(&sealed, &digester);
-        Ok((sealed, tree))
+        names.sort_by_cached_key(|name| StreamId::parse(name));
+        let mut rest = &names[..];
+        loop {
+            let (chunk, behind) = rest.split_at(rest.len().min(ELEMENTS_AT_A_TIME));
+            let is_last = behind.is_empty();
+            self.join_elements(kind, holders, chunk, is_last, work)
+                .await?;
+            if is_last || self.has_shown_enough(work) {
+                return Ok(names);
+            }
+            rest = behind;
+            self.check_stop()?;
+        }
+    }
+
+    /// Whether a run that writes nothing has found all that is shown.
+    fn has_shown_enough(&self, work: &Work<'_>) -> bool {
+        !self.writes() && work.finding.details.len() >= Detail::SHOWN
     }
 
     /// Merges some elements, which may be none: then only the expiry.
@@ -280,18 +288,4 @@ fn led(leader: usize, holders: &[usize], states: &[State]) -> Result<Target, Sto
         untouched: BTreeMap::new(),
         partial: true,
     })
-}
-
-/// The elements of one large collection.
-#[derive(Default)]
-struct Listing {
-    entries: Entries,
-}
-
-impl EntrySink for Listing {
-    fn entry(&mut self, entry: EntryRef<'_>) {
-        self.entries.push(entry);
-    }
-
-    fn unreadable(&mut self, _key: &[u8], _reason: &str) {}
 }
