@@ -1,12 +1,13 @@
 //! What a run of the service shows of itself while it works, and keeps of itself when it has ended.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::model::{Datacenter, Millis, ReplicaName};
-use crate::repair::{Finding, Listener, Phase, Progress, Summary};
+use crate::repair::{Finding, Listener, Participant, Phase, Progress, Summary};
+use crate::store::{Replica, Usage};
 
 use super::order::Order;
 use super::segments::{Segment, Tally};
@@ -108,6 +109,8 @@ pub struct Card {
     pub progress: Arc<Progress>,
     /// Tells it to stop.
     pub stop: CancellationToken,
+    /// Its connections, once it has them; they know what was moved.
+    connections: OnceLock<Vec<Arc<dyn Replica>>>,
     inner: Mutex<Inner>,
 }
 
@@ -171,6 +174,7 @@ impl Card {
             replicas,
             progress: Arc::default(),
             stop: CancellationToken::new(),
+            connections: OnceLock::new(),
             inner: Mutex::new(Inner {
                 state: RunState::Planned,
                 stopping: None,
@@ -188,6 +192,12 @@ impl Card {
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was moved to and from each of its replicas so far; empty before it works.
+    pub fn used(&self) -> Vec<Usage> {
+        let connections = self.connections.get().into_iter().flatten();
+        connections.map(|replica| replica.usage()).collect()
     }
 
     /// How it stands.
@@ -252,6 +262,12 @@ impl Card {
         let mut inner = self.inner();
         inner.current = segment.map(ToString::to_string);
         inner.segments = segments;
+    }
+
+    pub(super) fn works_with(&self, participants: &[Participant]) {
+        let connections = participants.iter().map(|one| one.replica.clone());
+        // All segments share them: those of the first stay.
+        self.connections.get_or_init(|| connections.collect());
     }
 
     pub(super) fn gave_up(&self, segment: &Segment, reason: &str) {

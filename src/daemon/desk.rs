@@ -12,6 +12,7 @@ use crate::repair::Throttle;
 use crate::state::State;
 
 use super::board::Card;
+use super::metrics::Metrics;
 use super::order::Order;
 use super::planner::ScheduleStatus;
 
@@ -82,6 +83,8 @@ pub struct Desk {
     pub began: Millis,
     /// How gently its runs work.
     pub throttle: Arc<Throttle>,
+    /// What Prometheus sees.
+    pub metrics: Arc<Metrics>,
     is_ready: AtomicBool,
     commands: mpsc::Sender<Command>,
     config: RwLock<Arc<Config>>,
@@ -98,6 +101,7 @@ impl Desk {
     ) -> (Arc<Self>, mpsc::Receiver<Command>) {
         let (commands, received) = mpsc::channel(COMMANDS);
         let desk = Self {
+            metrics: Arc::new(Metrics::new(state.as_ref(), began)),
             state,
             began,
             throttle: Arc::new(crate::app::throttle(&config)),

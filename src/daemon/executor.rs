@@ -291,10 +291,12 @@ impl Course<'_> {
             ..self.selection.clone()
         };
         let progress = self.card.progress.clone();
+        progress.begin_anew();
         let run = tokio::select! {
             run = self.job.segment(selection, progress) => run?,
             () = self.card.stop.cancelled() => return Err(stopped()),
         };
+        self.card.works_with(&run.participants);
         let mut listener = Pinned {
             card: self.card,
             told: self.told,

@@ -5,6 +5,7 @@ pub mod calendar;
 pub mod desk;
 pub mod executor;
 pub mod http;
+pub mod metrics;
 pub mod notify;
 pub mod order;
 pub mod planner;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use futures::future::join_all;
 
-use crate::crdt::{MergeInput, Outcome, Target, merge};
+use crate::crdt::{Evidence, MergeInput, Outcome, Target, merge};
 use crate::merkle::{Diff, Entries, EntryDigester, SealedEntries, Side, Tree};
 use crate::model::{EntryRef, Expect, ExpiryRule, Kind, Op, PositionRange, State, StreamId};
 use crate::store::EntrySink;
@@ -29,6 +29,7 @@ impl Large<'_> {
     pub(super) async fn join(&self, kind: Kind, work: &mut Work<'_>) -> Result<(), Stopped> {
         let holders = self.holders();
         work.finding.rule = Some(self.policy().rules.name_for(kind));
+        work.finding.evidence = Some(Evidence::None);
         let mut names = self.differing_elements(kind, &holders).await?;
         if kind == Kind::Stream {
             // Entries can only be appended in the order of their IDs.
@@ -249,6 +250,7 @@ impl Large<'_> {
         };
         let merged = merge(&input, work.digester);
         work.finding.rule = Some(merged.rule);
+        work.finding.evidence = Some(merged.evidence);
         work.finding.notes = merged.notes.iter().map(ToString::to_string).collect();
         match merged.outcome {
             Outcome::Target(target) => Ok(target),
