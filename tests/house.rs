@@ -71,6 +71,7 @@ const PURE: &[&str] = &[
     "daemon/calendar.rs",
     "daemon/planner.rs",
     "daemon/planner/",
+    "daemon/segments.rs",
 ];
 
 /// What pure code must not mention.

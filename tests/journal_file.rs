@@ -365,8 +365,8 @@ fn parts_of_large_values_and_large_values_that_were_replaced_come_back() {
         "{undone}"
     );
     assert_eq!(pair.cmd(1, "SREM big-s mine"), Value::Int(1));
-    for server in 0..2 {
-        for (found, expected) in large(&pair, server).iter().zip(&before[server]) {
+    for (server, before) in before.iter().enumerate() {
+        for (found, expected) in large(&pair, server).iter().zip(before) {
             assert!(found == expected, "{:?}", found.first());
         }
         assert_eq!(pair.cmd(server, "KEYS reknit:*"), Value::Array(vec![]));

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +20,11 @@ use super::fleet::{Fleet, Plan, Trouble, plan, random};
 use super::logbook::{Ending, Logbook};
 use super::memory::{Memory, Unremembered};
 use super::preflight::{expect, preflight};
+use super::resuming;
 use super::session::{counts_of, result};
+
+/// How old what a run finished may be for another to go on with it: from one night's window to the next but one.
+const RESUMABLE: Duration = Duration::from_secs(48 * 3600);
 
 /// Why a segment came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +96,7 @@ impl<'a> Job<'a> {
         &self,
         selection: Selection,
         progress: Arc<Progress>,
+        resumes: bool,
     ) -> Result<Run, Trouble> {
         let names_keys = selection.keys.is_some();
         let (config, stop) = (self.config, self.stop.clone());
@@ -99,7 +105,17 @@ impl<'a> Job<'a> {
         run.progress = progress;
         if let Some(memory) = &self.memory {
             memory.refuse_strangers(&self.fleet, &run.scope).await?;
-            run.memory = Some(memory.of_run(self.number(memory), config, names_keys)?);
+            let number = self.number(memory);
+            let mut remembered = memory.of_run(number, config, names_keys)?;
+            let digest = resuming::digest(&run, &remembered);
+            remembered.digest = (self.asked.mode == Mode::Repair).then_some(digest);
+            if resumes {
+                let now = run.clock.now();
+                remembered.taken_up =
+                    resuming::find(&memory.state, (number, digest), now, RESUMABLE)
+                        .map_err(Unremembered::from)?;
+            }
+            run.memory = Some(remembered);
         }
         Ok(run)
     }
@@ -120,7 +136,12 @@ impl<'a> Job<'a> {
         content: bool,
         listener: &mut dyn Listener,
     ) -> Result<Summary, JobError> {
-        let facts = preflight(&self.fleet, self.asked.mode, self.config.keyspaces.iter()).await?;
+        let looking = preflight(&self.fleet, self.asked.mode, self.config.keyspaces.iter());
+        // A server that is silent is waited for longer than somebody who wants to stop would wait.
+        let facts = tokio::select! {
+            facts = looking => facts?,
+            () = self.stop.cancelled() => return Err(Trouble::TooFew("told to stop".into()).into()),
+        };
         if let Some(missed) = facts.iter().position(Option::is_none).filter(|_| !content) {
             let name = self.fleet.servers[missed].name();
             let words = format!("replica {name} cannot be reached");

@@ -1,7 +1,7 @@
 //! What a run of the service shows of itself while it works, and keeps of itself when it has ended.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +14,9 @@ use super::segments::{Segment, Tally};
 
 /// How many divergences of a run are kept to be shown; the rest is counted.
 pub const DIVERGENCES_KEPT: usize = 10_000;
+
+/// How many of them are kept of a run before the latest two: each takes about a kilobyte.
+pub const DIVERGENCES_KEPT_LONG: usize = 1000;
 
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -109,9 +112,29 @@ pub struct Card {
     pub progress: Arc<Progress>,
     /// Tells it to stop.
     pub stop: CancellationToken,
-    /// Its connections, once it has them; they know what was moved.
-    connections: OnceLock<Vec<Arc<dyn Replica>>>,
+    connections: Mutex<Connections>,
     inner: Mutex<Inner>,
+}
+
+/// The connections of a run that works, and of one that has ended what was moved over them.
+#[derive(Default)]
+struct Connections {
+    open: Vec<Arc<dyn Replica>>,
+    used: Vec<Usage>,
+}
+
+impl Connections {
+    fn used(&self) -> Vec<Usage> {
+        match self.open.is_empty() {
+            true => self.used.clone(),
+            false => self.open.iter().map(|replica| replica.usage()).collect(),
+        }
+    }
+
+    fn close(&mut self) {
+        self.used = self.used();
+        self.open.clear();
+    }
 }
 
 /// What changes of a run.
@@ -174,7 +197,7 @@ impl Card {
             replicas,
             progress: Arc::default(),
             stop: CancellationToken::new(),
-            connections: OnceLock::new(),
+            connections: Mutex::default(),
             inner: Mutex::new(Inner {
                 state: RunState::Planned,
                 stopping: None,
@@ -196,8 +219,12 @@ impl Card {
 
     /// What was moved to and from each of its replicas so far; empty before it works.
     pub fn used(&self) -> Vec<Usage> {
-        let connections = self.connections.get().into_iter().flatten();
-        connections.map(|replica| replica.usage()).collect()
+        self.connections().used()
+    }
+
+    fn connections(&self) -> MutexGuard<'_, Connections> {
+        let connections = self.connections.lock();
+        connections.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How it stands.
@@ -230,6 +257,13 @@ impl Card {
         let inner = self.inner();
         let page = inner.divergences.iter().skip(from).take(most);
         (page.cloned().collect(), inner.counted)
+    }
+
+    /// Lets go of divergences that are not kept for long.
+    pub(super) fn shorten(&self) {
+        let mut inner = self.inner();
+        inner.divergences.truncate(DIVERGENCES_KEPT_LONG);
+        inner.divergences.shrink_to_fit();
     }
 
     /// Tells it to stop. The first reason counts.
@@ -265,9 +299,8 @@ impl Card {
     }
 
     pub(super) fn works_with(&self, participants: &[Participant]) {
-        let connections = participants.iter().map(|one| one.replica.clone());
-        // All segments share them: those of the first stay.
-        self.connections.get_or_init(|| connections.collect());
+        let open = participants.iter().map(|one| one.replica.clone());
+        self.connections().open = open.collect();
     }
 
     pub(super) fn gave_up(&self, segment: &Segment, reason: &str) {
@@ -284,6 +317,8 @@ impl Card {
         let mut inner = self.inner();
         (inner.state, inner.trouble, inner.ended) = (state, trouble, Some(now));
         inner.current = None;
+        drop(inner);
+        self.connections().close();
     }
 }
 

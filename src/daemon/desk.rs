@@ -173,6 +173,9 @@ impl Desk {
         while cards.len() >= CARDS_KEPT {
             cards.pop_front();
         }
+        if let Some(before) = cards.iter().rev().nth(1) {
+            before.shorten();
+        }
         cards.push_back(card);
     }
 

@@ -293,7 +293,7 @@ impl Course<'_> {
         let progress = self.card.progress.clone();
         progress.begin_anew();
         let run = tokio::select! {
-            run = self.job.segment(selection, progress) => run?,
+            run = self.job.segment(selection, progress, self.card.order.resumes) => run?,
             () = self.card.stop.cancelled() => return Err(stopped()),
         };
         self.card.works_with(&run.participants);
@@ -359,7 +359,11 @@ impl Course<'_> {
             Some(Halt::Told) => {
                 let why = self.card.standing().stopping;
                 let why = why.unwrap_or(StopReason::Shutdown);
-                (RunState::Stopped, Exit::Stopped, Some(why.words().into()))
+                (
+                    RunState::Stopped,
+                    Exit::Interrupted,
+                    Some(why.words().into()),
+                )
             }
             None if sum.passes == 0 => (RunState::Failed, Exit::Trouble, given_up),
             None if given_up.is_some() || sum.is_partial() => {

@@ -32,7 +32,7 @@ use crate::state::State;
 use super::board::{Card, RunState};
 use super::order::What;
 use super::planner;
-use super::webhook::Counts;
+use super::webhook::{Counts, Webhook};
 use families::Families;
 use kinds::{Divergence, is_residue};
 use latest::Latest;
@@ -47,7 +47,8 @@ pub struct Metrics {
     scraping: Mutex<()>,
     meter: Mutex<Meter>,
     latest: Mutex<Latest>,
-    webhook: Mutex<Option<Arc<Counts>>>,
+    /// The counts of webhooks; those of earlier ones too, for they may still bring what waits.
+    webhooks: Mutex<Vec<Arc<Counts>>>,
 }
 
 impl Metrics {
@@ -61,13 +62,14 @@ impl Metrics {
             scraping: Mutex::default(),
             meter: Mutex::default(),
             latest: Mutex::new(Latest::remembered(state)),
-            webhook: Mutex::default(),
+            webhooks: Mutex::default(),
         }
     }
 
     /// Shows what becomes of the events for a webhook.
-    pub fn watch_webhook(&self, counts: Arc<Counts>) {
-        *lock(&self.webhook) = Some(counts);
+    pub fn watch_webhook(&self, webhook: Option<&Webhook>) {
+        let counts = webhook.map(Webhook::counts);
+        lock(&self.webhooks).extend(counts);
     }
 
     /// The configuration was read anew, and taken over or not.
@@ -119,7 +121,7 @@ impl Metrics {
         else {
             return;
         };
-        latest.compared(selection, summary, standing.state);
+        latest.compared(selection, summary, standing.state, card.order.resumes);
         if plan.mode == Mode::Repair {
             self.tripped(card, summary);
             if standing.state == RunState::Done && selection.is_whole() {

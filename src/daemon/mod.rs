@@ -4,6 +4,7 @@ pub mod board;
 pub mod calendar;
 pub mod desk;
 pub mod executor;
+pub mod herald;
 pub mod http;
 pub mod metrics;
 pub mod notify;

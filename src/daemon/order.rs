@@ -13,6 +13,8 @@ pub struct Order {
     pub schedule: Option<String>,
     /// Why, in the operator's words.
     pub reason: Option<String>,
+    /// Whether it goes on with the run before it, which was cut off.
+    pub resumes: bool,
 }
 
 /// What a run does.
@@ -26,7 +28,7 @@ pub enum What {
 
 impl Order {
     /// A repair of all that a schedule names.
-    pub fn scheduled(schedule: &str, selection: Selection) -> Self {
+    pub fn scheduled(schedule: &str, selection: Selection, resumes: bool) -> Self {
         let plan = Plan {
             mode: Mode::Repair,
             limit: None,
@@ -38,6 +40,7 @@ impl Order {
             what: What::Compare(plan, Box::new(selection)),
             schedule: Some(schedule.into()),
             reason: None,
+            resumes,
         }
     }
 

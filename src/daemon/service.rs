@@ -9,22 +9,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::pending;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{Exit, Fleet, Logbook, Memory, Trouble, Unremembered};
+use crate::app::{Exit, Memory, Trouble, Unremembered};
 use crate::clock::Clock;
 use crate::config::{Config, Due};
 use crate::model::{KeyspaceName, Millis, Selection};
 use crate::repair::Rates;
 
-use super::board::{Card, RunState, StopReason};
+use super::board::{Card, StopReason};
 use super::desk::{Command, Desk, Refused, Reply, ScheduleView};
-use super::executor::{self, Assignment, Outcome};
-use super::order::{Order, What};
-use super::planner::{self, LONGEST_WAIT, Planner, PlannerMemory, Start, Step};
+use super::executor::Outcome;
+use super::herald::Herald;
+use super::notify::Notifier;
+use super::planner::{self, LONGEST_WAIT, Planner, PlannerMemory, Step};
 use super::segments::Patience;
+use runs::{ended, reason_of, vanished};
+
+mod runs;
 
 /// Under which name the memory of schedules stands in the state directory.
 const PLANNER_NOTE: &str = "planner";
@@ -47,6 +50,8 @@ pub struct Setup {
     pub clock: Arc<dyn Clock>,
     /// How patient runs are.
     pub patience: Patience,
+    /// The service manager.
+    pub notifier: Notifier,
 }
 
 /// The service.
@@ -59,6 +64,10 @@ pub struct Service {
     clock: Arc<dyn Clock>,
     patience: Patience,
     planner: Planner,
+    herald: Herald,
+    notifier: Notifier,
+    /// What the service manager was last told.
+    said: String,
     current: Option<Current>,
     last_id: u64,
 }
@@ -86,7 +95,9 @@ impl Service {
             seed = seed_of(state.id().to_string().as_bytes());
             last_id = state.last_run().0;
         }
+        let herald = Herald::new(&setup.config.notifications)?;
         let (desk, commands) = Desk::new(setup.config.clone(), state, now);
+        desk.metrics.watch_webhook(herald.webhook());
         Ok(Self {
             planner: Planner::new(&setup.config.schedules, &remembered, now, seed),
             desk,
@@ -96,6 +107,9 @@ impl Service {
             memory: setup.memory,
             clock: setup.clock,
             patience: setup.patience,
+            notifier: setup.notifier,
+            herald,
+            said: String::new(),
             current: None,
             last_id,
         })
@@ -109,9 +123,11 @@ impl Service {
     /// Serves until it is told to stop; `reload` tells it to read its configuration anew.
     pub async fn serve(mut self, stop: CancellationToken, mut reload: mpsc::Receiver<()>) -> Exit {
         self.desk.set_ready(true);
+        self.notifier.ready("nothing is due");
         loop {
             let until = self.step();
             self.show();
+            self.notifier.beat();
             let (clock, pause) = (self.clock.clone(), self.pause(until));
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -129,14 +145,17 @@ impl Service {
             }
         }
         self.desk.set_ready(false);
+        self.notifier.stopping();
         self.shut_down().await;
+        self.herald.stop().await;
         Exit::InSync
     }
 
     fn pause(&self, until: Option<Millis>) -> Duration {
         let left = until.map(|until| until.0.saturating_sub(self.clock.now().0).max(0));
         let left = left.map(|left| Duration::from_millis(left.unsigned_abs()));
-        left.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT)
+        let longest = self.notifier.beat_every().unwrap_or(LONGEST_WAIT);
+        left.unwrap_or(LONGEST_WAIT).min(longest.min(LONGEST_WAIT))
     }
 
     /// Does what the planner says, and answers when it is to be asked again.
@@ -161,106 +180,6 @@ impl Service {
                 self.start_planned(&start, now);
                 Some(now)
             }
-        }
-    }
-
-    fn start_planned(&mut self, start: &Start, now: Millis) {
-        self.planner.started(start, now);
-        self.remember();
-        let scheduled = self
-            .config
-            .schedules
-            .iter()
-            .find(|one| one.name == start.schedule);
-        let keyspaces = scheduled.map_or_else(Vec::new, |schedule| schedule.keyspaces.clone());
-        let selection = selection_of(&self.config, keyspaces);
-        let order = Order::scheduled(&start.schedule, selection);
-        if let Err(refused) = self.start(order, true) {
-            tracing::error!("schedule {}: {refused}", start.schedule);
-            self.planner
-                .ended(planner::Outcome::Failed, self.clock.now());
-            self.remember();
-        }
-    }
-
-    /// Begins a run on a thread of its own.
-    fn start(&mut self, order: Order, planned: bool) -> Result<u64, Refused> {
-        let trouble = |error: Trouble| Refused::Trouble(error.to_string());
-        let now = self.clock.now();
-        let memory = self
-            .memory
-            .as_ref()
-            .map(|memory| memory.of(&self.config, &*self.clock));
-        let memory = memory.transpose().map_err(trouble)?;
-        let logbook = memory.as_ref().map(|memory| {
-            let undoes = match &order.what {
-                What::Undo(undoing) => undoing.run,
-                What::Compare(..) => None,
-            };
-            let begun = (now, order.purpose());
-            Logbook::begin(&self.config, memory, begun, undoes, order.reason.clone())
-        });
-        let logbook = logbook
-            .transpose()
-            .map_err(|error| Refused::Trouble(error.to_string()))?;
-        let id = logbook
-            .as_ref()
-            .map_or(self.last_id + 1, |logbook| logbook.run.0);
-        self.last_id = id;
-        let fleet =
-            Fleet::new(&self.config).map_err(|error| Refused::Trouble(error.to_string()))?;
-        let card = Arc::new(Card::new(id, order, now, fleet.columns()));
-        let (metrics, replicas) = (self.desk.metrics.clone(), fleet.columns());
-        let assignment = Assignment {
-            config: self.config.clone(),
-            memory,
-            logbook,
-            clock: self.clock.clone(),
-            throttle: self.desk.throttle.clone(),
-            patience: self.patience,
-            told: Box::new(move |finding| metrics.finding(finding, &replicas)),
-        };
-        self.desk.throttle.resume();
-        let (send, outcome) = oneshot::channel();
-        let worker = card.clone();
-        let spawned = std::thread::Builder::new()
-            .name(format!("run-{id}"))
-            .spawn(move || executor::on_this_thread(&worker, assignment, send));
-        spawned.map_err(|error| Refused::Trouble(format!("no thread for the run: {error}")))?;
-        tracing::info!("run {id} ({}) begins", card.purpose);
-        self.desk.put_up(card.clone());
-        self.current = Some(Current {
-            card,
-            planned,
-            outcome,
-        });
-        Ok(id)
-    }
-
-    /// A run has ended.
-    fn take(&mut self, outcome: Outcome) {
-        let Some(current) = self.current.take() else {
-            return;
-        };
-        let (card, now) = (current.card, self.clock.now());
-        if let Some(summary) = &outcome.summary {
-            card.came_to(summary);
-        }
-        let words = outcome
-            .trouble
-            .as_deref()
-            .map_or(String::new(), |words| format!(": {words}"));
-        match outcome.state {
-            RunState::Done => tracing::info!("run {} is done{words}", card.id),
-            state => tracing::warn!("run {} ended {}{words}", card.id, state.name()),
-        }
-        let stopping = card.standing().stopping;
-        card.end(outcome.state, outcome.trouble, now);
-        let as_planned = current.planned.then(|| planned(outcome.state, stopping));
-        self.desk.metrics.ended(&card, as_planned);
-        if let Some(outcome) = as_planned {
-            self.planner.ended(outcome, now);
-            self.remember();
         }
     }
 
@@ -325,9 +244,11 @@ impl Service {
     }
 
     fn reload(&mut self) -> Result<(), String> {
-        let taken = self.take_over();
-        self.desk.metrics.reloaded(taken.is_ok());
-        taken
+        self.notifier.reloading();
+        let reloaded = self.take_over();
+        self.desk.metrics.reloaded(reloaded.is_ok());
+        self.notifier.ready(&self.status());
+        reloaded
     }
 
     fn take_over(&mut self) -> Result<(), String> {
@@ -343,6 +264,10 @@ impl Service {
                 .of(&config, &*self.clock)
                 .map_err(|error| error.to_string())?;
         }
+        self.herald
+            .replace(&config.notifications)
+            .map_err(|error| error.to_string())?;
+        self.desk.metrics.watch_webhook(self.herald.webhook());
         self.desk.throttle.set(Rates::from(&config.limits));
         self.planner.reload(&config.schedules, self.clock.now());
         self.config = Arc::new(config);
@@ -363,9 +288,27 @@ impl Service {
         }
     }
 
+    /// How the service stands, in a line.
+    fn status(&self) -> String {
+        match &self.current {
+            Some(current) => format!(
+                "run {} ({}) is under way",
+                current.card.id, current.card.purpose
+            ),
+            None => "nothing is due".into(),
+        }
+    }
+
     /// Shows how the schedules stand.
-    fn show(&self) {
-        let views = self.planner.status(self.clock.now());
+    fn show(&mut self) {
+        let now = self.clock.now();
+        let views = self.planner.status(now);
+        self.herald.look(&views, now);
+        let status = self.status();
+        if status != self.said {
+            self.notifier.status(&status);
+            self.said = status;
+        }
         let views = views.into_iter().zip(self.planner.schedules());
         let view = |(status, schedule): (planner::ScheduleStatus, &crate::config::Schedule)| {
             ScheduleView {
@@ -395,23 +338,6 @@ impl Service {
     }
 }
 
-/// The outcome of the run that is under way, once it has one.
-async fn ended(current: &mut Option<Current>) -> Outcome {
-    match current {
-        Some(current) => (&mut current.outcome).await.unwrap_or_else(|_| vanished()),
-        None => pending().await,
-    }
-}
-
-fn vanished() -> Outcome {
-    Outcome {
-        state: RunState::Failed,
-        exit: Exit::Trouble,
-        summary: None,
-        trouble: Some("the thread of the run panicked: this is a fault of reknit".into()),
-    }
-}
-
 /// Everything in these keyspaces; in all that are not skipped, if none is named.
 pub(super) fn selection_of(config: &Config, keyspaces: Vec<KeyspaceName>) -> Selection {
     let all = || config.keyspaces.iter().filter(|one| !one.skip);
@@ -419,25 +345,6 @@ pub(super) fn selection_of(config: &Config, keyspaces: Vec<KeyspaceName>) -> Sel
         true => all().map(|one| one.name.clone()).collect(),
         false => keyspaces,
     })
-}
-
-fn reason_of(why: planner::StopReason) -> StopReason {
-    match why {
-        planner::StopReason::WindowClosed => StopReason::Window,
-        planner::StopReason::Deadline => StopReason::Deadline,
-    }
-}
-
-/// How a planned run ended, as the planner sees it.
-fn planned(state: RunState, stopping: Option<StopReason>) -> planner::Outcome {
-    match (state, stopping) {
-        (RunState::Done, _) => planner::Outcome::Done,
-        (RunState::Partial, _) => planner::Outcome::Partial,
-        (_, Some(StopReason::Window | StopReason::Shutdown)) => planner::Outcome::Closed,
-        (_, Some(StopReason::Deadline)) => planner::Outcome::Deadline,
-        (_, Some(StopReason::Cancelled)) => planner::Outcome::Stopped,
-        _ => planner::Outcome::Failed,
-    }
 }
 
 fn unknown_unless(known: bool, what: String) -> Result<(), Refused> {

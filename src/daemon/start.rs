@@ -11,6 +11,7 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 
 use super::http::{Http, HttpTrouble};
+use super::notify::Notifier;
 use super::segments::Patience;
 use super::service::{Load, Service, Setup};
 
@@ -23,6 +24,11 @@ pub enum Unstarted {
     /// What is served.
     #[error(transparent)]
     Http(#[from] HttpTrouble),
+    /// The service manager.
+    #[error(
+        "NOTIFY_SOCKET names a socket that cannot be used: {0}; unset it, or start reknit by systemd"
+    )]
+    Notify(#[source] std::io::Error),
     /// Signals.
     #[error("signals cannot be taken: {0}")]
     Signals(#[source] std::io::Error),
@@ -34,6 +40,7 @@ pub enum Unstarted {
 /// When the state directory, the address or a secret cannot be used. Nothing was begun then.
 pub async fn serve(config: Config, load: Load, stop: CancellationToken) -> Result<Exit, Unstarted> {
     let clock = Arc::new(SystemClock);
+    let notifier = Notifier::from_environment().map_err(Unstarted::Notify)?;
     let http = Http::bind(&config.http).await?;
     let memory = open_for_service(&config, &*clock)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(Unstarted::Signals)?;
@@ -43,8 +50,12 @@ pub async fn serve(config: Config, load: Load, stop: CancellationToken) -> Resul
         memory,
         clock,
         patience: Patience::default(),
+        notifier,
     })?;
     let desk = service.desk();
+    if desk.config().schedules.is_empty() {
+        tracing::warn!("there are no schedules: runs begin only when they are asked for");
+    }
     if let Ok(address) = http.address() {
         tracing::info!("listening on {address}");
     }

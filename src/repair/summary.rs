@@ -211,6 +211,7 @@ impl Summary {
         self.tripped.extend(part.tripped);
         self.forgetful.extend(part.forgetful);
         self.run = self.run.or(part.run);
+        self.resumed = self.resumed.or(part.resumed);
     }
 
     /// What stays of an attempt that is made again: what was written and moved, but neither the keys that it counted nor

@@ -10,7 +10,7 @@ use reknit::model::{
     ReplicaId, Selection, StringRule,
 };
 use reknit::repair::{Mode, Run, RunError, RunMemory, Scope, Summary, run};
-use reknit::state::{Opening, RunStart, State};
+use reknit::state::{Opening, RunStart, State, StateError};
 use reknit::store::{Data, MemoryReplica, Replica, Step};
 use tempfile::TempDir;
 
@@ -116,16 +116,26 @@ impl Site {
         site
     }
 
+    /// A process that ended takes its threads along; here one that lists agreements may live a moment longer.
+    fn open(&self) -> State {
+        loop {
+            let opened = State::open(Opening {
+                dir: self.dir.path(),
+                now: self.now,
+                purpose: "model",
+                random: self.random,
+            });
+            match opened {
+                Err(StateError::Locked { .. }) => std::thread::yield_now(),
+                opened => return opened.unwrap(),
+            }
+        }
+    }
+
     /// The process ends, and another one begins.
     pub(crate) fn reopen(&mut self) {
         self.state = None;
-        let state = State::open(Opening {
-            dir: self.dir.path(),
-            now: self.now,
-            purpose: "model",
-            random: self.random,
-        })
-        .unwrap();
+        let state = self.open();
         let enrol = |(index, replica): (usize, &MemoryReplica)| {
             state
                 .enrol(replica.name(), [index as u8 + 1; 8], NOW)

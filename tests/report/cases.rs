@@ -6,7 +6,7 @@ use std::time::Duration;
 use reknit::model::{Datacenter, DbIndex, Kind, Millis, ReplicaName, RunNumber, Sequence};
 use reknit::repair::{
     Change, Destruction, DifferenceKind, Fate, Finding, Forgetful, Holding, Mode, Reason,
-    ReplicaSummary, Summary, Tally, Tripped, Verdict,
+    ReplicaSummary, Resumed, Summary, Tally, Tripped, Verdict,
 };
 use reknit::store::Usage;
 
@@ -283,6 +283,11 @@ fn remembered() -> Case {
         remembers,
         known,
     };
+    summary.resumed = Some(Resumed {
+        run: RunNumber(41),
+        finished: 1,
+        segments: 2,
+    });
     summary.forgetful = vec![
         forgot("us", Some(Sequence(41)), true),
         forgot("eu", None, true),

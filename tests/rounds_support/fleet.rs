@@ -133,7 +133,7 @@ impl Fleet {
 
     /// What every server holds.
     pub(crate) fn held(&self) -> Vec<Held> {
-        self.servers.iter().map(|one| held(one)).collect()
+        self.servers.iter().map(held).collect()
     }
 }
 

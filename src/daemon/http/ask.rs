@@ -162,6 +162,7 @@ impl StartRun {
             what: What::Compare(plan, Box::new(selection)),
             schedule: None,
             reason: self.reason,
+            resumes: false,
         })
     }
 }
@@ -225,6 +226,7 @@ impl StartUndo {
             what: What::Undo(Box::new(undoing)),
             schedule: None,
             reason: self.reason,
+            resumes: false,
         })
     }
 }

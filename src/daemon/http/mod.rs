@@ -47,13 +47,13 @@ const GRACE: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 pub enum HttpTrouble {
     /// The address.
-    #[error("cannot listen on {0}: {1}; another reknit may, or change http.listen")]
+    #[error("cannot listen on {0}: does another reknit? Else change http.listen")]
     Listen(SocketAddr, #[source] std::io::Error),
     /// The token.
     #[error("http.token_file {0}: {1}")]
     Token(std::path::PathBuf, String),
     /// The certificate or key.
-    #[error("http.tls: {certificate} with {key}: {source}", certificate = .certificate.display(), key = .key.display())]
+    #[error("http.tls: {certificate} with {key} cannot be used", certificate = .certificate.display(), key = .key.display())]
     Tls {
         /// The certificate.
         certificate: std::path::PathBuf,

@@ -57,8 +57,15 @@ impl Latest {
         }
     }
 
-    /// A comparison has ended. What it says of whole keyspaces counts only if it read them.
-    pub(super) fn compared(&mut self, selection: &Selection, summary: &Summary, state: RunState) {
+    /// A comparison has ended. What it says of whole keyspaces counts only if it read them; one that went on after a
+    /// rest says nothing of those that it had read before.
+    pub(super) fn compared(
+        &mut self,
+        selection: &Selection,
+        summary: &Summary,
+        state: RunState,
+        resumed: bool,
+    ) {
         for part in &summary.replicas {
             let took_part = part.lost.is_none();
             self.took_part.insert(part.name.0.clone(), took_part);
@@ -67,14 +74,17 @@ impl Latest {
         if !came_to_its_end || !selection.is_whole() {
             return;
         }
-        for keyspace in &selection.keyspaces {
-            self.keyspaces.insert(keyspace.0.clone(), (0, 0));
+        let mut counted: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+        if !resumed {
+            let selected = selection.keyspaces.iter();
+            counted.extend(selected.map(|one| (one.0.clone(), (0, 0))));
         }
         for ((_, keyspace), tallies) in &summary.tallies {
-            let sums = self.keyspaces.entry(keyspace.0.clone()).or_default();
+            let sums = counted.entry(keyspace.0.clone()).or_default();
             sums.0 += tallies.values().map(|tally| tally.keys).sum::<u64>();
             sums.1 += tallies.values().map(|tally| tally.left).sum::<u64>();
         }
+        self.keyspaces.extend(counted);
         let parts = summary.replicas.iter();
         self.replicas = parts.map(|one| (one.name.0.clone(), one.clone())).collect();
     }

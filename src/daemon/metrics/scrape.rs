@@ -161,9 +161,13 @@ impl Metrics {
             }
             Err(error) => tracing::warn!("metrics: the state directory is not measured: {error}"),
         }
-        let counts = lock(&self.webhook);
-        let counts = counts.as_ref().map_or([0; 3], |counts| {
-            [counts.delivered(), counts.failed(), counts.dropped()]
+        let counts = lock(&self.webhooks).iter().fold([0; 3], |sum, one| {
+            let [delivered, failed, dropped] = sum;
+            [
+                delivered + one.delivered(),
+                failed + one.failed(),
+                dropped + one.dropped(),
+            ]
         });
         for (outcome, count) in ["delivered", "failed", "dropped"].into_iter().zip(counts) {
             service.webhook.raise_to(&[outcome], count as f64);

@@ -65,7 +65,7 @@ fn replicas() -> Vec<(ReplicaName, Datacenter)> {
 
 fn card(id: u64) -> Arc<Card> {
     let selection = Selection::of(vec![KeyspaceName("default".into())]);
-    let order = Order::scheduled("nightly", selection);
+    let order = Order::scheduled("nightly", selection, false);
     Arc::new(Card::new(id, order, NOW, replicas()))
 }
 

@@ -185,6 +185,7 @@ impl Pacer {
         let now = self.clock.now();
         let mut pulse = self.pulse.lock().unwrap_or_else(PoisonError::into_inner);
         let verdict = pulse.judge.look(health.as_ref());
+        let is_first = pulse.latest.is_none();
         let before = pulse.latest.as_ref().and_then(|latest| latest.reason);
         let skew = health
             .as_ref()
@@ -198,14 +199,18 @@ impl Pacer {
             sample: health,
         });
         drop(pulse);
-        self.tell(before, &verdict);
+        self.tell(is_first, before, &verdict);
         self.settle().verdict = verdict;
         self.live.change();
     }
 
-    fn tell(&self, before: Option<Reason>, verdict: &Verdict) {
+    fn tell(&self, is_first: bool, before: Option<Reason>, verdict: &Verdict) {
         match verdict.reason() {
             reason if reason == before => {}
+            // Whoever cannot be reached from the beginning is told of as such.
+            Some(Reason::Unseen) if is_first => {
+                tracing::debug!(replica = %self.name, "the node cannot be seen");
+            }
             Some(Reason::Latency) => {
                 tracing::info!(replica = %self.name, reason = "latency", "the node is slow, working less");
             }

@@ -365,9 +365,9 @@ fn holds_are_frozen_and_may_lack_the_policy() {
         run: RunNumber(3),
         policy: Some(PolicyMark([7; 8])),
     };
-    frozen(&hold, &format!("03 {}", "07".repeat(8)));
+    frozen(&hold, &format!("01 03 {}", "07".repeat(8)));
     hold.policy = None;
-    frozen(&hold, "03");
+    frozen(&hold, "01 03");
 }
 
 #[test]

@@ -1,0 +1,157 @@
+//! How a run of the service begins and how it ends.
+
+use std::sync::Arc;
+
+use futures::future::pending;
+use tokio::sync::oneshot;
+
+use super::{Current, Service, selection_of};
+use crate::app::{Exit, Fleet, Logbook, Trouble};
+use crate::daemon::board::{Card, RunState, StopReason};
+use crate::daemon::desk::Refused;
+use crate::daemon::executor::{self, Assignment, Outcome};
+use crate::daemon::order::{Order, What};
+use crate::daemon::planner::{self, Start};
+use crate::model::Millis;
+
+impl Service {
+    pub(super) fn start_planned(&mut self, start: &Start, now: Millis) {
+        self.planner.started(start, now);
+        self.remember();
+        let scheduled = self
+            .config
+            .schedules
+            .iter()
+            .find(|one| one.name == start.schedule);
+        let keyspaces = scheduled.map_or_else(Vec::new, |schedule| schedule.keyspaces.clone());
+        let selection = selection_of(&self.config, keyspaces);
+        let order = Order::scheduled(&start.schedule, selection, start.resumes);
+        if let Err(refused) = self.start(order, true) {
+            tracing::error!("schedule {}: {refused}", start.schedule);
+            let at = self.clock.now();
+            self.herald
+                .not_begun(&start.schedule, &refused.to_string(), at);
+            self.planner
+                .ended(planner::Outcome::Failed, self.clock.now());
+            self.remember();
+        }
+    }
+
+    /// Begins a run on a thread of its own.
+    pub(super) fn start(&mut self, order: Order, planned: bool) -> Result<u64, Refused> {
+        let trouble = |error: Trouble| Refused::Trouble(error.to_string());
+        let now = self.clock.now();
+        let memory = self
+            .memory
+            .as_ref()
+            .map(|memory| memory.of(&self.config, &*self.clock));
+        let memory = memory.transpose().map_err(trouble)?;
+        let logbook = memory.as_ref().map(|memory| {
+            let undoes = match &order.what {
+                What::Undo(undoing) => undoing.run,
+                What::Compare(..) => None,
+            };
+            let begun = (now, order.purpose());
+            Logbook::begin(&self.config, memory, begun, undoes, order.reason.clone())
+        });
+        let logbook = logbook
+            .transpose()
+            .map_err(|error| Refused::Trouble(error.to_string()))?;
+        let id = logbook
+            .as_ref()
+            .map_or(self.last_id + 1, |logbook| logbook.run.0);
+        self.last_id = id;
+        let fleet =
+            Fleet::new(&self.config).map_err(|error| Refused::Trouble(error.to_string()))?;
+        let card = Arc::new(Card::new(id, order, now, fleet.columns()));
+        let (metrics, replicas) = (self.desk.metrics.clone(), fleet.columns());
+        let assignment = Assignment {
+            config: self.config.clone(),
+            memory,
+            logbook,
+            clock: self.clock.clone(),
+            throttle: self.desk.throttle.clone(),
+            patience: self.patience,
+            told: Box::new(move |finding| metrics.finding(finding, &replicas)),
+        };
+        self.desk.throttle.resume();
+        let (send, outcome) = oneshot::channel();
+        let worker = card.clone();
+        let spawned = std::thread::Builder::new()
+            .name(format!("run-{id}"))
+            .spawn(move || executor::on_this_thread(&worker, assignment, send));
+        spawned.map_err(|error| Refused::Trouble(format!("no thread for the run: {error}")))?;
+        tracing::info!("run {id} ({}) begins", card.purpose);
+        self.desk.put_up(card.clone());
+        self.current = Some(Current {
+            card,
+            planned,
+            outcome,
+        });
+        Ok(id)
+    }
+
+    /// A run has ended.
+    pub(super) fn take(&mut self, outcome: Outcome) {
+        let Some(current) = self.current.take() else {
+            return;
+        };
+        let (card, now) = (current.card, self.clock.now());
+        if let Some(summary) = &outcome.summary {
+            card.came_to(summary);
+        }
+        let words = outcome
+            .trouble
+            .as_deref()
+            .map_or(String::new(), |words| format!(": {words}"));
+        match outcome.state {
+            RunState::Done => tracing::info!("run {} is done{words}", card.id),
+            state => tracing::warn!("run {} ended {}{words}", card.id, state.name()),
+        }
+        self.herald.ended(&card, &outcome, now);
+        let stopping = card.standing().stopping;
+        card.end(outcome.state, outcome.trouble, now);
+        let as_planned = current.planned.then(|| planned(outcome.state, stopping));
+        self.desk.metrics.ended(&card, as_planned);
+        if let Some(outcome) = as_planned {
+            self.planner.ended(outcome, now);
+            self.remember();
+        }
+    }
+}
+
+/// The outcome of the run that is under way, once it has one.
+pub(super) async fn ended(current: &mut Option<Current>) -> Outcome {
+    match current {
+        Some(current) => (&mut current.outcome).await.unwrap_or_else(|_| vanished()),
+        None => pending().await,
+    }
+}
+
+pub(super) fn vanished() -> Outcome {
+    Outcome {
+        state: RunState::Failed,
+        exit: Exit::Trouble,
+        summary: None,
+        trouble: Some("the thread of the run panicked: this is a fault of reknit".into()),
+    }
+}
+
+pub(super) fn reason_of(why: planner::StopReason) -> StopReason {
+    match why {
+        planner::StopReason::WindowClosed => StopReason::Window,
+        planner::StopReason::Deadline => StopReason::Deadline,
+    }
+}
+
+/// How a planned run ended, as the planner sees it.
+fn planned(state: RunState, stopping: Option<StopReason>) -> planner::Outcome {
+    match (state, stopping) {
+        (RunState::Done, _) => planner::Outcome::Done,
+        (RunState::Partial, _) => planner::Outcome::Partial,
+        (_, Some(StopReason::Window | StopReason::Shutdown)) => planner::Outcome::Closed,
+        (_, Some(StopReason::Deadline)) => planner::Outcome::Deadline,
+        (_, Some(StopReason::Cancelled)) => planner::Outcome::Stopped,
+        _ => planner::Outcome::Failed,
+    }
+}
