@@ -47,8 +47,7 @@ pub struct Metrics {
     scraping: Mutex<()>,
     meter: Mutex<Meter>,
     latest: Mutex<Latest>,
-    /// The counts of webhooks; those of earlier ones too, for they may still bring what waits.
-    webhooks: Mutex<Vec<Arc<Counts>>>,
+    webhooks: Mutex<Webhooks>,
 }
 
 impl Metrics {
@@ -69,7 +68,7 @@ impl Metrics {
     /// Shows what becomes of the events for a webhook.
     pub fn watch_webhook(&self, webhook: Option<&Webhook>) {
         let counts = webhook.map(Webhook::counts);
-        lock(&self.webhooks).extend(counts);
+        lock(&self.webhooks).watch(counts);
     }
 
     /// The configuration was read anew, and taken over or not.
@@ -142,6 +141,42 @@ impl Metrics {
     fn advance(&self, card: &Card) {
         lock(&self.meter).advance(card, &self.families);
     }
+}
+
+/// What became of events: of the webhook, and of those before it, which may still bring what waits.
+#[derive(Default)]
+struct Webhooks {
+    open: Vec<Arc<Counts>>,
+    /// Of those that have ended: delivered, failed, dropped.
+    ended: [u64; 3],
+}
+
+impl Webhooks {
+    fn watch(&mut self, counts: Option<Arc<Counts>>) {
+        let open = std::mem::take(&mut self.open);
+        // Nobody else holds the counts of one that has ended.
+        let (ended, open): (Vec<_>, Vec<_>) = open
+            .into_iter()
+            .partition(|one| Arc::strong_count(one) == 1);
+        (self.ended, self.open) = (sum_of(self.ended, &ended), open);
+        self.open.extend(counts);
+    }
+
+    fn total(&self) -> [u64; 3] {
+        sum_of(self.ended, &self.open)
+    }
+}
+
+fn sum_of(before: [u64; 3], counts: &[Arc<Counts>]) -> [u64; 3] {
+    counts
+        .iter()
+        .fold(before, |[delivered, failed, dropped], one| {
+            [
+                delivered + one.delivered(),
+                failed + one.failed(),
+                dropped + one.dropped(),
+            ]
+        })
 }
 
 fn labels_of<'a>(

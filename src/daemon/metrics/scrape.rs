@@ -161,14 +161,7 @@ impl Metrics {
             }
             Err(error) => tracing::warn!("metrics: the state directory is not measured: {error}"),
         }
-        let counts = lock(&self.webhooks).iter().fold([0; 3], |sum, one| {
-            let [delivered, failed, dropped] = sum;
-            [
-                delivered + one.delivered(),
-                failed + one.failed(),
-                dropped + one.dropped(),
-            ]
-        });
+        let counts = lock(&self.webhooks).total();
         for (outcome, count) in ["delivered", "failed", "dropped"].into_iter().zip(counts) {
             service.webhook.raise_to(&[outcome], count as f64);
         }
