@@ -3,7 +3,7 @@
 CARGO ?= cargo
 PROFILE_DIR = target/release
 
-.PHONY: all build test demo bench bench-foreground bench-state bench-memory soak units lint doc check redis systemd clean
+.PHONY: all build test demo bench bench-foreground bench-state bench-memory soak units alerts lint doc check redis systemd prometheus clean
 
 all: build
 
@@ -22,11 +22,28 @@ systemd:
 	  SUDO=; [ "$$(id -u)" = 0 ] || SUDO=sudo; \
 	  $$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq systemd >/dev/null; }
 
-test: redis systemd
+# Debian's package starts a server on port 9090: policy-rc.d forbids that while it is installed, and only then.
+prometheus:
+	@command -v promtool >/dev/null 2>&1 || { \
+	  echo "promtool is missing: installing it"; \
+	  SUDO=; [ "$$(id -u)" = 0 ] || SUDO=sudo; POLICY=; \
+	  $$SUDO apt-get update -qq || exit 1; \
+	  [ -e /usr/sbin/policy-rc.d ] || { POLICY=/usr/sbin/policy-rc.d; \
+	    printf '#!/bin/sh\nexit 101\n' | $$SUDO tee $$POLICY >/dev/null; $$SUDO chmod 755 $$POLICY; }; \
+	  $$SUDO apt-get install -y -qq --no-install-recommends prometheus >/dev/null; STATUS=$$?; \
+	  [ -z "$$POLICY" ] || $$SUDO rm -f $$POLICY; \
+	  $$SUDO systemctl disable prometheus >/dev/null 2>&1; exit $$STATUS; }
+
+test: redis systemd prometheus
 	$(CARGO) test --locked
 
 units: systemd
 	$(CARGO) test --locked --test units
+
+alerts: prometheus
+	promtool check rules config/alerts.yaml
+	promtool check config config/prometheus.yaml
+	promtool test rules tests/alerts/*.yaml
 
 demo: redis build
 	$(PROFILE_DIR)/reknit demo

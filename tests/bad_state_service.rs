@@ -27,7 +27,8 @@ fn config(site: &Site) -> PathBuf {
     let path = site.config(site.servers.len());
     let written = fs::read_to_string(&path).unwrap();
     let mut written = written.replace("settle: 50ms", "settle: 50ms, max_overwrite_ratio: 1.0");
-    written.push_str("schedules: [{ name: often, every: 1s }]\nhttp: { listen: \"127.0.0.1:0\" }\n");
+    written
+        .push_str("schedules: [{ name: often, every: 1s }]\nhttp: { listen: \"127.0.0.1:0\" }\n");
     let path = site.dir.path().join("service.yaml");
     fs::write(&path, written).unwrap();
     path

@@ -154,12 +154,25 @@ fn is_joined(kind: Kind) -> bool {
 }
 
 /// What was known beyond the siblings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Evidence {
     /// The agreement.
     Agreed,
     /// Nothing: first run, or a run without memory.
     None,
+}
+
+impl Evidence {
+    /// All, in this order.
+    pub const ALL: [Self; 2] = [Self::Agreed, Self::None];
+
+    /// The name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Agreed => "agreed",
+            Self::None => "none",
+        }
+    }
 }
 
 /// How a register was decided.

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use crate::model::{Datacenter, Millis, ReplicaName};
-use crate::repair::{Finding, Listener, Phase, Progress, Summary};
+use crate::repair::{Finding, Listener, Participant, Phase, Progress, Summary};
+use crate::store::{Replica, Usage};
 
 use super::order::Order;
 use super::segments::{Segment, Tally};
@@ -111,7 +112,29 @@ pub struct Card {
     pub progress: Arc<Progress>,
     /// Tells it to stop.
     pub stop: CancellationToken,
+    connections: Mutex<Connections>,
     inner: Mutex<Inner>,
+}
+
+/// The connections of a run that works, and of one that has ended what was moved over them.
+#[derive(Default)]
+struct Connections {
+    open: Vec<Arc<dyn Replica>>,
+    used: Vec<Usage>,
+}
+
+impl Connections {
+    fn used(&self) -> Vec<Usage> {
+        match self.open.is_empty() {
+            true => self.used.clone(),
+            false => self.open.iter().map(|replica| replica.usage()).collect(),
+        }
+    }
+
+    fn close(&mut self) {
+        self.used = self.used();
+        self.open.clear();
+    }
 }
 
 /// What changes of a run.
@@ -174,6 +197,7 @@ impl Card {
             replicas,
             progress: Arc::default(),
             stop: CancellationToken::new(),
+            connections: Mutex::default(),
             inner: Mutex::new(Inner {
                 state: RunState::Planned,
                 stopping: None,
@@ -191,6 +215,16 @@ impl Card {
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was moved to and from each of its replicas so far; empty before it works.
+    pub fn used(&self) -> Vec<Usage> {
+        self.connections().used()
+    }
+
+    fn connections(&self) -> MutexGuard<'_, Connections> {
+        let connections = self.connections.lock();
+        connections.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How it stands.
@@ -264,6 +298,11 @@ impl Card {
         inner.segments = segments;
     }
 
+    pub(super) fn works_with(&self, participants: &[Participant]) {
+        let open = participants.iter().map(|one| one.replica.clone());
+        self.connections().open = open.collect();
+    }
+
     pub(super) fn gave_up(&self, segment: &Segment, reason: &str) {
         let entry = (segment.to_string(), reason.to_owned());
         self.inner().given_up.push(entry);
@@ -278,6 +317,8 @@ impl Card {
         let mut inner = self.inner();
         (inner.state, inner.trouble, inner.ended) = (state, trouble, Some(now));
         inner.current = None;
+        drop(inner);
+        self.connections().close();
     }
 }
 

@@ -13,6 +13,7 @@ use crate::repair::{Rates, Throttle};
 use crate::state::State;
 
 use super::board::Card;
+use super::metrics::Metrics;
 use super::order::Order;
 use super::planner::ScheduleStatus;
 
@@ -108,6 +109,8 @@ pub struct Desk {
     /// How gently its runs work.
     pub throttle: Arc<Throttle>,
     state: RwLock<Option<State>>,
+    /// What Prometheus sees.
+    pub metrics: Arc<Metrics>,
     is_ready: AtomicBool,
     commands: mpsc::Sender<Command>,
     config: RwLock<Arc<Config>>,
@@ -124,6 +127,7 @@ impl Desk {
     ) -> (Arc<Self>, mpsc::Receiver<Command>) {
         let (commands, received) = mpsc::channel(COMMANDS);
         let desk = Self {
+            metrics: Arc::new(Metrics::new(state.as_ref(), began)),
             remembers: state.is_some(),
             state: RwLock::new(state),
             began,

@@ -292,10 +292,12 @@ impl Course<'_> {
             ..self.selection.clone()
         };
         let progress = self.card.progress.clone();
+        progress.begin_anew();
         let run = tokio::select! {
             run = self.job.segment(selection, progress, self.card.order.resumes) => run?,
             () = self.card.stop.cancelled() => return Err(stopped()),
         };
+        self.card.works_with(&run.participants);
         let mut listener = Pinned {
             card: self.card,
             told: self.told,

@@ -6,6 +6,7 @@ pub mod desk;
 pub mod executor;
 pub mod herald;
 pub mod http;
+pub mod metrics;
 pub mod notify;
 pub mod order;
 pub mod planner;

@@ -98,6 +98,7 @@ impl Service {
         }
         let herald = Herald::new(&setup.config.notifications)?;
         let (desk, commands) = Desk::new(setup.config.clone(), state, now);
+        desk.metrics.watch_webhook(herald.webhook());
         Ok(Self {
             planner: Planner::new(&setup.config.schedules, &remembered, now, seed),
             desk,
@@ -251,6 +252,7 @@ impl Service {
     fn reload(&mut self) -> Result<(), String> {
         self.notifier.reloading();
         let reloaded = self.take_over();
+        self.desk.metrics.reloaded(reloaded.is_ok());
         self.notifier.ready(&self.status());
         reloaded
     }
@@ -271,6 +273,7 @@ impl Service {
         self.herald
             .replace(&config.notifications)
             .map_err(|error| error.to_string())?;
+        self.desk.metrics.watch_webhook(self.herald.webhook());
         self.desk.throttle.set(Rates::from(&config.limits));
         self.planner.reload(&config.schedules, self.clock.now());
         self.config = Arc::new(config);

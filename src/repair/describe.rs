@@ -16,6 +16,7 @@ pub(super) const REBUILD: &str = "rebuild the stream";
 
 pub(super) fn explain_into(shared: &Shared<'_>, resolution: &Resolution, finding: &mut Finding) {
     finding.rule = Some(resolution.merged.rule);
+    finding.evidence = Some(resolution.merged.evidence);
     finding.decided = resolution.merged.decided.as_ref().map(ToString::to_string);
     finding.notes = resolution
         .merged
@@ -117,6 +118,7 @@ pub(super) fn describe(
             .collect(),
         details: spread(shown, observed),
         rule: None,
+        evidence: None,
         decided: None,
         notes: Vec::new(),
         changes: Vec::new(),

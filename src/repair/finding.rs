@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 
+use crate::crdt::Evidence;
 use crate::model::{DbIndex, Expiry, Key, KeyspaceName, Kind, ReplicaName};
+
+use super::resolve::REMOVAL;
 
 /// In what way siblings differ; the first that applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,6 +61,20 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// All names.
+    pub const NAMES: [&str; 10] = [
+        "diverged",
+        "planned",
+        "repaired",
+        "superseded",
+        "unresolved",
+        "refused",
+        "unreadable",
+        "unfinished",
+        "over-limit",
+        "held-back",
+    ];
+
     /// The name in reports.
     pub fn name(&self) -> &'static str {
         match self {
@@ -190,6 +207,13 @@ pub struct Change {
     pub fate: Fate,
 }
 
+impl Change {
+    /// Whether the key was removed.
+    pub fn removed(&self) -> bool {
+        self.fate == Fate::Applied && self.ops.iter().any(|op| op == REMOVAL)
+    }
+}
+
 /// Everything a run has to say about one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -207,6 +231,8 @@ pub struct Finding {
     pub details: Vec<Detail>,
     /// The rule that was applied, where one was.
     pub rule: Option<&'static str>,
+    /// What was known beyond what the replicas hold, where it was merged.
+    pub evidence: Option<Evidence>,
     /// How it was decided, where a preference decided it.
     pub decided: Option<String>,
     /// What the operator should know.

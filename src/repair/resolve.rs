@@ -165,13 +165,16 @@ fn ends_before(ops: &[Op], now: Millis) -> bool {
     })
 }
 
+/// The removal of a key in the words of a report.
+pub(crate) const REMOVAL: &str = "remove the key";
+
 /// An operation in the words of a report.
 pub(crate) fn describe_op(op: &Op) -> String {
     let count = |verb: &str, count: usize, noun: &str| {
         format!("{verb} {count} {noun}{}", if count == 1 { "" } else { "s" })
     };
     match op {
-        Op::Remove => "remove the key".into(),
+        Op::Remove => REMOVAL.into(),
         Op::Put(value) => {
             let (length, noun) = match value.kind() {
                 Kind::String | Kind::Module => (value.payload_bytes(), "byte"),

@@ -165,6 +165,19 @@ impl Progress {
         self.scanned.load(Ordering::Relaxed)
     }
 
+    /// Another part of the same run begins.
+    pub(crate) fn begin_anew(&self) {
+        self.enter(Phase::Scanning);
+        for count in [
+            &self.scanned,
+            &self.expected,
+            &self.candidates,
+            &self.decided,
+        ] {
+            count.store(0, Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn found(&self, keys: usize) {
         self.candidates.fetch_add(keys as u64, Ordering::Relaxed);
     }

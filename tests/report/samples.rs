@@ -54,6 +54,7 @@ fn finding(
         holdings: holdings.to_vec(),
         details,
         rule: None,
+        evidence: None,
         decided: None,
         notes: Vec::new(),
         changes: Vec::new(),

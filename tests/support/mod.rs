@@ -5,6 +5,7 @@
 //! reknit    the binary, run with a time limit
 //! transcript  what it printed, without what differs from run to run
 //! judge     are two servers equal? asked of the servers, never of reknit
+//! prometheus  a Prometheus as a child, and what it answers
 //! proxy     loses answers, delays transactions, lets clients in between
 //! disk      one that is full, or cannot be written
 //! damage    makes one copy of some data differ from another
@@ -27,6 +28,7 @@ pub(crate) mod disk;
 pub(crate) mod generate;
 pub(crate) mod golden;
 pub(crate) mod judge;
+pub(crate) mod prometheus;
 pub(crate) mod proxy;
 pub(crate) mod reknit;
 pub(crate) mod resp;

@@ -259,7 +259,8 @@ fn connect(url: &str) -> redis::RedisResult<Connection> {
     Ok(connection)
 }
 
-fn free_port() -> u16 {
+/// A port that nobody listens on at the moment.
+pub(crate) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener
         .local_addr()

@@ -196,7 +196,7 @@ pub async fn writes(
 ) -> Result<Json<Writes>, ApiError> {
     let page = page.checked()?;
     let unknown = || ApiError::not_found(format!("run {id} is not in the log of runs"));
-    let state = desk.state.clone().ok_or_else(unknown)?;
+    let state = desk.state().ok_or_else(unknown)?;
     let writes = off_the_loop(move || journal_page(&state, RunNumber(id), page)).await?;
     Ok(Json(writes.ok_or_else(unknown)?))
 }

@@ -21,13 +21,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::extract::State as Shared;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::{Clock, SystemClock};
 use crate::config::HttpConfig;
 
 use super::desk::Desk;
@@ -171,6 +172,7 @@ pub fn router(desk: Arc<Desk>, token: Option<Token>) -> Router {
         );
     let admitted = Router::new()
         .nest("/api/v1", api)
+        .route("/metrics", get(metrics))
         .layer(from_fn_with_state(Arc::new(token), gate::admit));
     Router::new()
         .route("/healthz", get(healthy))
@@ -199,6 +201,17 @@ async fn ready(Shared(desk): Shared<Arc<Desk>>) -> (StatusCode, &'static str) {
         true => (StatusCode::OK, "ready\n"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
     }
+}
+
+/// The state directory is measured meanwhile, on a thread that may wait for the disk.
+async fn metrics(
+    Shared(desk): Shared<Arc<Desk>>,
+) -> Result<([(header::HeaderName, &'static str); 1], String), ApiError> {
+    let text = move || desk.metrics.text(&desk, SystemClock.now());
+    let text = tokio::task::spawn_blocking(text).await;
+    let text = text.map_err(|error| ApiError::internal(error.to_string()))?;
+    let text = text.map_err(ApiError::internal)?;
+    Ok(([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text))
 }
 
 async fn unknown() -> ApiError {

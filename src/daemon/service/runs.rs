@@ -67,6 +67,7 @@ impl Service {
         let fleet =
             Fleet::new(&self.config).map_err(|error| Refused::Trouble(error.to_string()))?;
         let card = Arc::new(Card::new(id, order, now, fleet.columns()));
+        let (metrics, replicas) = (self.desk.metrics.clone(), fleet.columns());
         let assignment = Assignment {
             config: self.config.clone(),
             memory,
@@ -74,7 +75,7 @@ impl Service {
             clock: self.clock.clone(),
             throttle: self.desk.throttle.clone(),
             patience: self.patience,
-            told: Box::new(|_| {}),
+            told: Box::new(move |finding| metrics.finding(finding, &replicas)),
         };
         self.desk.throttle.resume();
         let (send, outcome) = oneshot::channel();
@@ -113,8 +114,10 @@ impl Service {
         self.herald.ended(&card, &outcome, now);
         let stopping = card.standing().stopping;
         card.end(outcome.state, outcome.trouble, now);
-        if current.planned {
-            self.planner.ended(planned(outcome.state, stopping), now);
+        let as_planned = current.planned.then(|| planned(outcome.state, stopping));
+        self.desk.metrics.ended(&card, as_planned);
+        if let Some(outcome) = as_planned {
+            self.planner.ended(outcome, now);
             self.remember();
         }
     }

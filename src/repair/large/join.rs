@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use crate::crdt::{MergeInput, Outcome, Target, merge};
+use crate::crdt::{Evidence, MergeInput, Outcome, Target, merge};
 use crate::model::{Expect, Kind, Op, State, StreamId};
 
 use super::super::details::details;
@@ -27,6 +27,7 @@ impl Large<'_> {
     pub(super) async fn join(&self, kind: Kind, work: &mut Work<'_>) -> Result<(), Stopped> {
         let holders = self.holders();
         work.finding.rule = Some(self.policy().rules.name_for(kind));
+        work.finding.evidence = Some(Evidence::None);
         let _one_at_a_time = self.shared.elements.lock().await;
         let names = match kind {
             Kind::Stream => self.join_in_order(kind, &holders, work).await?,
@@ -257,6 +258,7 @@ impl Large<'_> {
         };
         let merged = merge(&input, work.digester);
         work.finding.rule = Some(merged.rule);
+        work.finding.evidence = Some(merged.evidence);
         work.finding.notes = merged.notes.iter().map(ToString::to_string).collect();
         match merged.outcome {
             Outcome::Target(target) => Ok(target),

@@ -56,6 +56,7 @@ impl Large<'_> {
             return Ok(None);
         }
         work.finding.rule = Some(merged.rule);
+        work.finding.evidence = Some(merged.evidence);
         work.finding.notes = merged.notes.iter().map(ToString::to_string).collect();
         match merged.outcome {
             Outcome::Unresolved(reason) => {

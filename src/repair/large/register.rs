@@ -112,6 +112,7 @@ impl Large<'_> {
         let input = MergeInput::without_memory(&siblings, &policy, self.shared.now());
         let merged = merge(&input, work.digester);
         work.finding.rule = Some(if united { "bitmap-or" } else { merged.rule });
+        work.finding.evidence = Some(merged.evidence);
         work.finding.decided = merged.decided.as_ref().map(ToString::to_string);
         work.finding.notes = merged.notes.iter().map(ToString::to_string).collect();
         let target = match merged.outcome {

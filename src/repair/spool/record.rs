@@ -1,5 +1,6 @@
 //! One key that waits, as bytes. Pure.
 
+use crate::crdt::Evidence;
 use crate::model::{DbIndex, Expiry, Key, Kind, ReplicaName, ValueDigest};
 
 use super::super::finding::{
@@ -113,6 +114,10 @@ fn look(from: &mut In<'_>) -> Option<Look> {
     })
 }
 
+fn evidence(from: &mut In<'_>) -> Option<Evidence> {
+    Evidence::ALL.get(usize::from(from.tag()?)).copied()
+}
+
 fn kind(from: &mut In<'_>) -> Option<Kind> {
     Kind::ALL.get(usize::from(from.tag()?)).copied()
 }
@@ -132,6 +137,7 @@ fn put_finding(out: &mut Out, finding: &Finding, words: &mut Words, detailed: bo
         });
     });
     out.option(finding.rule, |out, rule| out.number(words.number(rule)));
+    out.option(finding.evidence, |out, evidence| out.tag(evidence as u8));
     let text = |out: &mut Out, text: &String| out.bytes(text.as_bytes());
     out.option(finding.decided.as_ref(), text);
     out.list(&finding.notes, text);
@@ -160,6 +166,7 @@ fn finding(from: &mut In<'_>, candidate: &Candidate<'_>, words: &Words) -> Optio
             Some(number) => Some(words.word(number)?),
             None => None,
         },
+        evidence: from.option(evidence)?,
         decided: from.option(In::text)?,
         notes: from.list(In::text)?,
         changes: from.list(|from| {

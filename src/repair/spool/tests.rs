@@ -1,6 +1,7 @@
 use bytes::Bytes;
 
 use super::{DETAILED, Spool};
+use crate::crdt::Evidence;
 use crate::model::{
     DbIndex, Expiry, Key, KeyspaceName, Keyspaces, Kind, Millis, ReplicaName, Selection,
     ValueDigest,
@@ -45,6 +46,7 @@ fn finding(key: &Key) -> Finding {
             ],
         }],
         rule: Some("lww"),
+        evidence: Some(Evidence::None),
         decided: Some("the greatest".into()),
         notes: vec!["a note".into(), String::new()],
         changes: Fate::ALL
