@@ -63,6 +63,7 @@ pub(super) async fn document(guarded: bool) -> Response {
 
 /// Adds what routes have in common.
 fn complete(mut document: Value, guarded: bool) -> Value {
+    name_unsigned(&mut document);
     if guarded {
         document["components"]["securitySchemes"]["bearer"] = json!({
             "type": "http",
@@ -80,6 +81,23 @@ fn complete(mut document: Value, guarded: bool) -> Value {
         }
     }
     document
+}
+
+/// Numbers that are never below zero go up to the last of 64 bits.
+fn name_unsigned(part: &mut Value) {
+    match part {
+        Value::Object(members) => {
+            let least = members.get("minimum").and_then(Value::as_u64);
+            let format = members.get("format").and_then(Value::as_str);
+            if least.is_some() && format == Some("int64") {
+                members.insert("format".into(), "uint64".into());
+                members.entry("maximum").or_insert(u64::MAX.into());
+            }
+            members.values_mut().for_each(name_unsigned);
+        }
+        Value::Array(items) => items.iter_mut().for_each(name_unsigned),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 fn complete_route(method: &str, operation: &mut Value, guarded: bool) {
