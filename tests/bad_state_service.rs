@@ -27,7 +27,8 @@ fn config(site: &Site) -> PathBuf {
     let path = site.config(site.servers.len());
     let written = fs::read_to_string(&path).unwrap();
     let mut written = written.replace("settle: 50ms", "settle: 50ms, max_overwrite_ratio: 1.0");
-    written.push_str("schedules: [{ name: often, every: 1s }]\nhttp: { listen: \"127.0.0.1:0\" }\n");
+    written
+        .push_str("schedules: [{ name: often, every: 1s }]\nhttp: { listen: \"127.0.0.1:0\" }\n");
     let path = site.dir.path().join("service.yaml");
     fs::write(&path, written).unwrap();
     path
@@ -159,7 +160,7 @@ fn a_disk_that_becomes_full_fails_the_run_and_the_service_recovers_when_there_is
     disk.fill_but(160);
     diverge(&site);
     let line = service.says("no space left on the disk");
-    assert!(line.contains("state directory"), "{line}");
+    assert!(line.contains("/state"), "{line}");
     // It lives on, and says again what is in the way.
     service.says("no space left on the disk");
     assert!(!is_settled(&site), "there was no room for all of it");
