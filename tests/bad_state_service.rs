@@ -160,7 +160,7 @@ fn a_disk_that_becomes_full_fails_the_run_and_the_service_recovers_when_there_is
     disk.fill_but(160);
     diverge(&site);
     let line = service.says("no space left on the disk");
-    assert!(line.contains("state directory"), "{line}");
+    assert!(line.contains("/state"), "{line}");
     // It lives on, and says again what is in the way.
     service.says("no space left on the disk");
     assert!(!is_settled(&site), "there was no room for all of it");

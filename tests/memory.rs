@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use reknit::model::{
-    DbIndex, Key, Keyspace, Keyspaces, Millis, Op, OwnerToken, Selection, State as KeyState,
-    StringRule, Value,
+    DbIndex, Key, Keyspace, Keyspaces, Millis, Op, OwnerToken, Preference, Selection,
+    State as KeyState, StringRule, Value,
 };
 use reknit::repair::{Mode, Run, RunError, RunMemory, Scope, Summary, run};
 use reknit::state::{Opening, RunStart, State};
@@ -386,4 +386,34 @@ async fn a_large_collection_follows_the_one_side_that_changed_and_its_removal_is
     site.assert_all("big", None);
     let summary = site.repair().await;
     assert_eq!((summary.learned, summary.in_flight), (0, 0), "{summary:?}");
+}
+
+#[tokio::test]
+async fn a_run_that_leaves_more_open_than_it_can_hold_claims_to_have_seen_nothing() {
+    for (left_open, expected) in [(3, "6"), (300, "3")] {
+        let mut site = Site::new(&["a", "b"]);
+        for number in 0..left_open {
+            let name = format!("{number:060000}");
+            site.put(0, &name, Some(text("x")));
+            site.put(1, &name, Some(text("y")));
+        }
+        let skipping = |job: &mut Run| {
+            job.scope = Scope::new(counting_or_skipping(), Selection::of(vec![name("default")]));
+        };
+        let first = site.repair_with(&[0, 1], skipping).await;
+        assert_eq!(first.total().left, left_open, "all of them are left open");
+        // Whether it was absent before is known by a run that knew all that was there.
+        site.put(0, "new", Some(text("3")));
+        site.put(1, "new", Some(text("3")));
+        site.repair_with(&[0, 1], skipping).await;
+        site.assert_all("new", Some(text(expected)));
+    }
+}
+
+/// What is no counter is left alone where sides differ.
+fn counting_or_skipping() -> Keyspaces {
+    let mut keyspace = Keyspace::everything();
+    keyspace.policy.rules.string = StringRule::Counter;
+    keyspace.policy.prefer = vec![Preference::Skip];
+    Keyspaces::new(vec![keyspace])
 }

@@ -26,7 +26,7 @@ use super::fleet::{Fleet, random};
 pub enum Unremembered {
     /// The state directory.
     #[error("state directory {0}")]
-    State(#[from] StateError),
+    State(StateError),
     /// Nobody says where it is.
     #[error(
         "there is no place for the state directory: neither $STATE_DIRECTORY, $XDG_STATE_HOME nor $HOME is set; \
@@ -90,6 +90,13 @@ pub enum Unremembered {
          configuration"
     )]
     Unadoptable(ReplicaName),
+}
+
+// Not as a source: the words are in the message already, and would be told twice.
+impl From<StateError> for Unremembered {
+    fn from(error: StateError) -> Self {
+        Self::State(error)
+    }
 }
 
 /// What a command asks of memory.

@@ -168,7 +168,10 @@ fn check_owner(dir: &Path, identity: &Identity, store: &Store) -> Result<()> {
     if seal.as_deref() == Some(&identity.seal()[..]) {
         return Ok(());
     }
-    let what = "the identity and the store beside it do not belong together";
+    let what = match seal {
+        Some(_) => "the identity and the store beside it do not belong together",
+        None => "the store does not say whose it is: its log was cut off",
+    };
     Err(StateError::unreadable(dir, what))
 }
 

@@ -91,6 +91,7 @@ struct Found {
     replica: usize,
     marker: Option<Marker>,
     memorable: Memorable,
+    is_copy: bool,
     known: Option<Lane>,
     facts: Facts,
 }
@@ -140,6 +141,7 @@ pub(crate) async fn open<'a>(
     }
     door.refuse_swapped(&found).await?;
     if door.repairs() {
+        found = door.take_over(found, &mut lost).await?;
         door.settle_intents(&found)?;
     }
     let mut opening = Opening {
@@ -192,7 +194,7 @@ impl<'a> Door<'a> {
         }
     }
 
-    /// Reads what a participant shows, and takes its lane over if this run repairs.
+    /// Reads what a participant shows.
     async fn look(&self, replica: usize) -> Result<Result<Found, MemoryTrouble>, StoreError> {
         let (edge, id) = (self.replica(replica), self.memory.ids[replica]);
         let lane = lane_name(id);
@@ -201,18 +203,12 @@ impl<'a> Door<'a> {
             Ok(is_copy) => is_copy,
             Err(trouble) => return Ok(Err(trouble)),
         };
-        let mut bytes = edge.marker(self.db, &lane).await?;
+        let bytes = edge.marker(self.db, &lane).await?;
         let known = match self.memory.state.lane(id, self.index) {
             Ok(known) => known,
             Err(error) => return Ok(Err(error.into())),
         };
-        let mut compared = self.compare(replica, bytes.as_deref(), known);
-        if compared.is_ok() && bytes.is_some() && self.repairs() {
-            let (owner, run) = (self.memory.owner, self.memory.run);
-            edge.fence(self.db, &lane, owner, run).await?;
-            bytes = edge.marker(self.db, &lane).await?;
-            compared = self.compare(replica, bytes.as_deref(), known);
-        }
+        let compared = self.compare(replica, bytes.as_deref(), known);
         Ok(compared.map(|memorable| Found {
             replica,
             marker: bytes.as_deref().and_then(Marker::decode),
@@ -221,9 +217,52 @@ impl<'a> Door<'a> {
             } else {
                 memorable
             },
+            is_copy,
             known,
             facts,
         }))
+    }
+
+    /// Takes the lanes over: only when nobody is refused, so that who is refused leaves everything as it was.
+    async fn take_over(
+        &self,
+        found: Vec<Found>,
+        lost: &mut Vec<(usize, StoreError)>,
+    ) -> Result<Vec<Found>, MemoryTrouble> {
+        let mut taken = Vec::with_capacity(found.len());
+        for one in found {
+            if one.marker.is_none() {
+                taken.push(one);
+                continue;
+            }
+            let replica = one.replica;
+            match self.fence(replica).await {
+                Ok(bytes) => taken.push(self.found_anew(one, bytes.as_deref())?),
+                Err(error) => lost.push((replica, error)),
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Takes a lane over, and answers the marker as it stands from then on.
+    async fn fence(&self, replica: usize) -> Result<Option<Vec<u8>>, StoreError> {
+        let (edge, lane) = (self.replica(replica), lane_name(self.memory.ids[replica]));
+        let (owner, run) = (self.memory.owner, self.memory.run);
+        edge.fence(self.db, &lane, owner, run).await?;
+        Ok(edge.marker(self.db, &lane).await?.map(Into::into))
+    }
+
+    fn found_anew(&self, one: Found, bytes: Option<&[u8]>) -> Result<Found, MemoryTrouble> {
+        let memorable = self.compare(one.replica, bytes, one.known)?;
+        Ok(Found {
+            marker: bytes.and_then(Marker::decode),
+            memorable: if one.is_copy {
+                Memorable::Newcomer
+            } else {
+                memorable
+            },
+            ..one
+        })
     }
 
     fn compare(
