@@ -316,3 +316,44 @@ fn what_is_foreign_or_damaged_can_be_set_aside() {
     assert_eq!(names(&aside), ["dump.rdb", "store"]);
     drop(open(dir.path()));
 }
+
+/// The log of a store, in bytes.
+fn log_bytes(dir: &Path) -> u64 {
+    let files = std::fs::read_dir(dir.join("store")).expect("a store");
+    let logs = files.map(|entry| entry.expect("an entry").path());
+    let logs = logs.filter(|path| path.extension().is_some_and(|one| one == "jnl"));
+    logs.map(|path| path.metadata().expect("its size").len())
+        .sum()
+}
+
+#[test]
+fn a_log_that_says_nothing_new_is_cut_and_all_is_still_there() {
+    const KEYS: usize = 60_000;
+    let mut fixture = Fixture::new();
+    let state = fixture.state();
+    let run = state.begin_run(run_start()).expect("a run");
+    let mut changes = Changes::new(NOW);
+    for number in 0..KEYS {
+        let key = Key::new(format!("{number:0150}"));
+        changes.put_agreement(DB, key, version(1));
+    }
+    state.commit_unsynced(changes).expect("it is written");
+    state.end_run(run, run_end(NOW)).expect("it ends");
+    let before = state.check().expect("it is readable");
+    fixture.reopen();
+    assert_eq!(
+        log_bytes(fixture.dir.path()),
+        0,
+        "nothing is only in the log"
+    );
+    assert_eq!(fixture.state().check().expect("all of it"), before);
+    let run = fixture.state().begin_run(run_start()).expect("another run");
+    fixture.state().end_run(run, run_end(NOW)).expect("it ends");
+    fixture.reopen();
+    assert!(
+        log_bytes(fixture.dir.path()) > 0,
+        "what is new is in the log"
+    );
+    let after = fixture.state().check().expect("all of it");
+    assert_eq!((after.keys, after.runs), (before.keys, before.runs + 1));
+}
