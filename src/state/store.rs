@@ -9,7 +9,6 @@ use std::ops::Bound;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -115,47 +114,6 @@ pub(super) struct Store {
     tables: Vec<Keyspace>,
     database: Database,
     path: PathBuf,
-    // Last: it is cut when nobody has it open any more.
-    log: Log,
-}
-
-/// The log of a store. fjall shortens it only when it is long, and reads all of it at every opening.
-struct Log {
-    path: PathBuf,
-    /// All that it says is in files.
-    is_spent: AtomicBool,
-}
-
-impl Log {
-    fn of(path: &Path) -> Self {
-        Self {
-            path: path.to_owned(),
-            is_spent: AtomicBool::new(false),
-        }
-    }
-}
-
-impl Drop for Log {
-    /// Cuts a log that says nothing that is not in files. If that fails, it is read once more: no harm.
-    fn drop(&mut self) {
-        if self.is_spent.load(Ordering::Relaxed)
-            && let Err(error) = cut_log(&self.path)
-        {
-            tracing::debug!("the log of the store stays as it is: {error}");
-        }
-    }
-}
-
-fn cut_log(path: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(path)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "jnl") {
-            let file = File::options().write(true).open(&path)?;
-            file.set_len(0)?;
-            file.sync_all()?;
-        }
-    }
-    Ok(())
 }
 
 impl Store {
@@ -172,7 +130,6 @@ impl Store {
             tables,
             database,
             path: path.to_owned(),
-            log: Log::of(path),
         })
     }
 
@@ -193,7 +150,6 @@ impl Store {
             tables,
             database,
             path: path.to_owned(),
-            log: Log::of(path),
         })
     }
 
@@ -232,7 +188,6 @@ impl Store {
         } else {
             PersistMode::Buffer
         };
-        self.log.is_spent.store(false, Ordering::Relaxed);
         let mut batch = self.database.batch().durability(Some(mode));
         for (table, key, value) in rows {
             match value {
@@ -254,8 +209,8 @@ impl Store {
         self.database.write_buffer_size()
     }
 
-    /// Sorts what is only in memory into files, so that the next opening has no log to read. Waits for it a while: what
-    /// is not done by then is done in the background, or at the next opening. Nothing may be written meanwhile.
+    /// Sorts what is only in memory into files, so that the next opening has less of the log to read. Waits for it a
+    /// while: what is not done by then is done in the background, or at the next opening.
     pub(super) fn write_out(&self) -> Result<()> {
         for table in &self.tables {
             let begun = table.rotate_memtable();
@@ -269,10 +224,6 @@ impl Store {
             }
             std::thread::sleep(WRITE_OUT_TURN);
         }
-        // SUBTLE: a table that has nothing to sort any more answers so; the bytes that fjall counts are no proof.
-        let is_empty = |table: &Keyspace| matches!(table.rotate_memtable(), Ok(false));
-        let is_spent = is_written() && self.tables.iter().all(is_empty) && is_written();
-        self.log.is_spent.store(is_spent, Ordering::Relaxed);
         Ok(())
     }
 
