@@ -121,7 +121,7 @@ impl Site {
     }
 
     fn put(&self, replica: usize, name: &str, value: Option<&str>) {
-        let value = value.map(|value| text(value));
+        let value = value.map(text);
         let client = self.replicas[replica].client();
         client.set_state(&Key::from(name), value);
     }
@@ -133,7 +133,7 @@ impl Site {
 
     #[track_caller]
     fn assert_all(&self, name: &str, value: Option<&str>) {
-        let value = value.map(|value| text(value));
+        let value = value.map(text);
         for (index, replica) in self.replicas.iter().enumerate() {
             let found = replica.client().get(&Key::from(name));
             assert_eq!(found, value, "{name} at replica {index}");

@@ -19,6 +19,9 @@ use support::reknit::Reknit;
 use support::server::RedisServer;
 use support::site::{Site, assert_says, text};
 
+/// Does something to a state directory.
+type Damage = fn(&Path);
+
 /// A site that agreed on `k`, `l` and `m`, of which `k` was deleted at r2 since.
 fn with_a_delete(servers: usize) -> Site {
     let site = Site::new(servers);
@@ -213,7 +216,7 @@ fn cut_to(path: &Path, bytes: u64) {
 #[test]
 fn a_directory_that_is_half_there_is_named_by_its_part_and_nothing_is_written() {
     let site = with_a_delete(2);
-    let damages: [(&str, fn(&Path)); 9] = [
+    let damages: [(&str, Damage); 9] = [
         ("identity", |state| {
             fs::remove_file(state.join("identity")).unwrap()
         }),
