@@ -423,3 +423,58 @@ fn a_state_directory_that_is_not_the_right_one_is_named_and_nothing_is_written()
     site.repair();
     site.assert_all("EXISTS k", &Value::Int(0));
 }
+
+#[test]
+fn a_new_name_for_a_known_server_is_refused_until_it_is_told() {
+    let site = Site::counting(2);
+    site.cmd(0, "SET hits 18");
+    site.repair();
+    site.cmd(0, "INCRBY hits 10");
+    let config = site.config_of([("new".into(), 0), ("r2".into(), 1)]);
+    let repair = || {
+        Reknit::new(["repair"])
+            .args(["-c".into(), config.clone()])
+            .run()
+    };
+    let refused = repair();
+    refused.assert_code(2);
+    assert_says(
+        &refused,
+        &["carries the marker of r1", "reknit rename r1 new"],
+    );
+    assert_eq!(site.cmd(1, "GET hits"), text("18"));
+    let renamed = Reknit::new(["rename", "r1", "new", "-c"])
+        .args([config.clone()])
+        .run();
+    renamed.assert_code(0);
+    repair().assert_code(0);
+    site.assert_all("GET hits", &text("28"));
+    let bad = Reknit::new(["rename", "new", "a b", "-c"])
+        .args([config])
+        .run();
+    bad.assert_code(2);
+    assert_says(&bad, &["`a b` is no name for a replica"]);
+}
+
+#[test]
+fn what_contradicts_itself_on_the_command_line_is_refused_before_anything_is_touched() {
+    let site = Site::new(2);
+    site.cmd(0, "SET k v");
+    site.repair();
+    site.cmd(0, "DEL k");
+    for (words, said) in [
+        (&["--adopt", "--dry-run"][..], "cannot be used with"),
+        (&["--adopt", "--resume"], "cannot be used with"),
+        (&["--prefer", "r2,greatest"], "--prefer is about --replica"),
+        (
+            &["--rule", "string=counter-max"],
+            "--rule is about --replica",
+        ),
+    ] {
+        let refused = site.with("repair").args(words.iter().copied()).run();
+        refused.assert_code(2);
+        assert_says(&refused, &[said]);
+    }
+    site.repair();
+    site.assert_all("EXISTS k", &Value::Int(0));
+}

@@ -7,14 +7,11 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use futures::future::join_all;
 
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::{DbIndex, Key, OwnerToken, ReplicaId, ReplicaName, RunNumber, StateDir};
-use crate::repair::{Mode, RunMemory, Scope, lane_name};
+use crate::repair::{Mode, RunMemory, Scope};
 use crate::state::{KnownReplica, Opening, State, StateError};
 use crate::store::{RedisReplica, Replica, StoreError};
 
@@ -76,6 +73,20 @@ pub enum Unremembered {
     /// Nobody has that name.
     #[error("no replica `{0}` is remembered, `reknit check` lists those that are")]
     NoReplica(String),
+    /// A replica with a new name.
+    #[error(
+        "replica {new} is new, and its server carries the marker of {old}, which is not configured: tell of the new name \
+         with `reknit rename {old} {new}`; if it is a copy of {old}, which never returns: `reknit forget {old}`"
+    )]
+    Renamed {
+        /// The name that is new.
+        new: ReplicaName,
+        /// The one that is known.
+        old: ReplicaName,
+    },
+    /// Nobody can be called that.
+    #[error("`{0}` is no name for a replica: write letters, digits, `.`, `_` or `-`")]
+    NoName(String),
     /// Somebody has that name.
     #[error("another replica is called `{0}`: give this one a name of its own")]
     Taken(String),
@@ -324,58 +335,6 @@ impl Memory {
                  {name} NEW`"
             );
         }
-    }
-
-    /// Refuses replicas of which none carries a marker where all should: each alone would be a newcomer, but all of them
-    /// are more likely others.
-    pub(super) async fn refuse_strangers(
-        &self,
-        fleet: &Fleet,
-        scope: &Scope,
-    ) -> Result<(), Trouble> {
-        for db in scope.databases() {
-            let index = db.unwrap_or_else(|| default_db(fleet));
-            let (mut expected, mut found) = (0, 0);
-            let asked = fleet.servers.iter().zip(&self.ids);
-            let answers = join_all(asked.map(|(server, id)| self.marker(server, *id, db, index)));
-            for answer in answers.await {
-                let Some(is_there) = answer.map_err(Unremembered::from)? else {
-                    continue;
-                };
-                expected += 1;
-                found += u64::from(is_there);
-            }
-            if expected > 1 && found == 0 {
-                return Err(Unremembered::NoMarkers {
-                    path: self.dir.clone(),
-                    db: index,
-                }
-                .into());
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether a replica carries a marker of ours; nothing where none is expected, or it cannot be asked. One under
-    /// another's name counts: then names were exchanged, which is told elsewhere.
-    async fn marker(
-        &self,
-        server: &Arc<RedisReplica>,
-        id: ReplicaId,
-        db: Option<DbIndex>,
-        index: DbIndex,
-    ) -> Result<Option<bool>, StateError> {
-        if self.state.lane(id, index)?.is_none() {
-            return Ok(None);
-        }
-        let lanes: Vec<Key> = self.ids.iter().map(|id| lane_name(*id)).collect();
-        Ok(match server.markers(db, &lanes).await {
-            Ok(markers) => Some(markers.iter().any(Option::is_some)),
-            Err(error) => {
-                tracing::debug!("{error}");
-                None
-            }
-        })
     }
 }
 

@@ -16,6 +16,7 @@ mod preflight;
 mod resuming;
 mod roster;
 mod session;
+mod strangers;
 mod undo;
 mod written;
 

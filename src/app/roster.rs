@@ -1,6 +1,7 @@
 //! Who is enrolled: a replica that never returns is forgotten, one with another name is renamed.
 
 use crate::clock::Clock;
+use crate::config::is_name;
 use crate::model::ReplicaName;
 use crate::state::{KnownReplica, State};
 
@@ -33,6 +34,9 @@ pub fn forget(state: &State, replica: &KnownReplica, clock: &dyn Clock) -> Resul
 /// When nobody has the old one, or somebody the new one.
 pub fn rename(state: &State, old: &str, new: &str) -> Result<(), Trouble> {
     let replica = enrolled(state, old)?;
+    if !is_name(new) {
+        return Err(Unremembered::NoName(new.into()).into());
+    }
     let renamed = state.rename(&replica.name, &ReplicaName(new.into()));
     match renamed.map_err(Unremembered::from)? {
         true => Ok(()),

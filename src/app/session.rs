@@ -141,6 +141,11 @@ pub fn counts_of(summary: &Summary) -> BTreeMap<String, u64> {
     let of_all = |count: fn(&crate::repair::ReplicaSummary) -> u64| {
         summary.replicas.iter().map(count).sum::<u64>()
     };
+    // What a guard stopped was found, and not done.
+    let done = |count| match summary.tripped.is_empty() {
+        true => of_all(count),
+        false => 0,
+    };
     let counted = [
         ("keys", total.keys),
         ("differing", total.differing()),
@@ -149,8 +154,8 @@ pub fn counts_of(summary: &Summary) -> BTreeMap<String, u64> {
         ("in flight", summary.in_flight),
         ("learned", summary.learned),
         ("written", of_all(|replica| replica.written)),
-        ("overwrites", of_all(|replica| replica.overwrites)),
-        ("deletes", of_all(|replica| replica.deletes)),
+        ("overwrites", done(|replica| replica.overwrites)),
+        ("deletes", done(|replica| replica.deletes)),
     ];
     let counted = counted.into_iter().filter(|(_, count)| *count > 0);
     counted

@@ -206,7 +206,7 @@ pub struct RepairArgs {
         value_parser = humantime::parse_duration)]
     pub resume: Option<std::time::Duration>,
     /// Set aside what is remembered, take all replicas over, and begin as a first run
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["dry_run", "resume"])]
     pub adopt: bool,
     /// Replicas and policy.
     #[command(flatten)]

@@ -95,13 +95,19 @@ async fn execute(cli: &Cli, stop: CancellationToken) -> anyhow::Result<Exit> {
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    /// Held so that it does not kill: a write beyond a limit of the file size then fails with an error of its own.
+    _file_size: Signal,
 }
+
+/// SIGXFSZ.
+const FILE_SIZE: i32 = 25;
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            _file_size: signal(SignalKind::from_raw(FILE_SIZE))?,
         })
     }
 

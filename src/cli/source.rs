@@ -19,6 +19,9 @@ pub enum SourceError {
     /// Nothing names replicas.
     #[error("no replicas, name a file with --config or two replicas with --replica NAME=URL")]
     NoReplicas,
+    /// An option of replicas on the command line, beside a file.
+    #[error("{0} is about --replica; with a configuration file, write it there")]
+    OfReplicas(&'static str),
     /// A value without `=`.
     #[error("{option} number {number} is not {form}, write one like {option} {example}")]
     NotAPair {
@@ -66,6 +69,7 @@ pub fn load(
     config_variable: Option<OsString>,
 ) -> Result<Config, SourceError> {
     let db = connection.db.map(DbIndex);
+    refuse_without_replicas(connection)?;
     let mut config = if connection.replica.is_empty() {
         let from_variable = config_variable
             .filter(|path| !path.is_empty())
@@ -101,6 +105,21 @@ pub fn state_dir(
         None => StateDir::Usual,
     };
     Ok(crate::app::state_dir(&state)?)
+}
+
+/// Options about replicas on the command line mean nothing beside a file; clap does not hold that where there is one.
+fn refuse_without_replicas(connection: &ConnectionArgs) -> Result<(), SourceError> {
+    let given = [
+        ("--prefer", !connection.prefer.is_empty()),
+        ("--rule", !connection.rule.is_empty()),
+        (PASSWORD_FILE.option, !connection.password_file.is_empty()),
+        (PASSWORD_ENV.option, !connection.password_env.is_empty()),
+    ];
+    let first = given.into_iter().find(|(_, is_given)| *is_given);
+    match first.filter(|_| connection.replica.is_empty()) {
+        Some((option, _)) => Err(SourceError::OfReplicas(option)),
+        None => Ok(()),
+    }
 }
 
 fn ad_hoc(connection: &ConnectionArgs) -> Result<AdHoc, SourceError> {

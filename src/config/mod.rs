@@ -41,7 +41,7 @@ pub use http::{HttpConfig, TlsFiles};
 pub use notifications::{EventKind, Notifications, WebhookConfig};
 pub(crate) use parse::redact;
 pub use replica_url::{DEFAULT_PORT, ReplicaUrl, UrlError};
-pub use replicas::{Layout, MAX_REPLICAS, PasswordSource, ReplicaConfig};
+pub use replicas::{Layout, MAX_REPLICAS, PasswordSource, ReplicaConfig, is_name};
 pub use scalar::{duration, size};
 pub use schedules::{Due, Schedule};
 pub use windows::{MINUTES_PER_DAY, Weekdays, Window};

@@ -320,9 +320,14 @@ fn timeout(
 }
 
 /// Names of replicas, datacenters, keyspaces and schedules go into metrics and file names.
-pub(super) fn check_name(name: &str, at: YamlPath) -> Result<(), Contradiction> {
+/// Whether a replica can be called this.
+pub fn is_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    if name.is_empty() || name.len() > MAX_NAME_LENGTH || !name.bytes().all(allowed) {
+    !name.is_empty() && name.len() <= MAX_NAME_LENGTH && name.bytes().all(allowed)
+}
+
+pub(super) fn check_name(name: &str, at: YamlPath) -> Result<(), Contradiction> {
+    if !is_name(name) {
         return Err(Contradiction::new(
             at,
             "this is not a name",

@@ -57,6 +57,8 @@ pub enum UndoFate {
     Missed(String),
     /// It stays, for this reason.
     Kept(String),
+    /// It was not asked for.
+    LeftOut,
 }
 
 impl UndoFate {
@@ -68,6 +70,7 @@ impl UndoFate {
             Self::Changed => "changed",
             Self::Missed(_) => "missed",
             Self::Kept(_) => "kept",
+            Self::LeftOut => "left-out",
         }
     }
 
@@ -75,7 +78,7 @@ impl UndoFate {
     pub fn reason(&self) -> Option<&str> {
         match self {
             Self::Missed(reason) | Self::Kept(reason) => Some(reason),
-            Self::Planned | Self::Undone | Self::Changed => None,
+            Self::Planned | Self::Undone | Self::Changed | Self::LeftOut => None,
         }
     }
 }

@@ -60,7 +60,7 @@ pub struct RunsArgs {
     #[command(flatten)]
     pub state: StateArgs,
     /// Only the latest N runs
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = at_least_one_run)]
     pub limit: usize,
     /// The form of what goes to standard output
     #[arg(long, value_enum, default_value_t = Format::Human)]
@@ -176,4 +176,14 @@ pub struct RenameArgs {
     /// Where.
     #[command(flatten)]
     pub state: StateArgs,
+}
+
+fn at_least_one_run(text: &str) -> Result<usize, String> {
+    let number = text
+        .parse()
+        .map_err(|_| format!("`{text}` is not a number"))?;
+    match number {
+        0 => Err("no runs would be shown".into()),
+        number => Ok(number),
+    }
 }

@@ -110,7 +110,7 @@ impl Standing<'_, '_> {
     /// The replica, if it is asked for and can be read.
     pub(super) fn reached(&self, chain: &Chain<'_>) -> Result<usize, UndoFate> {
         if self.only.is_some_and(|only| only != chain.id) {
-            return Err(UndoFate::Kept("it is left out by --replica".into()));
+            return Err(UndoFate::LeftOut);
         }
         let missed = |reason: &str| UndoFate::Missed(reason.into());
         let replica = chain.replica.ok_or_else(|| missed(NOT_CONFIGURED))?;

@@ -265,9 +265,13 @@ fn forced(summary: &Summary) -> Option<String> {
     let kinds = [Destruction::Delete, Destruction::Overwrite];
     let flags: Vec<String> = kinds.into_iter().filter_map(most).collect();
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let why = match summary.run {
+        Some(_) => ", and say why with `--reason`",
+        None => "",
+    };
     (!flags.is_empty()).then(|| {
         format!(
-            "see whether a replica was emptied, restored or written wrongly; if this is meant, run again with {}",
+            "see whether a replica was emptied, restored or written wrongly; if this is meant, run again with {}{why}",
             list(&flags)
         )
     })

@@ -64,7 +64,7 @@ fn result(run: &LoggedRun) -> String {
 
 fn counts(run: &LoggedRun) -> String {
     let shown = [
-        "repaired", "left", "undone", "changed", "kept", "missed", "deletes", "learned",
+        "repaired", "left", "undone", "changed", "kept", "left-out", "missed", "deletes", "learned",
     ];
     let shown = shown.into_iter().filter_map(|name| {
         let count = run.counts.get(name)?;

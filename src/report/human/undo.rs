@@ -85,6 +85,7 @@ fn line(paint: Paint, finding: &UndoFinding) -> String {
         UndoFate::Undone => (Tone::Good, finding.ops.join(", ")),
         UndoFate::Changed => (Tone::Mixed, "kept: it was written since".into()),
         UndoFate::Missed(reason) => (Tone::Bad, format!("missed: {reason}")),
+        UndoFate::LeftOut => (Tone::Mixed, "left out by --replica".into()),
         UndoFate::Kept(reason) => (Tone::Mixed, format!("kept: {reason}")),
     };
     let db = match finding.db.0 {
@@ -102,7 +103,9 @@ fn line(paint: Paint, finding: &UndoFinding) -> String {
 fn closing(paint: Paint, dry_run: bool, summary: &UndoSummary) -> String {
     let next = |text: &str| format!("{} {text}", paint.bold("next:"));
     if !summary.tripped.is_empty() {
-        next("if that is meant, say so with `--force-overwrites N` or `--force-deletes N`")
+        next(
+            "if that is meant, say so with `--force-overwrites N` or `--force-deletes N`, and why with `--reason`",
+        )
     } else if dry_run && summary.count("planned") > 0 {
         next("run again without `--dry-run` to write this")
     } else if summary.count("undone") > 0 && !summary.holds {
