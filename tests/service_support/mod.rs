@@ -53,7 +53,7 @@ impl Place {
         let replicas: String = self.servers.iter().enumerate().map(replica).collect();
         let (dir, port) = (self.dir.path().display(), self.port);
         format!(
-            "replicas:\n{replicas}state: {{ dir: {dir}/state }}\nguards: {{ settle: 50ms }}\n\
+            "replicas:\n{replicas}state: {{ dir: {dir}/state }}\nguards: {{ settle: 50ms, max_overwrite_ratio: 1.0, max_delete_ratio: 1.0 }}\n\
              http: {{ listen: \"127.0.0.1:{port}\" }}\n{rest}\n"
         )
     }
@@ -65,9 +65,12 @@ impl Place {
 
     /// Starts the service, and waits until it answers.
     pub(crate) fn start(&self) -> Daemon {
-        let process = Reknit::new(["run", "-v", "--config"])
-            .args([self.config()])
-            .spawn();
+        let command = Reknit::new(["run", "-v", "--config"]).args([self.config()]);
+        self.watch(command.spawn())
+    }
+
+    /// A service that was started over this place, once it answers.
+    pub(crate) fn watch(&self, process: Running) -> Daemon {
         let daemon = Daemon {
             process,
             url: format!("http://127.0.0.1:{}", self.port),
