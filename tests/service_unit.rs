@@ -2,6 +2,7 @@
 //! clients write to, steered by the command line meanwhile.
 
 #![allow(clippy::unwrap_used)] // a test that panics has failed, as it should
+#![allow(clippy::disallowed_methods)] // a process is waited for, by the clock
 
 mod service_support;
 mod support;
