@@ -220,6 +220,28 @@ pub fn open_for_service(config: &Config, clock: &dyn Clock) -> Result<Option<Mem
     introduce(state, dir, &names, true, clock).map(Some)
 }
 
+/// Holds the state directory of a configuration, if there is one that can be held, so that no run works meanwhile.
+///
+/// # Errors
+/// When somebody works on it.
+pub fn hold(config: &Config, clock: &dyn Clock) -> Result<Option<State>, Trouble> {
+    let Ok(Some(dir)) = state_dir(&config.state) else {
+        return Ok(None);
+    };
+    if !is_used(&dir) {
+        return Ok(None);
+    }
+    match open_dir(&dir, "clean", clock) {
+        Ok(state) => Ok(Some(state)),
+        Err(locked) if locked.is_locked() => Err(locked),
+        // One that is damaged is often why markers are removed.
+        Err(error) => {
+            tracing::debug!("{error}");
+            Ok(None)
+        }
+    }
+}
+
 /// Opens a state directory for a command that is about what runs remembered.
 ///
 /// # Errors

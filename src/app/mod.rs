@@ -29,7 +29,9 @@ pub use fleet::{Fleet, Plan, Trouble, plan, throttle};
 pub use job::{Job, JobError};
 pub use journal::{Unkept, undo_from_file};
 pub use logbook::Logbook;
-pub use memory::{Memory, Remembering, Unremembered, open_existing, open_for_service, state_dir};
+pub use memory::{
+    Memory, Remembering, Unremembered, hold, open_existing, open_for_service, state_dir,
+};
 pub use preflight::{expect, preflight};
 pub use roster::{enrolled, forget, rename};
 pub use session::{Ended, Session, counts_of};

@@ -60,6 +60,11 @@ pub(super) async fn clean(
         markers: args.markers,
         db: args.connection.db.map(DbIndex),
     };
+    // Markers that are removed under a run that is under way make it, and all after it, strangers.
+    let _held = match args.markers && !args.dry_run {
+        true => app::hold(&config, &SystemClock)?,
+        false => None,
+    };
     let servers = app::clean(&fleet, cleaning, &stop).await;
     let exit = app::exit_of_clean(&servers, &stop);
     let report = reports::clean(servers, args.dry_run);

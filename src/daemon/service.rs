@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{Exit, Memory, Trouble, Unremembered};
+use crate::app::{Exit, Fleet, Memory, Trouble, Unremembered};
 use crate::clock::Clock;
 use crate::config::{Config, Due};
 use crate::model::{KeyspaceName, Millis, Selection};
@@ -265,6 +265,8 @@ impl Service {
         if config.http != self.config.http {
             return Err("`http` changes only with a restart".into());
         }
+        // A password that cannot be read is found now, and not when the next run is due.
+        Fleet::new(&config).map_err(|error| error.to_string())?;
         if let Some(memory) = self.recall.memory() {
             memory
                 .of(&config, &*self.clock)

@@ -81,9 +81,9 @@ struct AskedSelection {
 pub struct StartUndo {
     /// Only at this replica.
     replica: Option<String>,
-    /// Only these keys, escaped as redis-cli shows them.
+    /// Only these keys, escaped as redis-cli shows them; all of the run, if there are none.
     #[schema(max_items = 10_000)]
-    keys: Vec<String>,
+    keys: Option<Vec<String>>,
     /// Write nothing.
     dry_run: bool,
     /// So many keys of a replica may be overwritten whatever the guards say.
@@ -216,10 +216,11 @@ impl StartUndo {
             [self.force_overwrites, self.force_deletes],
             self.reason.as_deref(),
         )?;
+        let named = self.keys.map(keys).transpose()?.unwrap_or_default();
         let undoing = Undoing {
             run: Some(RunNumber(run)),
             replica: self.replica,
-            keys: keys(self.keys)?.into_iter().collect(),
+            keys: named.into_iter().collect(),
             dry_run: self.dry_run,
             reason: self.reason.clone(),
             force_markers: false,
@@ -255,6 +256,12 @@ fn key(text: &str) -> Result<Key, ApiError> {
 }
 
 fn keys(texts: Vec<String>) -> Result<BTreeSet<Key>, ApiError> {
+    // SUBTLE: a list that came out empty by mistake must not mean everything.
+    if texts.is_empty() {
+        return Err(ApiError::invalid(
+            "`keys` is empty: leave it out, or name some",
+        ));
+    }
     if texts.len() > MOST_KEYS {
         let words = format!(
             "at most {MOST_KEYS} keys at once; select them by `match`, or use `reknit repair --keys-from`"
