@@ -59,9 +59,6 @@ pub struct Segment {
     pub digest: [u8; blake3::OUT_LEN],
 }
 
-/// Bytes in memory beyond which the end of a run sorts them into files.
-const WRITE_OUT_BYTES: u64 = 8 * 1024 * 1024;
-
 impl State {
     /// The number of the latest run; zero before the first.
     pub fn last_run(&self) -> RunNumber {
@@ -110,9 +107,7 @@ impl State {
         let mut writing = self.writing();
         let row = (Table::Book, Chapter::Runs.run(run), Some(record.encode()));
         self.write_rows(&mut writing, vec![row], true)?;
-        if self.0.store.buffered_bytes() > WRITE_OUT_BYTES {
-            self.0.store.write_out()?;
-        }
+        self.0.store.shorten_log()?;
         self.0.note_committed(&mut writing)
     }
 

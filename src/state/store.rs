@@ -2,6 +2,8 @@
 //!
 //! fjall, a log-structured store, chosen by measurement (docs/state.md). All that knows of it is in this file.
 
+mod log;
+
 use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -9,7 +11,7 @@ use std::ops::Bound;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use fjall::config::{BlockSizePolicy, CompressionPolicy};
@@ -38,10 +40,6 @@ const AGREED_BUFFER_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Bytes of a block: large ones make listing cheap.
 const BLOCK_BYTES: u32 = 16 * 1024;
-
-/// How long, and how often, the writing out of tables is waited for.
-const WRITE_OUT_TURN: Duration = Duration::from_millis(10);
-const WRITE_OUT_TURNS: usize = 1000;
 
 /// What a full disk is told by.
 const PROBE_BYTES: usize = 64 * 1024;
@@ -114,6 +112,8 @@ pub(super) struct Store {
     tables: Vec<Keyspace>,
     database: Database,
     path: PathBuf,
+    /// Bytes of rows since the store was opened or its log was last shortened.
+    written: AtomicU64,
 }
 
 impl Store {
@@ -130,6 +130,7 @@ impl Store {
             tables,
             database,
             path: path.to_owned(),
+            written: AtomicU64::new(0),
         })
     }
 
@@ -150,6 +151,7 @@ impl Store {
             tables,
             database,
             path: path.to_owned(),
+            written: AtomicU64::new(0),
         })
     }
 
@@ -190,6 +192,8 @@ impl Store {
         };
         let mut batch = self.database.batch().durability(Some(mode));
         for (table, key, value) in rows {
+            let bytes = key.len() + value.as_ref().map_or(0, Vec::len);
+            self.written.fetch_add(bytes as u64, Ordering::Relaxed);
             match value {
                 Some(value) => batch.insert(self.table(table), key, value),
                 None => batch.remove(self.table(table), key),
@@ -202,29 +206,6 @@ impl Store {
     pub(super) fn sync(&self) -> Result<()> {
         let synced = self.database.persist(PersistMode::SyncAll);
         synced.map_err(|error| self.told("sync", error))
-    }
-
-    /// Bytes in memory that are not yet sorted into files.
-    pub(super) fn buffered_bytes(&self) -> u64 {
-        self.database.write_buffer_size()
-    }
-
-    /// Sorts what is only in memory into files, so that the next opening has less of the log to read. Waits for it a
-    /// while: what is not done by then is done in the background, or at the next opening.
-    pub(super) fn write_out(&self) -> Result<()> {
-        for table in &self.tables {
-            let begun = table.rotate_memtable();
-            begun.map_err(|error| self.told("write out", error))?;
-        }
-        let is_written = || self.tables.iter().all(|it| it.sealed_memtable_count() == 0);
-        // Not for ever: a worker that met a full disk is gone, and the next write says so.
-        for _ in 0..WRITE_OUT_TURNS {
-            if is_written() {
-                break;
-            }
-            std::thread::sleep(WRITE_OUT_TURN);
-        }
-        Ok(())
     }
 
     /// Bytes on disk: of one table, without what is only in the log.
