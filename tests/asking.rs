@@ -299,9 +299,4 @@ fn who_does_not_reach_the_service_is_told_what_to_do() {
     );
     let other = Reknit::new(["status", "--url", &format!("{url}/somewhere")]).run();
     other.assert_code(2);
-    // The state directory is the service's as long as it works.
-    let config = daemon.config().display().to_string();
-    let locked = Reknit::new(["runs", "-c", &config]).run();
-    locked.assert_code(4);
-    assert_says(&locked, &["in use by", "`reknit status`"]);
 }

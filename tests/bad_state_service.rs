@@ -109,7 +109,10 @@ fn a_directory_that_another_process_works_on_is_refused_by_its_name() {
     site.cmd(0, "SET k v");
     let mut service = Service::start(&site, &[]);
     service.says("is done");
-    let holder = format!("in use by process {} (run) since", service.child.id());
+    let holder = format!(
+        "in use by process {} (run at http://127.0.0.1:",
+        service.child.id()
+    );
     for command in ["run", "repair", "diff"] {
         let outcome = Reknit::new([command])
             .args(["-c".into(), config(&site)])

@@ -177,8 +177,9 @@ fn the_page_about_operating_is_followed_word_by_word() {
         "schedule hourly is paused",
         "schedule hourly goes on",
         "was read anew",
-        "\"key\":\"key\"",
-        "{\"id\":",
+        "\"key\" at eu: absent → added",
+        "1 of 1 write of run 1 would be put back",
+        "found no key that differs",
         "`reknit undo RUN` puts it back",
     ] {
         assert!(said.contains(part), "{part}\n{said}\n{log}");

@@ -5,10 +5,11 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::model::{Key, Keyspace, Selection, escape};
 use crate::repair::{self, Explanation, Mode, RunError};
+use crate::state::State;
 
 use super::Exit;
 use super::fleet::{Fleet, Plan, Trouble, plan};
-use super::memory::open;
+use super::memory::{look_into, open};
 use super::preflight::preflight;
 
 /// Why a key cannot be explained.
@@ -42,6 +43,37 @@ pub async fn explain(
     key: Key,
     stop: CancellationToken,
 ) -> Result<Explanation, Unexplained> {
+    explain_with(config, fleet, key, Recalling::Opened, stop).await
+}
+
+/// Explains one key with what a service remembers, which keeps its state directory open; nothing for one without memory.
+///
+/// # Errors
+/// As [`explain`].
+pub async fn explain_beside(
+    config: &Config,
+    fleet: &Fleet,
+    key: Key,
+    (state, stop): (Option<State>, CancellationToken),
+) -> Result<Explanation, Unexplained> {
+    explain_with(config, fleet, key, Recalling::Held(state), stop).await
+}
+
+/// Where what is remembered comes from.
+enum Recalling {
+    /// From the state directory of the configuration.
+    Opened,
+    /// From one that is open.
+    Held(Option<State>),
+}
+
+async fn explain_with(
+    config: &Config,
+    fleet: &Fleet,
+    key: Key,
+    recalling: Recalling,
+    stop: CancellationToken,
+) -> Result<Explanation, Unexplained> {
     let shown = || escape(key.as_bytes());
     if key.is_own() {
         return Err(Unexplained::Own(shown()));
@@ -56,7 +88,13 @@ pub async fn explain(
         force_deletes: None,
     };
     let mut run = plan(config, fleet, Selection::default(), planned, stop)?;
-    if let Some(memory) = open(config, fleet, Mode::Plan, run.clock.as_ref())? {
+    let memory = match recalling {
+        Recalling::Opened => open(config, fleet, Mode::Plan, run.clock.as_ref())?,
+        Recalling::Held(state) => state
+            .map(|state| look_into(state, config, run.clock.as_ref()))
+            .transpose()?,
+    };
+    if let Some(memory) = memory {
         run.digest_key = memory.state.digest_key();
         let number = memory.state.last_run();
         run.memory = Some(memory.of_run(number, config, false)?);

@@ -61,6 +61,16 @@ pub enum Trouble {
 }
 
 impl Trouble {
+    /// Where the service is asked that works on the state directory, if one does.
+    pub fn service(&self) -> Option<&str> {
+        match self {
+            Self::Memory(Unremembered::State(StateError::Locked { holder, .. })) => {
+                holder.service()
+            }
+            _ => None,
+        }
+    }
+
     /// Whether somebody else works on the state directory.
     pub fn is_locked(&self) -> bool {
         let locked = |error: &StateError| matches!(error, StateError::Locked { .. });

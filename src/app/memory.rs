@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::{DbIndex, Key, OwnerToken, ReplicaId, ReplicaName, RunNumber, StateDir};
 use crate::repair::{Mode, RunMemory, Scope};
-use crate::state::{KnownReplica, Opening, State, StateError};
+use crate::state::{Holder, KnownReplica, Opening, State, StateError};
 use crate::store::{RedisReplica, Replica, StoreError};
 
 use super::Trouble;
@@ -42,7 +42,7 @@ pub enum Unremembered {
     #[error(
         "state directory {path}: it remembers the replicas {known}, and none of those that are configured; give this \
          set of replicas a directory of its own (state.dir), tell it of new names with `reknit rename OLD NEW`, or \
-         start anew with --adopt", path = .path.display()
+         start anew with `reknit repair --adopt`", path = .path.display()
     )]
     OtherReplicas {
         /// The directory.
@@ -53,7 +53,8 @@ pub enum Unremembered {
     /// None of the replicas shows that it is ours.
     #[error(
         "state directory {path}: none of the replicas carries its marker any more (database {db}): all were emptied, or \
-         they are not the ones that it remembers; put the addresses right, or start anew with --adopt",
+         they are not the ones that it remembers; put the addresses right, or start anew with \
+         `reknit repair --adopt`",
         path = .path.display()
     )]
     NoMarkers {
@@ -203,15 +204,20 @@ pub(super) fn open(
     introduce(state, dir, &names, writes, clock).map(Some)
 }
 
-/// Opens the state directory of a configuration for a service, which keeps it; nothing for one without memory.
+/// Opens the state directory of a configuration for a service, which keeps it and is asked at `url`; nothing for one
+/// without memory.
 ///
 /// # Errors
 /// When the directory cannot be used.
-pub fn open_for_service(config: &Config, clock: &dyn Clock) -> Result<Option<Memory>, Trouble> {
+pub fn open_for_service(
+    config: &Config,
+    url: &str,
+    clock: &dyn Clock,
+) -> Result<Option<Memory>, Trouble> {
     let Some(dir) = state_dir(&config.state)? else {
         return Ok(None);
     };
-    let state = open_dir(&dir, "run", clock)?;
+    let state = open_dir(&dir, &Holder::service_at(url), clock)?;
     let names: Vec<ReplicaName> = config
         .replicas
         .iter()
@@ -268,6 +274,17 @@ fn open_dir(dir: &Path, purpose: &str, clock: &dyn Clock) -> Result<State, Troub
         random: random()?,
     };
     Ok(State::open(opening).map_err(Unremembered::from)?)
+}
+
+/// The memory in a state directory that is open, for somebody who only looks.
+pub(super) fn look_into(
+    state: State,
+    config: &Config,
+    clock: &dyn Clock,
+) -> Result<Memory, Trouble> {
+    let replicas = config.replicas.iter();
+    let names: Vec<ReplicaName> = replicas.map(|replica| replica.name.clone()).collect();
+    introduce(state, PathBuf::new(), &names, false, clock)
 }
 
 /// Finds the identities of the configured replicas, and enrols those that are new if anything is to be written.

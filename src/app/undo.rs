@@ -8,7 +8,9 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::model::{Key, ReplicaId, RunNumber, Selection};
-use crate::repair::{self, Mode, Run, RunError, Throttle, UndoListener, UndoRequest, UndoSummary};
+use crate::repair::{
+    self, Mode, Participant, Run, RunError, Throttle, UndoListener, UndoRequest, UndoSummary,
+};
 
 use super::exit::Exit;
 use super::fleet::{Fleet, Plan, Trouble, plan};
@@ -92,6 +94,16 @@ pub async fn undo(
     work(config, (run, mode), held, &request, listener).await
 }
 
+/// How a service steers an undo.
+pub struct Steering<'a> {
+    /// How gently it works.
+    pub throttle: Arc<Throttle>,
+    /// Tells it to stop.
+    pub stop: CancellationToken,
+    /// Is told who takes part, before anything is read.
+    pub begins: &'a (dyn Fn(&[Participant]) + Sync),
+}
+
 /// Undoes a run for a service, which keeps its state directory open and has noted this run already.
 ///
 /// # Errors
@@ -101,9 +113,14 @@ pub async fn undo_noted(
     undoing: &Undoing,
     (memory, logbook): (&Memory, &Logbook),
     listener: &mut dyn UndoListener,
-    (throttle, stop): (Arc<Throttle>, CancellationToken),
+    steering: Steering<'_>,
 ) -> Result<(UndoSummary, Exit), Undoable> {
     let asked = asked(undoing);
+    let Steering {
+        throttle,
+        stop,
+        begins,
+    } = steering;
     let prepared = async {
         let fleet = Fleet::new(config)
             .map_err(Trouble::from)?
@@ -117,6 +134,7 @@ pub async fn undo_noted(
     };
     match prepared.await {
         Ok((run, request)) => {
+            begins(&run.participants);
             let held = (memory, Some(logbook));
             work(config, (run, asked.mode), held, &request, listener).await
         }
@@ -232,7 +250,7 @@ fn note(
                 .iter()
                 .map(|(name, count)| ((*name).to_owned(), *count))
                 .collect(),
-            trouble: None,
+            trouble: shortfall(summary),
         },
         Err(error) => Ending {
             result: "failed",
@@ -243,6 +261,15 @@ fn note(
     };
     let ended = logbook.end(run.clock.now(), ending);
     Ok(ended.map_err(Unremembered::from)?)
+}
+
+/// Why an undo came short of what it was asked, where a guard or a replica was in the way.
+pub fn shortfall(summary: &UndoSummary) -> Option<String> {
+    let guards = summary.tripped.iter().map(ToString::to_string);
+    let lost = summary.lost.iter();
+    let lost = lost.map(|(name, reason)| format!("{name}: {reason}"));
+    let all: Vec<String> = guards.chain(lost).collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }
 
 pub(super) fn exit_of(summary: &UndoSummary, mode: Mode) -> Exit {

@@ -120,13 +120,13 @@ pub enum Command {
     /// Resume a run of the service, or a schedule
     #[command(after_help = service::RESUME_HELP)]
     Resume(service::PauseArgs),
-    /// End a run of the service
+    /// End a run of the service, or take back one that was asked for
     #[command(after_help = service::CANCEL_HELP)]
     Cancel(service::CancelArgs),
     /// Show or set how fast runs of the service work
     #[command(after_help = service::SET_LIMITS_HELP)]
     Limits(service::SetLimitsArgs),
-    /// Let the service begin a run of a schedule
+    /// Let the service begin a run, of a schedule or of selected keys
     #[command(after_help = service::RUN_NOW_HELP)]
     RunNow(service::RunNowArgs),
     /// Let the service read its configuration anew
@@ -245,6 +245,9 @@ pub struct ExplainArgs {
     /// Replicas and policy.
     #[command(flatten)]
     pub connection: ConnectionArgs,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub reach: service::ReachArgs,
     /// What is shown.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -395,6 +398,14 @@ pub struct LimitArgs {
     #[arg(long, value_name = "DURATION", value_parser = super::limits::settle)]
     #[arg(allow_hyphen_values = true)]
     pub settle: Option<Duration>,
+}
+
+impl LimitArgs {
+    /// Whether any is given.
+    pub(super) fn are_set(&self) -> bool {
+        let paces = self.pipeline.is_some() || self.keys_per_second.is_some();
+        paces || self.memory.is_some() || self.settle.is_some()
+    }
 }
 
 /// What is shown.

@@ -6,20 +6,20 @@ use anyhow::Context;
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::args::service::{
-    AskArgs, CancelArgs, PauseArgs, RunNowArgs, ServiceArgs, SetLimitsArgs,
-};
-use super::args::{GlobalArgs, OutputArgs};
+use super::args::memory::DivergencesArgs;
+use super::args::service::{AskArgs, CancelArgs, PauseArgs, ServiceArgs, SetLimitsArgs};
+use super::args::{Format, GlobalArgs, OutputArgs};
 use super::client::{Client, part};
 use super::commands::{config_variable, shape, stdout, told};
+use super::remote::{OTHER_VERSION, SaidRun, read};
 use crate::app::Exit;
-use crate::report::{AskedReport, LimitsReport, SeenRun, Shape, StatusReport};
+use crate::report::{AskedReport, DivergencesReport, LimitsReport, Shape, StatusReport};
 
 /// The pause between two questions how a run stands.
-const POLL: Duration = Duration::from_millis(250);
+pub(super) const POLL: Duration = Duration::from_millis(250);
 
-/// What answers that belong to another version are met with.
-const OTHER_VERSION: &str = "the service speaks otherwise than expected: is it the same version?";
+/// How many divergences are shown to people who ask for no number.
+const DIVERGENCES_SHOWN: usize = 100;
 
 /// `reknit status`
 pub(super) async fn status(
@@ -69,9 +69,19 @@ pub(super) async fn cancel(
     args: &CancelArgs,
     stop: CancellationToken,
 ) -> anyhow::Result<Exit> {
-    let run = args.run;
+    let (run, schedule) = (args.run, args.schedule.clone());
     asked(global, &args.service, stop, move |client, shape| {
-        act_on_run(client, shape, run, ("cancel", "is being ended"))
+        let Some(name) = schedule else {
+            return act_on_run(client, shape, run, ("cancel", "is being ended"));
+        };
+        client.post(&format!("/schedules/{}/cancel", part(&name)))?;
+        let report = AskedReport {
+            done: format!("the run of schedule {name} that was asked for is taken back"),
+            run: None,
+            schedule: Some(name),
+            state: None,
+        };
+        say(&report, shape, Exit::InSync)
     })
     .await
 }
@@ -126,51 +136,67 @@ pub(super) async fn reload(
     .await
 }
 
-/// `reknit run-now`
-pub(super) async fn run_now(
+/// `reknit runs divergences`
+pub(super) async fn divergences(
     global: &GlobalArgs,
-    args: &RunNowArgs,
+    args: &DivergencesArgs,
     stop: CancellationToken,
 ) -> anyhow::Result<Exit> {
-    let (name, wait) = (args.schedule.clone(), args.wait);
+    let most = args.limit.unwrap_or(match args.service.format {
+        Format::Human => DIVERGENCES_SHOWN,
+        Format::Json | Format::Ndjson => usize::MAX,
+    });
+    let run = args.run;
     asked(global, &args.service, stop, move |client, shape| {
-        let before = latest_run(client)?;
-        client.post(&format!("/schedules/{}/run", part(&name)))?;
-        if !wait {
-            let report = AskedReport {
-                done: format!("a run of schedule {name} begins as soon as it can"),
-                run: None,
-                schedule: Some(name),
-                state: None,
-            };
-            return say(&report, shape, Exit::InSync);
-        }
-        let run = ended_run(client, &name, before)?;
-        let note = run.note.as_ref();
-        let note = note.map_or_else(String::new, |note| format!(": {note}"));
-        let report = AskedReport {
-            done: format!("run {} of schedule {name} is {}{note}", run.id, run.state),
-            run: Some(run.id),
-            schedule: Some(name),
-            state: Some(run.state.clone()),
+        let mut found = Vec::new();
+        let total = loop {
+            let limit = most.saturating_sub(found.len()).clamp(1, 1000);
+            let path = format!(
+                "/runs/{run}/divergences?offset={}&limit={limit}",
+                found.len()
+            );
+            let mut page = client.get(&path)?;
+            let total = page["total"].as_u64().context(OTHER_VERSION)?;
+            let items: Vec<Value> = read(page["divergences"].take())?;
+            let is_last = items.len() < limit;
+            found.extend(items);
+            if is_last || found.len() >= most {
+                break total;
+            }
         };
-        say(&report, shape, exit_of(&run.state))
+        let report = DivergencesReport::read(run, found, total).context(OTHER_VERSION)?;
+        told(report.write(shape, Exit::InSync.code(), &mut stdout()))?;
+        Ok(Exit::InSync)
     })
     .await
 }
 
 /// How a command ends that waited for a run.
-fn exit_of(state: &str) -> Exit {
-    match state {
-        "done" => Exit::InSync,
-        "partial" => Exit::Partial,
-        "stopped" => Exit::Stopped,
-        _ => Exit::Trouble,
+pub(super) fn exit_of(run: &SaidRun) -> Exit {
+    match (run.state.as_str(), run.exit_code) {
+        ("stopped", _) => Exit::Stopped,
+        (_, Some(code)) => exit_of_code(code),
+        ("done", None) => Exit::InSync,
+        ("partial", None) => Exit::Partial,
+        (_, None) => Exit::Trouble,
     }
 }
 
+/// The exit of this code.
+pub(super) fn exit_of_code(code: u8) -> Exit {
+    let all = [
+        Exit::InSync,
+        Exit::Diverged,
+        Exit::Partial,
+        Exit::Stopped,
+        Exit::Interrupted,
+    ];
+    let found = all.into_iter().find(|exit| exit.code() == code);
+    found.unwrap_or(Exit::Trouble)
+}
+
 /// Asks on a thread that may wait, and leaves it alone when it is to stop.
-async fn asked(
+pub(super) async fn asked(
     global: &GlobalArgs,
     service: &ServiceArgs,
     stop: CancellationToken,
@@ -205,7 +231,7 @@ fn act_on_run(
         None => status_of(client)?
             .current()
             .map(|run| run.id)
-            .context("no run is under way, `reknit status` shows the schedules")?,
+            .context("no run is under way, `reknit status` shows the schedules; --schedule NAME is about one of those")?,
     };
     client.post(&format!("/runs/{run}/{verb}"))?;
     let report = AskedReport {
@@ -217,29 +243,7 @@ fn act_on_run(
     say(&report, shape, Exit::InSync)
 }
 
-fn runs(client: &Client, most: usize) -> anyhow::Result<Vec<SeenRun>> {
-    let mut page = client.get(&format!("/runs?limit={most}"))?;
-    serde_json::from_value(page["runs"].take()).context(OTHER_VERSION)
-}
-
-/// The number of the latest run; 0 if there was none.
-fn latest_run(client: &Client) -> anyhow::Result<u64> {
-    Ok(runs(client, 1)?.first().map_or(0, |run| run.id))
-}
-
-/// Waits until the schedule's first run after another has ended.
-fn ended_run(client: &Client, schedule: &str, after: u64) -> anyhow::Result<SeenRun> {
-    loop {
-        let runs = runs(client, 20)?;
-        let ours = |run: &&SeenRun| run.id > after && run.schedule.as_deref() == Some(schedule);
-        match runs.into_iter().rev().find(|run| ours(&run)) {
-            Some(run) if run.is_ended() => return Ok(run),
-            _ => std::thread::sleep(POLL),
-        }
-    }
-}
-
-fn say(report: &AskedReport, shape: &Shape, exit: Exit) -> anyhow::Result<Exit> {
+pub(super) fn say(report: &AskedReport, shape: &Shape, exit: Exit) -> anyhow::Result<Exit> {
     told(report.write(shape, exit.code(), &mut stdout()))?;
     Ok(exit)
 }

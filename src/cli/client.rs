@@ -1,7 +1,6 @@
 //! Speaks to the service over HTTP, and waits a bounded time for every answer.
 
 use std::ffi::OsString;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -79,7 +78,7 @@ impl Client {
         let ca_file = args.ca_file.clone();
         let ca_file = ca_file.or_else(|| http.tls.as_ref().map(|files| files.certificate.clone()));
         let url = args.url.as_deref().map_or_else(
-            || of_listen(http.listen, http.tls.is_some()),
+            || http.url_at(http.listen),
             |url| url.trim_end_matches('/').to_owned(),
         );
         Ok(Self {
@@ -104,6 +103,15 @@ impl Client {
         self.answer(match self.bearer() {
             Some(bearer) => request.header("Authorization", bearer).send_empty(),
             None => request.send_empty(),
+        })
+    }
+
+    /// Asks for something to be done that needs words.
+    pub(super) fn post_body(&self, path: &str, body: &Value) -> Result<Value, Unserved> {
+        let request = self.agent.post(self.address(path));
+        self.answer(match self.bearer() {
+            Some(bearer) => request.header("Authorization", bearer).send_json(body),
+            None => request.send_json(body),
         })
     }
 
@@ -161,17 +169,6 @@ pub(super) fn part(name: &str) -> String {
     utf8_percent_encode(name, NON_ALPHANUMERIC).to_string()
 }
 
-/// Where a service is reached that listens there.
-fn of_listen(listen: SocketAddr, tls: bool) -> String {
-    let ip = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    let scheme = if tls { "https" } else { "http" };
-    format!("{scheme}://{}", SocketAddr::new(ip, listen.port()))
-}
-
 fn agent(ca_file: Option<&Path>) -> anyhow::Result<Agent> {
     let mut config = Agent::config_builder()
         .timeout_connect(Some(CONNECT))
@@ -224,18 +221,6 @@ fn words(error: &ureq::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_service_that_listens_everywhere_is_reached_at_home() {
-        let table = [
-            ("0.0.0.0:9310", false, "http://127.0.0.1:9310"),
-            ("[::]:1", true, "https://[::1]:1"),
-            ("10.0.0.7:80", true, "https://10.0.0.7:80"),
-        ];
-        for (listen, tls, url) in table {
-            assert_eq!(of_listen(listen.parse().unwrap(), tls), url);
-        }
-    }
 
     #[test]
     fn a_name_cannot_lead_to_another_address() {

@@ -19,6 +19,8 @@ use crate::report::{Report, Shape, progress};
 use super::args::{
     ConnectionArgs, DiffArgs, GlobalArgs, LimitArgs, OutputArgs, RepairArgs, SelectionArgs,
 };
+use super::begin::instead;
+use super::beside::with_advice;
 use super::{selection, source};
 
 /// What `diff` and `repair` have in common.
@@ -136,6 +138,7 @@ async fn compare(
             Ok(Exit::Interrupted)
         }
         Err(error) => {
+            let error = with_advice(error, || instead(mode, request.selection));
             told(report.fail(&format!("{error:#}"), exit_of_error(&error).code()))?;
             Err(error)
         }
@@ -238,7 +241,7 @@ pub(super) fn stdout() -> Box<dyn Write + Send> {
 }
 
 /// What stood in the way before a command began, if that was it.
-fn trouble_of(error: &anyhow::Error) -> Option<&Trouble> {
+pub(super) fn trouble_of(error: &anyhow::Error) -> Option<&Trouble> {
     if let Some(Unstarted::Trouble(trouble)) = error.downcast_ref() {
         return Some(trouble);
     }

@@ -87,7 +87,7 @@ pub(super) fn pipeline(text: &str) -> Result<NonZeroUsize, String> {
 /// Reads the share of time spent working.
 pub(super) fn intensity(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().and_then(Intensity::new);
-    let complaint = || format!("intensity {text} is not above 0 and at most 1");
+    let complaint = || format!("intensity {text} is not between 0.001 and 1");
     number.map(Intensity::get).ok_or_else(complaint)
 }
 

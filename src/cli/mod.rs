@@ -11,11 +11,14 @@ use tokio_util::sync::CancellationToken;
 use crate::app::Exit;
 
 mod ask;
+mod begin;
+mod beside;
 mod client;
 mod commands;
 mod demo;
 mod inspect;
 mod log;
+mod remote;
 mod reports;
 mod roster;
 mod runs;
@@ -79,11 +82,11 @@ async fn execute(cli: &Cli, stop: CancellationToken) -> anyhow::Result<Exit> {
         Command::Resume(args) => ask::set_paused(&cli.global, args, false, stop).await,
         Command::Cancel(args) => ask::cancel(&cli.global, args, stop).await,
         Command::Limits(args) => ask::limits(&cli.global, args, stop).await,
-        Command::RunNow(args) => ask::run_now(&cli.global, args, stop).await,
+        Command::RunNow(args) => begin::run_now(&cli.global, args, stop).await,
         Command::Reload(args) => ask::reload(&cli.global, args, stop).await,
         Command::Check(args) => inspect::check(&cli.global, args, stop).await,
         Command::Explain(args) => inspect::explain(&cli.global, args, stop).await,
-        Command::Runs(args) => runs::runs(&cli.global, args),
+        Command::Runs(args) => runs::runs(&cli.global, args, stop).await,
         Command::Undo(args) => undo::undo(&cli.global, args, stop).await,
         Command::Forget(args) => roster::forget(args),
         Command::Rename(args) => roster::rename(args),

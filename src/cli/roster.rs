@@ -6,14 +6,16 @@ use anyhow::bail;
 
 use crate::app::{self, Exit};
 use crate::clock::SystemClock;
+use crate::state::State;
 
-use super::args::memory::{ForgetArgs, RenameArgs};
+use super::args::memory::{ForgetArgs, RenameArgs, StateArgs};
+use super::beside::{stop_first, with_advice};
 use super::commands::{stdout, told};
 use super::runs::open;
 
 /// `reknit forget`
 pub(super) fn forget(args: &ForgetArgs) -> anyhow::Result<Exit> {
-    let state = open(&args.state)?;
+    let state = held(&args.state)?;
     let replica = app::enrolled(&state, &args.name)?;
     if !args.yes && !confirm(&args.name)? {
         told(say("nothing was forgotten"))?;
@@ -29,13 +31,18 @@ pub(super) fn forget(args: &ForgetArgs) -> anyhow::Result<Exit> {
 
 /// `reknit rename`
 pub(super) fn rename(args: &RenameArgs) -> anyhow::Result<Exit> {
-    let state = open(&args.state)?;
+    let state = held(&args.state)?;
     app::rename(&state, &args.old, &args.new)?;
     told(say(&format!(
         "replica {} is called {} now: write that into the configuration too",
         args.old, args.new
     )))?;
     Ok(Exit::InSync)
+}
+
+/// The state directory, which no service may hold.
+fn held(args: &StateArgs) -> anyhow::Result<State> {
+    open(args).map_err(|error| with_advice(error, stop_first))
 }
 
 /// Asks somebody at a terminal.

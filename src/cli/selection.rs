@@ -177,7 +177,10 @@ fn literal_prefix(pattern: &Glob) -> Vec<u8> {
 }
 
 /// The keys that are named one by one, if any way to name them was used.
-fn keys(args: &SelectionArgs, stdin: impl Read) -> Result<Option<BTreeSet<Key>>, SelectionError> {
+pub(super) fn keys(
+    args: &SelectionArgs,
+    stdin: impl Read,
+) -> Result<Option<BTreeSet<Key>>, SelectionError> {
     let mut keys: BTreeSet<Key> = args.key.iter().cloned().collect();
     if let Some(path) = &args.keys_from {
         if path == Path::new("-") {

@@ -41,7 +41,7 @@ fn intensity(raw: Option<YamlNumber>, at: YamlPath) -> Result<Intensity, Contrad
         return Ok(Intensity::FULL);
     };
     Intensity::new(number).ok_or_else(|| {
-        let what = format!("intensity {number} is not above 0 and at most 1");
+        let what = format!("intensity {number} is not between 0.001 and 1");
         Contradiction::new(
             at,
             what,

@@ -1,6 +1,6 @@
 //! Where status, metrics and the API are served, and to whom.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 
 use super::error::Contradiction;
@@ -31,6 +31,20 @@ pub struct TlsFiles {
 impl HttpConfig {
     /// The address of a configuration that names none.
     pub const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9310));
+
+    /// Where a service that listens there is reached from the same machine.
+    pub fn url_at(&self, listen: SocketAddr) -> String {
+        let ip = match listen.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        let scheme = match self.tls {
+            Some(_) => "https",
+            None => "http",
+        };
+        format!("{scheme}://{}", SocketAddr::new(ip, listen.port()))
+    }
 
     /// The token that requests must bring, if one is asked for.
     ///
@@ -126,5 +140,30 @@ pub(super) fn secret(of: &'static str, path: Option<&Path>) -> Result<Option<Sec
     match text.strip_suffix('\r').unwrap_or(text) {
         "" => Err(refused("it is empty, write the secret into it".into())),
         text => Ok(Some(Secret::new(text))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_that_listens_everywhere_is_reached_at_home() {
+        let files = TlsFiles {
+            certificate: "cert.pem".into(),
+            key: "key.pem".into(),
+        };
+        let table = [
+            ("0.0.0.0:9310", None, "http://127.0.0.1:9310"),
+            ("[::]:1", Some(files.clone()), "https://[::1]:1"),
+            ("10.0.0.7:80", Some(files), "https://10.0.0.7:80"),
+        ];
+        for (listen, tls, url) in table {
+            let http = HttpConfig {
+                tls,
+                ..HttpConfig::default()
+            };
+            assert_eq!(http.url_at(listen.parse().unwrap()), url);
+        }
     }
 }

@@ -7,7 +7,7 @@ use chrono_tz::{TZ_VARIANTS, Tz};
 use super::YamlPath;
 use super::cron::Cron;
 use super::error::{Contradiction, nearest, suggestion};
-use super::raw::RawSchedule;
+use super::raw::{OneOrMany, RawSchedule};
 use super::replicas::{check_name, first_twin};
 use super::windows::{MINUTES_PER_DAY, Window, windows};
 use crate::model::{KeyspaceName, Keyspaces};
@@ -86,6 +86,18 @@ pub(super) fn schedules(
         .collect()
 }
 
+/// When it may work. An empty list would be taken for always by some, and for never by others.
+fn open_windows(raw: Option<&OneOrMany>, at: &YamlPath) -> Result<Vec<Window>, Contradiction> {
+    match windows(raw, at)? {
+        list if list.is_empty() && raw.is_some() => Err(Contradiction::new(
+            at.clone(),
+            "the list is empty",
+            "leave it out for always, or write one like \"01:00-06:00\"",
+        )),
+        list => Ok(list),
+    }
+}
+
 fn schedule(
     raw: &RawSchedule,
     at: &YamlPath,
@@ -97,7 +109,7 @@ fn schedule(
         name: raw.name.clone(),
         timezone: timezone(raw.timezone.as_deref(), at.key("timezone"))?,
         keyspaces: scheduled_keyspaces(raw, &at.key("keyspaces"), keyspaces)?,
-        windows: windows(raw.window.as_ref(), &at.key("window"))?,
+        windows: open_windows(raw.window.as_ref(), &at.key("window"))?,
         blackouts: windows(raw.blackouts.as_ref(), &at.key("blackouts"))?,
         jitter: jitter(raw, &due, at.key("jitter"))?,
         deadline: deadline(raw, at.key("deadline"))?,

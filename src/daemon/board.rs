@@ -12,6 +12,11 @@ use crate::store::{Replica, Usage};
 use super::order::Order;
 use super::segments::{Segment, Tally};
 
+mod undone;
+
+pub(super) use undone::PinnedUndo;
+pub use undone::Undone;
+
 /// How many divergences of a run are kept to be shown; the rest is counted.
 pub const DIVERGENCES_KEPT: usize = 10_000;
 
@@ -114,6 +119,7 @@ pub struct Card {
     pub stop: CancellationToken,
     connections: Mutex<Connections>,
     inner: Mutex<Inner>,
+    undone: Mutex<Undone>,
 }
 
 /// The connections of a run that works, and of one that has ended what was moved over them.
@@ -198,6 +204,7 @@ impl Card {
             progress: Arc::default(),
             stop: CancellationToken::new(),
             connections: Mutex::default(),
+            undone: Mutex::default(),
             inner: Mutex::new(Inner {
                 state: RunState::Planned,
                 stopping: None,
@@ -264,6 +271,8 @@ impl Card {
         let mut inner = self.inner();
         inner.divergences.truncate(DIVERGENCES_KEPT_LONG);
         inner.divergences.shrink_to_fit();
+        drop(inner);
+        self.shorten_undone();
     }
 
     /// Tells it to stop. The first reason counts.

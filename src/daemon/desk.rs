@@ -53,6 +53,8 @@ pub enum Command {
     Start(Box<Order>, Reply<u64>),
     /// Begins a run of a schedule as soon as none works. Answers nothing: it may have to wait.
     RunNow(String, Reply<()>),
+    /// Takes back what [`Command::RunNow`] asked for, if it has not begun.
+    Withdraw(String, Reply<()>),
     /// Pauses a run.
     Pause(u64, Reply<()>),
     /// Resumes a run.

@@ -12,14 +12,15 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::app::{
-    Exit, Job, JobError, Logbook, Memory, Plan, Trouble, Undoing, exit_of, undo_noted,
+    Exit, Job, JobError, Logbook, Memory, Plan, Steering, Trouble, Undoing, exit_of, shortfall,
+    undo_noted,
 };
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::{DbIndex, KeyspaceName, Millis, Selection};
-use crate::repair::{Finding, Mode, Summary, Throttle, UndoFinding, UndoListener};
+use crate::repair::{Finding, Mode, Summary, Throttle};
 
-use super::board::{Card, Pinned, RunState, StopReason};
+use super::board::{Card, Pinned, PinnedUndo, RunState, StopReason};
 use super::order::What;
 use super::segments::{Attempt, Next, Patience, Segment, Segments};
 
@@ -106,29 +107,38 @@ async fn undo(card: &Card, assignment: Assignment, undoing: &Undoing) -> Outcome
     let (Some(memory), Some(logbook)) = (memory, logbook) else {
         return Outcome::failed("a service without memory keeps nothing to undo".into());
     };
-    let (held, pace) = ((&memory, &logbook), (throttle, card.stop.clone()));
-    let undone = undo_noted(&config, undoing, held, &mut Unheard, pace).await;
+    let steering = Steering {
+        throttle,
+        stop: card.stop.clone(),
+        begins: &|participants| card.works_with(participants),
+    };
+    let (held, mut listener) = ((&memory, &logbook), PinnedUndo(card));
+    let undone = undo_noted(&config, undoing, held, &mut listener, steering).await;
     match undone {
-        Ok((_, exit)) => Outcome {
-            state: match exit {
-                Exit::InSync | Exit::Diverged => RunState::Done,
-                Exit::Partial => RunState::Partial,
-                Exit::Stopped | Exit::Interrupted => RunState::Stopped,
-                Exit::Trouble => RunState::Failed,
-            },
-            exit,
-            summary: None,
-            trouble: None,
-        },
+        Ok((summary, exit)) => {
+            let stopping = card.standing().stopping.filter(|_| summary.interrupted);
+            let stopping = stopping.map(|why| why.words().to_owned());
+            let trouble = stopping.or_else(|| shortfall(&summary));
+            card.undone_as(summary);
+            Outcome {
+                state: state_after(exit),
+                exit,
+                summary: None,
+                trouble,
+            }
+        }
         Err(error) => Outcome::failed(error.to_string()),
     }
 }
 
-/// What an undo finds is in the log of runs; nobody listens.
-struct Unheard;
-
-impl UndoListener for Unheard {
-    fn finding(&mut self, _finding: &UndoFinding) {}
+/// The state of an undo that ended so.
+fn state_after(exit: Exit) -> RunState {
+    match exit {
+        Exit::InSync | Exit::Diverged => RunState::Done,
+        Exit::Partial => RunState::Partial,
+        Exit::Stopped | Exit::Interrupted => RunState::Stopped,
+        Exit::Trouble => RunState::Failed,
+    }
 }
 
 /// Works a comparison off, and notes how it ended.

@@ -26,7 +26,7 @@ use prometheus::Registry;
 
 use crate::crdt::Evidence;
 use crate::model::{Datacenter, Millis, ReplicaName};
-use crate::repair::{Change, Finding, Mode, Summary, Verdict};
+use crate::repair::{Change, Finding, Mode, Tripped, Verdict};
 use crate::state::State;
 
 use super::board::{Card, RunState};
@@ -112,6 +112,7 @@ impl Metrics {
         let ended = standing.ended.unwrap_or(card.asked);
         let millis = ended.0.saturating_sub(card.asked.0).max(0);
         runs.duration.observe(millis as f64 / 1000.0);
+        self.undo_tripped(card);
         let mut latest = lock(&self.latest);
         if let Some(outcome) = planned {
             latest.schedule_ended(schedule, outcome);
@@ -122,15 +123,25 @@ impl Metrics {
         };
         latest.compared(selection, summary, standing.state, card.order.resumes);
         if plan.mode == Mode::Repair {
-            self.tripped(card, summary);
+            self.tripped(card, &summary.tripped);
             if standing.state == RunState::Done && selection.is_whole() {
                 latest.agreement_updated = Some(ended);
             }
         }
     }
 
-    fn tripped(&self, card: &Card, summary: &Summary) {
-        for tripped in &summary.tripped {
+    /// Guards stop an undo as they stop a repair.
+    fn undo_tripped(&self, card: &Card) {
+        let What::Undo(undoing) = &card.order.what else {
+            return;
+        };
+        if let Some(summary) = card.undone(0, 0).summary.filter(|_| !undoing.dry_run) {
+            self.tripped(card, &summary.tripped);
+        }
+    }
+
+    fn tripped(&self, card: &Card, tripped: &[Tripped]) {
+        for tripped in tripped {
             let [replica, datacenter] = labels_of(&tripped.replica, &card.replicas);
             let labels = [tripped.what.name(), replica, datacenter];
             self.families.findings.guards.add(&labels, 1);

@@ -19,6 +19,7 @@
 //! * A run that was under way when the process ended goes on after it.
 //! * A run that failed is not tried again before it is due again: a schedule that fails shows as overdue.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::calendar::Timetable;
@@ -108,6 +109,8 @@ pub struct ScheduleStatus {
 #[derive(Debug, Clone)]
 pub struct Planner {
     plans: Vec<Plan>,
+    /// Paused schedules that are not configured at present.
+    paused: BTreeSet<String>,
     running: Option<Running>,
     seed: u64,
 }
@@ -137,6 +140,7 @@ impl Planner {
         };
         Self {
             plans: schedules.iter().map(plan).collect(),
+            paused: memory.paused_beside(names(schedules)),
             running: None,
             seed,
         }
@@ -147,6 +151,7 @@ impl Planner {
         let memory = self.memory();
         let plan = |schedule: &Schedule| Plan::new(schedule.clone(), &memory, now);
         self.plans = schedules.iter().map(plan).collect();
+        self.paused = memory.paused_beside(names(schedules));
         let running = self.running.take();
         self.running = running.map(|running| match self.plan(&running.schedule) {
             Some(plan) => plan.running(now),
@@ -216,6 +221,33 @@ impl Planner {
         plan.map(|plan| plan.memory.paused = paused).is_some()
     }
 
+    /// An operator no longer wants the run that [`Self::run_now`] asked for. Whether one was waiting; nothing if there is
+    /// no such schedule.
+    pub fn withdraw(&mut self, schedule: &str) -> Option<bool> {
+        let plan = self.plan_mut(schedule)?;
+        Some(plan.memory.asked.take().is_some())
+    }
+
+    /// An operator pauses the run under way, or lets it go on: it stays so when it rests and when the process ends.
+    pub fn pause_run(&mut self, paused: bool) {
+        if let Some(open) = self.open_run() {
+            open.paused = paused;
+        }
+    }
+
+    /// Whether the run under way was paused.
+    pub fn is_run_paused(&self) -> bool {
+        let running = self.running.as_ref();
+        let plan = running.and_then(|running| self.plan(&running.schedule));
+        let open = plan.and_then(|plan| plan.memory.open.as_ref());
+        open.is_some_and(|open| open.paused)
+    }
+
+    fn open_run(&mut self) -> Option<&mut OpenRun> {
+        let schedule = self.running.as_ref()?.schedule.clone();
+        self.plan_mut(&schedule)?.memory.open.as_mut()
+    }
+
     /// The schedule of the run under way, and when it will be told to stop.
     pub fn running(&self) -> Option<(&str, Option<Millis>)> {
         let running = self.running.as_ref()?;
@@ -229,6 +261,7 @@ impl Planner {
             schedules: plans
                 .map(|plan| (plan.schedule.name.clone(), plan.memory.clone()))
                 .collect(),
+            paused: self.paused.clone(),
         }
     }
 
@@ -281,6 +314,10 @@ impl Running {
     }
 }
 
+fn names(schedules: &[Schedule]) -> impl Iterator<Item = &str> + Clone {
+    schedules.iter().map(|schedule| schedule.name.as_str())
+}
+
 /// A run that waits for its turn.
 struct Wish {
     due: Millis,
@@ -292,7 +329,11 @@ struct Wish {
 impl Plan {
     fn new(schedule: Schedule, memory: &PlannerMemory, now: Millis) -> Self {
         let remembered = memory.schedules.get(&schedule.name).cloned();
-        let mut memory = remembered.unwrap_or_else(|| ScheduleMemory::known_since(now));
+        let is_paused = memory.paused.contains(&schedule.name);
+        let mut memory = remembered.unwrap_or_else(|| ScheduleMemory {
+            paused: is_paused,
+            ..ScheduleMemory::known_since(now)
+        });
         memory.known_since = memory.known_since.min(now);
         Self {
             timetable: Timetable::new(&schedule, memory.known_since),

@@ -14,12 +14,15 @@ pub(super) struct Recall {
     memory: Option<Memory>,
     /// Whether there is to be one.
     is_wanted: bool,
+    /// Where the service is asked.
+    url: String,
 }
 
 impl Recall {
     /// What was opened when the service began; nothing for one without memory.
-    pub(super) fn new(memory: Option<Memory>) -> Self {
+    pub(super) fn new(memory: Option<Memory>, url: String) -> Self {
         Self {
+            url,
             is_wanted: memory.is_some(),
             memory,
         }
@@ -48,7 +51,7 @@ impl Recall {
             self.memory = None;
         }
         if self.is_wanted && self.memory.is_none() {
-            self.memory = open_for_service(config, clock)?;
+            self.memory = open_for_service(config, &self.url, clock)?;
             lend(self.memory.as_ref().map(|memory| memory.state.clone()));
         }
         Ok(())

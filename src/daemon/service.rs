@@ -53,6 +53,8 @@ pub struct Setup {
     pub patience: Patience,
     /// The service manager.
     pub notifier: Notifier,
+    /// Where it is asked.
+    pub url: String,
 }
 
 /// The service.
@@ -105,7 +107,7 @@ impl Service {
             commands,
             load: setup.load,
             config: setup.config,
-            recall: Recall::new(setup.memory),
+            recall: Recall::new(setup.memory, setup.url),
             clock: setup.clock,
             patience: setup.patience,
             notifier: setup.notifier,
@@ -189,8 +191,8 @@ impl Service {
             Command::Start(order, reply) => {
                 let started = match &self.current {
                     Some(current) => Err(Refused::Conflict(format!(
-                        "run {} is under way, and there is one at a time",
-                        current.card.id
+                        "run {id} is under way, and there is one at a time: wait for its end, or `reknit cancel {id}`",
+                        id = current.card.id
                     ))),
                     None => self.start(*order, false),
                 };
@@ -200,6 +202,10 @@ impl Service {
                 let known = self.planner.run_now(&name, self.clock.now());
                 self.remember();
                 answer(reply, unknown_unless(known, format!("schedule `{name}`")));
+            }
+            Command::Withdraw(name, reply) => {
+                let withdrawn = self.withdraw(&name);
+                answer(reply, withdrawn);
             }
             Command::PauseSchedule(name, paused, reply) => {
                 let known = self.planner.pause(&name, paused);
@@ -237,7 +243,19 @@ impl Service {
         }
     }
 
-    fn set_paused(&self, id: u64, paused: bool) -> Result<(), Refused> {
+    fn withdraw(&mut self, name: &str) -> Result<(), Refused> {
+        let withdrawn = self.planner.withdraw(name);
+        self.remember();
+        match withdrawn {
+            Some(true) => Ok(()),
+            Some(false) => Err(Refused::Conflict(format!(
+                "no run of schedule {name} that was asked for waits; one that works is ended by `reknit cancel`"
+            ))),
+            None => Err(Refused::Unknown(format!("schedule `{name}`"))),
+        }
+    }
+
+    fn set_paused(&mut self, id: u64, paused: bool) -> Result<(), Refused> {
         let card = self.living(id)?;
         if !card.set_paused(paused) {
             return Err(Refused::Conflict(format!("run {id} is stopping")));
@@ -245,6 +263,10 @@ impl Service {
         match paused {
             true => self.desk.throttle.pause(),
             false => self.desk.throttle.resume(),
+        }
+        if self.current.as_ref().is_some_and(|current| current.planned) {
+            self.planner.pause_run(paused);
+            self.remember();
         }
         Ok(())
     }

@@ -42,7 +42,11 @@ pub async fn serve(config: Config, load: Load, stop: CancellationToken) -> Resul
     let clock = Arc::new(SystemClock);
     let notifier = Notifier::from_environment().map_err(Unstarted::Notify)?;
     let http = Http::bind(&config.http).await?;
-    let memory = open_for_service(&config, &*clock)?;
+    let address = http
+        .address()
+        .map_err(|error| HttpTrouble::Listen(config.http.listen, error))?;
+    let url = config.http.url_at(address);
+    let memory = open_for_service(&config, &url, &*clock)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(Unstarted::Signals)?;
     let service = Service::new(Setup {
         config: Arc::new(config),
@@ -51,14 +55,13 @@ pub async fn serve(config: Config, load: Load, stop: CancellationToken) -> Resul
         clock,
         patience: Patience::default(),
         notifier,
+        url,
     })?;
     let desk = service.desk();
     if desk.config().schedules.is_empty() {
         tracing::warn!("there are no schedules: runs begin only when they are asked for");
     }
-    if let Ok(address) = http.address() {
-        tracing::info!("listening on {address}");
-    }
+    tracing::info!("listening on {address}");
     // It answers a little longer than the last run works.
     let served = CancellationToken::new();
     let serving = tokio::spawn(http.serve(desk, served.clone()));

@@ -29,7 +29,7 @@ impl fmt::Display for Ratio {
     }
 }
 
-/// The share of time spent working: above 0, at most 1.
+/// The share of time spent working: a thousandth at least, at most 1. With less, a run would seem to stand still.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub struct Intensity(f64);
 
@@ -37,9 +37,14 @@ impl Intensity {
     /// Working all the time.
     pub const FULL: Self = Self(1.0);
 
-    /// An intensity; nothing for a number outside (0, 1] or NaN.
+    /// The least.
+    pub const LEAST: f64 = 0.001;
+
+    /// An intensity; nothing for a number outside [0.001, 1] or NaN.
     pub fn new(number: f64) -> Option<Self> {
-        (number > 0.0 && number <= 1.0).then_some(Self(number))
+        (Self::LEAST..=1.0)
+            .contains(&number)
+            .then_some(Self(number))
     }
 
     /// The number.
@@ -167,7 +172,10 @@ mod tests {
             assert_eq!(Ratio::new(number), None, "{number}");
             assert_eq!(Intensity::new(number), None, "{number}");
         }
-        assert_eq!(Intensity::new(0.0), None);
+        for number in [0.0, 1e-8, 0.0009] {
+            assert_eq!(Intensity::new(number), None, "{number}");
+        }
+        assert_eq!(Intensity::new(0.001).map(Intensity::get), Some(0.001));
         assert_eq!(Ratio::new(0.0).map(Ratio::get), Some(0.0));
         assert_eq!(Ratio::new(1.0).map(Ratio::get), Some(1.0));
         assert_eq!(Intensity::new(1.0), Some(Intensity::FULL));

@@ -3,12 +3,16 @@
 use std::io::{self, Write};
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::model::{Datacenter, DbIndex, Expiry, Key, KeyspaceName, Kind, Millis, ReplicaName};
 use crate::repair::Holding;
 
 use super::{Shape, document, human, json};
+
+/// The schema of the report.
+const SCHEMA: &str = "reknit.explain/1";
 
 /// How a replica stands to a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -201,13 +205,46 @@ pub struct ExplainedWrite {
     pub operations: Vec<String>,
 }
 
+/// The report of a service on one key: what it says is passed on.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ExplainedThere {
+    /// The exit code.
+    pub exit_code: u8,
+    page: String,
+    report: Value,
+}
+
+impl ExplainedThere {
+    /// Reads what the service says.
+    ///
+    /// # Errors
+    /// When something is missing: it is another version.
+    pub fn read(body: Value) -> serde_json::Result<Self> {
+        serde_json::from_value(body)
+    }
+
+    /// Writes the report.
+    ///
+    /// # Errors
+    /// An error of writing; a broken pipe is none.
+    pub fn write(&self, shape: &Shape, out: &mut dyn Write) -> io::Result<()> {
+        let page = || self.page.clone();
+        document::write(shape, SCHEMA, &self.report, page, self.exit_code, out)
+    }
+}
+
 impl ExplainReport {
+    /// The report for people, without colours.
+    pub fn page(&self) -> String {
+        human::explain(&Shape::page(), self)
+    }
+
     /// Writes the report.
     ///
     /// # Errors
     /// An error of writing; a broken pipe is none.
     pub fn write(&self, shape: &Shape, exit_code: u8, out: &mut dyn Write) -> io::Result<()> {
         let page = || human::explain(shape, self);
-        document::write(shape, "reknit.explain/1", self, page, exit_code, out)
+        document::write(shape, SCHEMA, self, page, exit_code, out)
     }
 }

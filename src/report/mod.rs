@@ -12,6 +12,7 @@
 
 mod check;
 mod clean;
+mod divergences;
 mod document;
 mod explain;
 mod human;
@@ -28,9 +29,10 @@ mod wire;
 
 pub use check::{CheckReport, CheckedReplica, Estimate, KeyspaceKeys, Remark, Severity};
 pub use clean::{CleanReport, CleanedDatabase, CleanedReplica};
+pub use divergences::DivergencesReport;
 pub use explain::{
     ExplainReport, ExplainedElement, ExplainedMemory, ExplainedPast, ExplainedResult,
-    ExplainedSibling, ExplainedVersion, ExplainedWrite, Standing,
+    ExplainedSibling, ExplainedThere, ExplainedVersion, ExplainedWrite, Standing,
 };
 pub use run::Report;
 pub use runs::{LoggedRun, LoggedState, LoggedWrite, RunsReport, WritesReport};

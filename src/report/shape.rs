@@ -20,6 +20,15 @@ impl Shape {
     /// Narrower than this, nothing is readable: a terminal that says so is taken for this wide.
     pub const NARROWEST: u16 = 60;
 
+    /// A page for people that is no terminal.
+    pub fn page() -> Self {
+        Self {
+            format: Format::Human,
+            colour: false,
+            width: Self::PAGE,
+        }
+    }
+
     /// A shape as wide as the terminal, or as a page.
     pub fn new(format: Format, colour: bool) -> Self {
         // Some terminals do not know their width, and say zero.

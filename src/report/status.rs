@@ -198,7 +198,7 @@ impl AskedReport {
     /// # Errors
     /// An error of writing; a broken pipe is none.
     pub fn write(&self, shape: &Shape, exit_code: u8, out: &mut dyn Write) -> io::Result<()> {
-        let page = || self.done.clone();
+        let page = || super::text::tame(&self.done);
         document::write(shape, ASKED_SCHEMA, self, page, exit_code, out)
     }
 }

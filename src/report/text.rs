@@ -87,6 +87,18 @@ pub(super) fn holding(kind: Kind, length: u64) -> String {
     format!("{kind} of {}", count(length, noun))
 }
 
+/// A text of somebody else on one line: what would steer a terminal is shown escaped.
+pub(super) fn tame(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for one in text.chars() {
+        match one.is_control() {
+            true => shown.extend(one.escape_default()),
+            false => shown.push(one),
+        }
+    }
+    shown
+}
+
 /// Bytes in quotes, escaped as redis-cli does.
 pub(super) fn quoted(bytes: &[u8]) -> String {
     format!("\"{}\"", escape(bytes))

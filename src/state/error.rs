@@ -68,11 +68,11 @@ pub enum StateError {
 }
 
 /// Advice for what cannot be read.
-pub(super) const RESTORE: &str = "restore the directory from a backup, or start anew with --adopt, which sets it aside and takes all replicas as newcomers";
+pub(super) const RESTORE: &str = "restore the directory from a backup, or start anew with `reknit repair --adopt`, which sets it aside and takes all replicas as newcomers";
 
 /// Advice for a directory that holds something else.
 pub(super) const ELSEWHERE: &str =
-    "name another state directory, or set the content aside with --adopt";
+    "name another state directory, or set the content aside with `reknit repair --adopt`";
 
 /// Who holds a state directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +88,24 @@ pub enum Holder {
     },
     /// A process that has not yet said who it is.
     Unnamed,
+}
+
+/// What a service does, in its own words; where it is asked comes behind them.
+const SERVICE: &str = "run at ";
+
+impl Holder {
+    /// The purpose of a service that is asked at this URL.
+    pub fn service_at(url: &str) -> String {
+        format!("{SERVICE}{url}")
+    }
+
+    /// Where the service that holds it is asked; nothing if it is none.
+    pub fn service(&self) -> Option<&str> {
+        match self {
+            Self::Process { purpose, .. } => purpose.strip_prefix(SERVICE),
+            Self::Unnamed => None,
+        }
+    }
 }
 
 impl fmt::Display for Holder {

@@ -1,8 +1,9 @@
 //! The run log.
 
 use std::collections::BTreeMap;
+use std::ops::{Bound, ControlFlow};
 
-use crate::model::{DbIndex, Millis, ReplicaId, ReplicaName, RunNumber};
+use crate::model::{DbIndex, Millis, ReplicaId, ReplicaName, RunNumber, Sequence};
 
 use super::layout::{self, Chapter, beginning};
 use super::record::{Record, outcome, put_counter};
@@ -166,8 +167,28 @@ impl State {
     /// # Errors
     /// When a record cannot be read.
     pub fn journal(&self, run: RunNumber, visit: &mut dyn FnMut(JournalEntry)) -> Result<()> {
+        self.journal_from(run, Sequence(0), &mut |entry| {
+            visit(entry);
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// Visits what a run wrote from this step on, in the order of its steps, until `visit` breaks off. What comes before
+    /// is not read.
+    ///
+    /// # Errors
+    /// When a record cannot be read.
+    pub fn journal_from(
+        &self,
+        run: RunNumber,
+        from: Sequence,
+        visit: &mut dyn FnMut(JournalEntry) -> ControlFlow<()>,
+    ) -> Result<()> {
         let about = || format!("the journal of run {run}");
-        let rows = beginning(&run.0.to_be_bytes());
+        let of_run = run.0.to_be_bytes();
+        let (_, end) = beginning(&of_run);
+        let begin = [of_run, from.0.to_be_bytes()].concat();
+        let rows = (Bound::Included(begin), end);
         self.0.store.scan(Table::Journal, rows, |at, value| {
             let mut entry: JournalEntry = self.decode(value, about)?;
             if let Some(bytes) = self
@@ -177,8 +198,10 @@ impl State {
             {
                 entry.outcome = Some(self.read(outcome(&bytes), about)?);
             }
-            visit(entry);
-            Ok(Flow::Continue)
+            Ok(match visit(entry) {
+                ControlFlow::Continue(()) => Flow::Continue,
+                ControlFlow::Break(()) => Flow::Stop,
+            })
         })
     }
 }

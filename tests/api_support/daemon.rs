@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
@@ -51,19 +51,7 @@ impl Daemon {
         }
         let config = dir.path().join("reknit.yaml");
         std::fs::write(&config, yaml(&servers, http, "")).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_reknit"))
-            .args(["run", "--log-format", "human", "-c"])
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary was built");
-        let log = Arc::new(Mutex::new(String::new()));
-        let heard = listen(child.stderr.take().unwrap(), log.clone());
-        let address = heard.recv_timeout(LIMIT);
-        let address =
-            address.unwrap_or_else(|_| panic!("it does not start: {}", log.lock().unwrap()));
+        let (child, address, log) = launch(&config);
         Self {
             child,
             address,
@@ -72,6 +60,24 @@ impl Daemon {
             token: token.map(str::to_owned),
             log,
         }
+    }
+
+    /// Ends it, and starts it again over the same servers.
+    pub(crate) fn restart(&mut self) {
+        assert!(self.stop().success(), "{}", self.log());
+        (self.child, self.address, self.log) = launch(&self.config());
+    }
+
+    /// Changes the configuration.
+    pub(crate) fn rewrite(&self, change: impl Fn(&str) -> String) {
+        let text = std::fs::read_to_string(self.config()).unwrap();
+        std::fs::write(self.config(), change(&text)).unwrap();
+    }
+
+    /// A command with its configuration: what it holds the state directory of.
+    pub(crate) fn beside(&self, words: &[&str]) -> Reknit {
+        let config = self.config().display().to_string();
+        Reknit::new(words.iter().copied()).args(["-c", &config])
     }
 
     /// Writes the configuration anew, with these limits.
@@ -165,6 +171,23 @@ impl Drop for Daemon {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// Starts a service, and waits until it listens.
+fn launch(config: &Path) -> (Child, SocketAddr, Arc<Mutex<String>>) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_reknit"))
+        .args(["run", "--log-format", "human", "-c"])
+        .arg(config)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary was built");
+    let log = Arc::new(Mutex::new(String::new()));
+    let heard = listen(child.stderr.take().unwrap(), log.clone());
+    let address = heard.recv_timeout(LIMIT);
+    let address = address.unwrap_or_else(|_| panic!("it does not start: {}", log.lock().unwrap()));
+    (child, address, log)
 }
 
 fn yaml(servers: &[RedisServer], http: &str, limits: &str) -> String {

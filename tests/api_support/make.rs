@@ -40,7 +40,7 @@ pub(crate) fn fitting(document: &Value, schema: &Value, dice: &mut Dice) -> Valu
     match types.as_str().unwrap_or("null") {
         "boolean" => json!(dice.one_in(2)),
         "integer" => json!(integer(schema, dice)),
-        "number" => json!(*dice.pick(&[1e-9, 0.25, 1.0])),
+        "number" => json!(*dice.pick(&[0.001, 0.25, 1.0])),
         "string" => json!(*dice.pick(TEXTS)),
         "array" => (0..dice.below(3))
             .map(|_| fitting(document, &schema["items"], dice))

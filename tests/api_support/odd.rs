@@ -11,7 +11,7 @@ const PATHS: &[&str] = &[
     "/api/v1/limits",
     "/api/v1/runs/1/undo",
     "/api/v1/runs/%31/divergences",
-    "/api/v1/runs/1/writes?offset=18446744073709551615&limit=1000",
+    "/api/v1/runs/1/writes?after=18446744073709551615-18446744073709551615&limit=1000",
     "/api/v1/schedules/%F0%9F%92%A9/pause",
     "/api/v1/schedules/%zz/run",
     "//api//v1",

@@ -71,6 +71,12 @@ pub(crate) fn faults(document: &Value, schema: &Value, value: &Value, at: &str) 
                     faults.push(format!("{at}: {length} items"));
                 }
             }
+            "maxLength" => {
+                let length = value.as_str().map_or(0, |text| text.chars().count()) as u64;
+                if length > means.as_u64().unwrap() {
+                    faults.push(format!("{at}: {length} characters"));
+                }
+            }
             remark if REMARKS.contains(&remark) => {}
             unknown => panic!("the validator does not know `{unknown}` in {schema}"),
         }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::service::{ReachArgs, ServiceArgs};
 use super::{Format, LimitArgs, Unparsed, parse_key};
 use crate::model::Key;
 
@@ -13,7 +14,8 @@ Examples:
   reknit runs show 7 -c reknit.yaml                 # what run 7 wrote where, and why
   reknit runs show 7 -c reknit.yaml --format ndjson > run-7.ndjson
 
-Only the state directory is opened. Exits 0, 2 on trouble, 4 while another process works on it.";
+Only the state directory is opened; while a service holds it, the service is asked. Exits 0, 2 on
+trouble, 4 while another command works on it.";
 
 pub(super) const UNDO_HELP: &str = "\
 Examples:
@@ -24,7 +26,8 @@ Examples:
 
 Only what still holds what the run wrote is put back; what was written since stays. What was put back
 is not repaired again until a repair names it with --key, or the policy of its keyspace changes. The
-guards hold for an undo as for a repair.
+guards hold for an undo as for a repair. While a service holds the state directory it is the service
+that undoes, at its own pace, and this waits for it.
 
 Exits 0 if all was put back, 1 if something was kept, 2 on trouble, 3 if a replica was missed, 4 if a
 guard stopped it or another process works on the state directory or the journal.";
@@ -59,6 +62,9 @@ pub struct RunsArgs {
     /// Where.
     #[command(flatten)]
     pub state: StateArgs,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub reach: ReachArgs,
     /// Only the latest N runs
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = at_least_one_run)]
     pub limit: usize,
@@ -72,6 +78,22 @@ pub struct RunsArgs {
 pub enum RunsCommand {
     /// Show what a run wrote, where, by which rule and evidence
     Show(ShowArgs),
+    /// Show the keys that a run of the service found to differ: of the one that works, and of the last twenty
+    Divergences(DivergencesArgs),
+}
+
+/// `reknit runs divergences`
+#[derive(Debug, Args)]
+pub struct DivergencesArgs {
+    /// The number of the run
+    #[arg(value_name = "RUN")]
+    pub run: u64,
+    /// Only the first N keys [default: 100 for people, all that are kept for programs]
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Where.
+    #[command(flatten)]
+    pub service: ServiceArgs,
 }
 
 /// `reknit runs show`
@@ -83,6 +105,9 @@ pub struct ShowArgs {
     /// Where.
     #[command(flatten)]
     pub state: StateArgs,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub reach: ReachArgs,
     /// Only this key, escaped as redis-cli shows it (repeatable)
     #[arg(long, value_name = "KEY", value_parser = parse_key)]
     pub key: Vec<Key>,
@@ -139,6 +164,9 @@ pub struct UndoArgs {
     /// The environment variable with the password of a --replica
     #[arg(long, value_name = "NAME=VARIABLE", value_parser = Unparsed::take)]
     pub password_env: Vec<Unparsed>,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub reach: ReachArgs,
     /// How fast.
     #[command(flatten)]
     pub limits: LimitArgs,

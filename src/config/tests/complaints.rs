@@ -283,7 +283,7 @@ fn every_contradiction_elsewhere_is_named() {
         ),
         (
             "limits: { intensity: 0 }",
-            "limits.intensity: intensity 0 is not above 0 and at most 1 at line 5 column 22, write the share of time spent working, such as 0.5",
+            "limits.intensity: intensity 0 is not between 0.001 and 1 at line 5 column 22, write the share of time spent working, such as 0.5",
         ),
         (
             "limits: { memory: 0 }",
@@ -415,6 +415,10 @@ fn every_contradiction_in_the_parts_of_a_schedule_is_named() {
         (
             "schedules: [{ name: n, every: 1m, window: ['01:00-02:00', x] }]",
             "schedules[0].window[1]: this is not a part of the day at line 5 column 59, write one like \"01:00-06:00\" or \"Mon-Fri 22:00-04:00\"",
+        ),
+        (
+            "schedules: [{ name: n, every: 1m, window: [] }]",
+            "schedules[0].window: the list is empty at line 5 column 43, leave it out for always, or write one like \"01:00-06:00\"",
         ),
         (
             "schedules: [{ name: n, every: 1m, window: 3 }]",

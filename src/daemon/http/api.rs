@@ -1,5 +1,6 @@
 //! The routes of the API.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -8,17 +9,17 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::ask::{Page, StartRun, StartUndo};
+use super::ask::{Page, StartRun};
 use super::error::{ApiError, ErrorBody};
 use super::extract::{Body, Path, Query};
 use super::limits::Limits;
 use super::node::{Node, nodes};
-use super::view::{Divergence, Run, Schedule, Write};
-use crate::app::{is_whole, known_names, written};
+use super::run::Run;
+use super::view::{Divergence, Schedule};
 use crate::clock::{Clock, SystemClock};
 use crate::daemon::desk::{Command, Desk};
 use crate::model::RunNumber;
-use crate::state::{State, StateError};
+use crate::state::{RunRecord, StateError};
 
 /// The service as it stands.
 #[derive(Debug, Serialize, ToSchema)]
@@ -61,15 +62,6 @@ pub struct Divergences {
     total: u64,
 }
 
-/// A page of writes, in the order of the run's steps.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Writes {
-    /// The writes.
-    writes: Vec<Write>,
-    /// How many there are.
-    total: u64,
-}
-
 /// The schedules.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Schedules {
@@ -81,7 +73,7 @@ pub struct Schedules {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Started {
     /// Its number.
-    id: u64,
+    pub(super) id: u64,
 }
 
 /// How the service stands: its run, its schedules.
@@ -111,15 +103,18 @@ pub async fn runs(
 ) -> Result<Json<Runs>, ApiError> {
     let page = page.checked()?;
     let cards = desk.cards();
-    let mut runs: Vec<Run> = cards.iter().map(|card| Run::of_card(card)).collect();
-    if let Some(state) = desk.state() {
-        let logged = off_the_loop(move || state.runs()).await?;
-        let seen: Vec<u64> = runs.iter().map(|run| run.id).collect();
-        let others = logged
-            .into_iter()
-            .filter(|one| !seen.contains(&one.number.0));
-        runs.extend(others.map(Run::of_record));
-    }
+    let mut logged: BTreeMap<u64, RunRecord> = match desk.state() {
+        Some(state) => {
+            let records = off_the_loop(move || state.runs()).await?.into_iter();
+            records.map(|one| (one.number.0, one)).collect()
+        }
+        None => BTreeMap::new(),
+    };
+    let mut runs: Vec<Run> = cards
+        .iter()
+        .map(|card| Run::of_card(card).logged(logged.remove(&card.id)))
+        .collect();
+    runs.extend(logged.into_values().map(Run::of_record));
     runs.sort_by_key(|run| std::cmp::Reverse(run.id));
     let total = runs.len() as u64;
     let runs = runs
@@ -151,13 +146,14 @@ pub async fn run(
     Shared(desk): Shared<Arc<Desk>>,
     Path(id): Path<u64>,
 ) -> Result<Json<Run>, ApiError> {
-    if let Some(card) = desk.card(id) {
-        return Ok(Json(Run::of_card(&card)));
-    }
+    let card = desk.card(id);
     let logged = match desk.state() {
         Some(state) => off_the_loop(move || state.run(RunNumber(id))).await?,
         None => None,
     };
+    if let Some(card) = card {
+        return Ok(Json(Run::of_card(&card).logged(logged)));
+    }
     let unknown = || ApiError::not_found(format!("there is no run {id}"));
     Ok(Json(Run::of_record(logged.ok_or_else(unknown)?)))
 }
@@ -183,42 +179,6 @@ pub async fn divergences(
         divergences: shown.collect(),
         total,
     }))
-}
-
-/// What a run overwrote, removed and added, as the journal keeps it.
-#[utoipa::path(get, path = "/api/v1/runs/{id}/writes", tag = "runs",
-    params(("id" = u64, Path, description = "Its number"), Page), responses(
-    (status = 200, body = Writes), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)))]
-pub async fn writes(
-    Shared(desk): Shared<Arc<Desk>>,
-    Path(id): Path<u64>,
-    Query(page): Query<Page>,
-) -> Result<Json<Writes>, ApiError> {
-    let page = page.checked()?;
-    let unknown = || ApiError::not_found(format!("run {id} is not in the log of runs"));
-    let state = desk.state().ok_or_else(unknown)?;
-    let writes = off_the_loop(move || journal_page(&state, RunNumber(id), page)).await?;
-    Ok(Json(writes.ok_or_else(unknown)?))
-}
-
-/// A page of a run's journal; nothing for a run that is not in the log.
-fn journal_page(state: &State, run: RunNumber, page: Page) -> Result<Option<Writes>, StateError> {
-    if state.run(run)?.is_none() {
-        return Ok(None);
-    }
-    let names = known_names(state)?;
-    let (mut writes, mut total) = (Vec::new(), 0);
-    state.journal(run, &mut |entry| {
-        if !is_whole(&entry) {
-            return;
-        }
-        if total >= page.offset && writes.len() < page.limit {
-            writes.push(Write::from(written(&entry, &names)));
-        }
-        total += 1;
-    })?;
-    let total = total as u64;
-    Ok(Some(Writes { writes, total }))
 }
 
 /// Pauses a run: nothing further is read or written until it is resumed.
@@ -257,33 +217,6 @@ pub async fn cancel(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Puts back what a run overwrote or removed, where nothing was written since: a run of its own.
-#[utoipa::path(post, path = "/api/v1/runs/{id}/undo", tag = "runs", params(("id" = u64, Path, description = "Its number")),
-    request_body = StartUndo, responses((status = 202, body = Started), (status = 400, body = ErrorBody),
-    (status = 404, body = ErrorBody), (status = 409, description = "A run is under way", body = ErrorBody),
-    (status = 413, body = ErrorBody), (status = 415, body = ErrorBody), (status = 500, body = ErrorBody)))]
-pub async fn undo(
-    Shared(desk): Shared<Arc<Desk>>,
-    Path(id): Path<u64>,
-    Body(asked): Body<StartUndo>,
-) -> Result<(StatusCode, Json<Started>), ApiError> {
-    let Some(state) = desk.state() else {
-        return Err(ApiError::not_found(match desk.remembers {
-            true => {
-                "the state directory cannot be read at present, the log of the service says why"
-            }
-            false => "a service without memory keeps nothing to undo",
-        }));
-    };
-    let known = off_the_loop(move || state.run(RunNumber(id))).await?;
-    if known.is_none() {
-        return Err(ApiError::not_found(format!("there is no run {id}")));
-    }
-    let order = Box::new(asked.order(id)?);
-    let id = desk.ask(|reply| Command::Start(order, reply)).await?;
-    Ok((StatusCode::ACCEPTED, Json(Started { id })))
-}
-
 /// The schedules.
 #[utoipa::path(get, path = "/api/v1/schedules", tag = "schedules", responses((status = 200, body = Schedules)))]
 pub async fn schedules(Shared(desk): Shared<Arc<Desk>>) -> Json<Schedules> {
@@ -301,6 +234,19 @@ pub async fn run_now(
 ) -> Result<StatusCode, ApiError> {
     desk.ask(|reply| Command::RunNow(name, reply)).await?;
     Ok(StatusCode::ACCEPTED)
+}
+
+/// Takes back a run of a schedule that was asked for and has not begun.
+#[utoipa::path(post, path = "/api/v1/schedules/{name}/cancel", tag = "schedules",
+    params(("name" = String, Path, description = "Its name")),
+    responses((status = 204), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
+    (status = 409, description = "None waits", body = ErrorBody)))]
+pub async fn withdraw(
+    Shared(desk): Shared<Arc<Desk>>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    desk.ask(|reply| Command::Withdraw(name, reply)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Pauses a schedule: it is not due until it is resumed. A run that is under way goes on.
@@ -338,7 +284,7 @@ pub async fn reload(Shared(desk): Shared<Arc<Desk>>) -> Result<StatusCode, ApiEr
 }
 
 /// Reads the state directory on a thread that may wait for the disk.
-async fn off_the_loop<T: Send + 'static>(
+pub(super) async fn off_the_loop<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, StateError> + Send + 'static,
 ) -> Result<T, ApiError> {
     let read = tokio::task::spawn_blocking(read).await;

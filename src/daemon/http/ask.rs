@@ -16,6 +16,9 @@ use crate::repair::Mode;
 /// How many keys one request may name.
 const MOST_KEYS: usize = 10_000;
 
+/// How long a reason may be.
+const REASON_CHARACTERS: usize = 1024;
+
 /// How many items a page has at the most.
 pub const MOST_ITEMS: usize = 1000;
 
@@ -37,7 +40,8 @@ pub struct StartRun {
     /// So many keys of a replica may be deleted whatever the guards say.
     #[schema(minimum = 1)]
     force_deletes: Option<u64>,
-    /// Why, for the log of runs. Needed where guards are overruled.
+    /// Why, for the log of runs: one line. Needed where guards are overruled.
+    #[schema(max_length = 1024)]
     reason: Option<String>,
 }
 
@@ -92,7 +96,8 @@ pub struct StartUndo {
     /// So many keys of a replica may be deleted whatever the guards say.
     #[schema(minimum = 1)]
     force_deletes: Option<u64>,
-    /// Why, for the log of runs. Needed where guards are overruled.
+    /// Why, for the log of runs: one line. Needed where guards are overruled.
+    #[schema(max_length = 1024)]
     reason: Option<String>,
 }
 
@@ -124,12 +129,17 @@ impl Page {
     /// # Errors
     /// When it asks for nothing, or for too much.
     pub fn checked(self) -> Result<Self, ApiError> {
-        match self.limit {
-            1..=MOST_ITEMS => Ok(self),
-            _ => Err(ApiError::invalid(format!(
-                "limit is not between 1 and {MOST_ITEMS}"
-            ))),
-        }
+        checked_limit(self.limit).map(|_| self)
+    }
+}
+
+/// A number of items that a page can have.
+pub(super) fn checked_limit(limit: usize) -> Result<usize, ApiError> {
+    match limit {
+        1..=MOST_ITEMS => Ok(limit),
+        _ => Err(ApiError::invalid(format!(
+            "limit is not between 1 and {MOST_ITEMS}"
+        ))),
     }
 }
 
@@ -207,6 +217,11 @@ impl AskedSelection {
 }
 
 impl StartUndo {
+    /// The replica that it is about; nothing means all.
+    pub(super) fn replica(&self) -> Option<&str> {
+        self.replica.as_deref()
+    }
+
     /// The order that it makes.
     ///
     /// # Errors
@@ -236,8 +251,16 @@ impl StartUndo {
     }
 }
 
-/// Guards are overruled by a number and for a reason.
+/// A reason is a line of the log of runs, and guards are overruled by a number and for a reason.
 fn check_forces(forces: [Option<u64>; 2], reason: Option<&str>) -> Result<(), ApiError> {
+    if let Some(reason) = reason
+        && (reason.chars().any(char::is_control) || reason.chars().count() > REASON_CHARACTERS)
+    {
+        let words = format!(
+            "`reason` is one line of at most {REASON_CHARACTERS} characters, without control characters"
+        );
+        return Err(ApiError::invalid(words));
+    }
     if forces.contains(&Some(0)) {
         return Err(ApiError::invalid("force_... is at least 1"));
     }

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
-use super::{api, limits};
+use super::{api, explain, limits, undo, writes};
 
 const DESCRIPTION: &str = "Anti-entropy repair of Redis replicas: runs, schedules, limits. Where the configuration \
     names a token, all but /healthz and /readyz need it. A method that a route does \
@@ -28,13 +28,16 @@ const DESCRIPTION: &str = "Anti-entropy repair of Redis replicas: runs, schedule
         api::start,
         api::run,
         api::divergences,
-        api::writes,
+        writes::writes,
         api::pause,
         api::resume,
         api::cancel,
-        api::undo,
+        undo::undo,
+        undo::undone,
+        explain::explain,
         api::schedules,
         api::run_now,
+        api::withdraw,
         api::pause_schedule,
         api::resume_schedule,
         api::reload,
@@ -111,8 +114,10 @@ fn complete_route(method: &str, operation: &mut Value, guarded: bool) {
     };
     add("408", "It took too long");
     add("500", "Something inside is in the way");
-    if changes {
+    if changes || !guarded {
         add("403", "It came from a web page");
+    }
+    if changes {
         add("503", "The service is stopping");
     }
     if takes_body {

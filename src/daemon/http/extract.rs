@@ -6,6 +6,7 @@ use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error};
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
+use super::strict::Strict;
 
 /// A JSON body: an object, and nothing else.
 pub struct Body<T>(pub T);
@@ -14,8 +15,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let Json(members) = Json::<Map<String, Value>>::from_request(request, state).await?;
-        let read = T::deserialize(Value::Object(members));
+        let Json(Strict(body)) = Json::<Strict>::from_request(request, state).await?;
+        if !body.is_object() {
+            return Err(ApiError::invalid("the body is not an object"));
+        }
+        let read = T::deserialize(body);
         read.map(Self)
             .map_err(|error| ApiError::invalid(error.to_string()))
     }

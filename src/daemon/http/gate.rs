@@ -1,10 +1,12 @@
 //! Who is let in, and for how long.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State as Shared};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -46,19 +48,32 @@ impl Token {
     }
 }
 
-/// Lets in who brings the token. A browser that another site sends here is not let in to change anything.
+/// Who is let in, and where.
+pub struct Door {
+    /// The address that is listened on.
+    pub listen: IpAddr,
+    /// The token that is asked for, if one is.
+    pub token: Option<Token>,
+}
+
+/// Lets in who brings the token; where none is asked for, who names this machine as the host. A browser that another site sends here is not let in to change anything.
 pub(super) async fn admit(
-    Shared(token): Shared<Arc<Option<Token>>>,
+    Shared(door): Shared<Arc<Door>>,
     request: Request,
     next: Next,
 ) -> Response {
     let headers = request.headers();
-    if let Some(token) = &*token
+    if let Some(token) = &door.token
         && !bearer(headers).is_some_and(|offered| token.is(offered))
     {
         let words = "this needs the token: Authorization: Bearer TOKEN";
         let refused = ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", words);
         return ([(header::WWW_AUTHENTICATE, "Bearer")], refused).into_response();
+    }
+    // A page whose name was made to lead here (DNS rebinding) is of one origin with us to its browser, but for the name.
+    if door.token.is_none() && !hosts(&request).all(|host| is_near(host, door.listen)) {
+        let words = "without http.token_file, the host of a request is localhost, a loopback address or http.listen";
+        return ApiError::new(StatusCode::FORBIDDEN, "forbidden", words).into_response();
     }
     let changes = request.method() != Method::GET && request.method() != Method::HEAD;
     if changes && headers.contains_key(header::ORIGIN) {
@@ -66,6 +81,24 @@ pub(super) async fn admit(
         return ApiError::new(StatusCode::FORBIDDEN, "forbidden", words).into_response();
     }
     next.run(request).await
+}
+
+/// What a request says that it was sent to.
+fn hosts(request: &Request) -> impl Iterator<Item = &str> {
+    let named = request.headers().get_all(header::HOST).iter();
+    // What is no text is no name of ours either.
+    let named = named.map(|host| host.to_str().unwrap_or("?"));
+    named.chain(request.uri().authority().map(Authority::as_str))
+}
+
+/// Whether a host, with or without a port, is this machine.
+fn is_near(host: &str, listen: IpAddr) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    let ip = name.parse::<IpAddr>();
+    name.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.is_loopback() || ip == listen)
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -81,6 +114,39 @@ pub(super) async fn in_time(request: Request, next: Next) -> Response {
         Err(_) => {
             let words = "the request took too long";
             ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", words).into_response()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn a_host_is_near_by_name_or_address_whatever_its_port() {
+        let listen = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));
+        for host in [
+            "localhost",
+            "LOCALHOST:9310",
+            "127.0.0.1:1",
+            "127.0.0.9",
+            "[::1]:9310",
+            "[::1]",
+        ] {
+            assert!(is_near(host, listen), "{host}");
+        }
+        for host in [
+            "",
+            "?",
+            "evil.example",
+            "localhost.evil.example:9310",
+            "10.0.0.1:9310",
+            "[::2]",
+            "127.0.0.1.evil",
+        ] {
+            assert!(!is_near(host, listen), "{host}");
         }
     }
 }

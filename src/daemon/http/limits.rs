@@ -22,7 +22,7 @@ pub struct Pace {
     /// Bytes received and sent per second; 0 is unlimited.
     bytes_per_second: u64,
     /// The share of time spent working.
-    #[schema(exclusive_minimum = 0.0, maximum = 1.0)]
+    #[schema(minimum = 0.001, maximum = 1.0)]
     intensity: f64,
 }
 
@@ -47,8 +47,8 @@ pub struct SetLimits {
     /// Bytes received and sent per second on each replica; 0 is unlimited.
     #[schema(minimum = 0)]
     bytes_per_second: Option<u64>,
-    /// The share of time spent working, above 0 and at most 1.
-    #[schema(exclusive_minimum = 0.0, maximum = 1.0)]
+    /// The share of time spent working, from 0.001 to 1.
+    #[schema(minimum = 0.001, maximum = 1.0)]
     intensity: Option<f64>,
 }
 
@@ -78,7 +78,7 @@ impl SetLimits {
     fn change(self) -> Result<Change, ApiError> {
         let intensity = |number: f64| {
             Intensity::new(number).ok_or_else(|| {
-                ApiError::invalid(format!("intensity {number} is not above 0 and at most 1"))
+                ApiError::invalid(format!("intensity {number} is not between 0.001 and 1"))
             })
         };
         Ok(Change {

@@ -8,11 +8,16 @@ pub mod api;
 pub mod ask;
 mod document;
 pub mod error;
+pub mod explain;
 pub mod extract;
 pub mod gate;
 pub mod limits;
 pub mod node;
+pub mod run;
+mod strict;
+pub mod undo;
 pub mod view;
+pub mod writes;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -26,6 +31,8 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, SystemClock};
@@ -33,10 +40,13 @@ use crate::config::HttpConfig;
 
 use super::desk::Desk;
 use error::ApiError;
-use gate::Token;
+use gate::{Door, Token};
 
 /// The largest body that is read.
 const BODY_BYTES: usize = 1 << 20;
+
+/// The largest head of a request that is read.
+const HEAD_BYTES: usize = 64 << 10;
 
 /// How long a client may take to send the head of a request.
 const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -115,7 +125,11 @@ impl Http {
     /// # Errors
     /// When connections cannot be accepted any more.
     pub async fn serve(self, desk: Arc<Desk>, stop: CancellationToken) -> std::io::Result<()> {
-        let service = router(desk, self.token).into_make_service();
+        let door = Door {
+            listen: self.address()?.ip(),
+            token: self.token,
+        };
+        let service = router(desk, door).into_make_service();
         let handle = Handle::new();
         tokio::spawn({
             let handle = handle.clone();
@@ -127,43 +141,47 @@ impl Http {
         match self.tls {
             Some(tls) => {
                 let mut server = axum_server::from_tcp_rustls(self.listener, tls)?.handle(handle);
-                server
-                    .http_builder()
-                    .http1()
-                    .timer(hyper_util::rt::TokioTimer::new())
-                    .header_read_timeout(HEAD_TIME);
+                bound(server.http_builder());
                 server.serve(service).await
             }
             None => {
                 let mut server = axum_server::from_tcp(self.listener)?.handle(handle);
-                server
-                    .http_builder()
-                    .http1()
-                    .timer(hyper_util::rt::TokioTimer::new())
-                    .header_read_timeout(HEAD_TIME);
+                bound(server.http_builder());
                 server.serve(service).await
             }
         }
     }
 }
 
+/// Bounds the head of a request, in bytes and time.
+fn bound(builder: &mut Builder<TokioExecutor>) {
+    builder
+        .http1()
+        .max_buf_size(HEAD_BYTES)
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME);
+}
+
 /// All routes.
-pub fn router(desk: Arc<Desk>, token: Option<Token>) -> Router {
-    let guarded = token.is_some();
+pub fn router(desk: Arc<Desk>, door: Door) -> Router {
+    let guarded = door.token.is_some();
     let api = Router::new()
         .route("/status", get(api::status))
         .route("/runs", get(api::runs).post(api::start))
         .route("/runs/{id}", get(api::run))
         .route("/runs/{id}/divergences", get(api::divergences))
-        .route("/runs/{id}/writes", get(api::writes))
+        .route("/runs/{id}/writes", get(writes::writes))
         .route("/runs/{id}/pause", post(api::pause))
         .route("/runs/{id}/resume", post(api::resume))
         .route("/runs/{id}/cancel", post(api::cancel))
-        .route("/runs/{id}/undo", post(api::undo))
+        .route("/runs/{id}/undo", post(undo::undo))
+        .route("/runs/{id}/undone", get(undo::undone))
         .route("/schedules", get(api::schedules))
         .route("/schedules/{name}/run", post(api::run_now))
+        .route("/schedules/{name}/cancel", post(api::withdraw))
         .route("/schedules/{name}/pause", post(api::pause_schedule))
         .route("/schedules/{name}/resume", post(api::resume_schedule))
+        .route("/explain", get(explain::explain))
         .route("/reload", post(api::reload))
         .route("/limits", get(limits::limits).put(limits::set_limits))
         .route(
@@ -173,7 +191,7 @@ pub fn router(desk: Arc<Desk>, token: Option<Token>) -> Router {
     let admitted = Router::new()
         .nest("/api/v1", api)
         .route("/metrics", get(metrics))
-        .layer(from_fn_with_state(Arc::new(token), gate::admit));
+        .layer(from_fn_with_state(Arc::new(door), gate::admit));
     Router::new()
         .route("/healthz", get(healthy))
         .route("/readyz", get(ready))

@@ -278,7 +278,7 @@ impl FindingFamilies {
             ),
             guards: make.counter(
                 "reknit_guard_trips_total",
-                "Times that a guard stopped a repair, by guard and replica: overwrite, delete.",
+                "Times that a guard stopped a repair or an undo, by guard and replica: overwrite, delete.",
                 &["guard", "replica", "datacenter"],
             ),
             left: make.gauge(

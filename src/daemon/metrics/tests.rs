@@ -9,7 +9,7 @@ use crate::daemon::desk::{Desk, ScheduleView};
 use crate::daemon::order::Order;
 use crate::daemon::planner::{Planner, PlannerMemory};
 use crate::model::{KeyspaceName, Selection};
-use crate::repair::{Destruction, Fate, Tripped};
+use crate::repair::{Destruction, Fate, Summary, Tripped};
 
 const NOW: Millis = Millis(1_700_000_000_000);
 

@@ -1,6 +1,6 @@
 //! What is remembered of schedules, as it is kept in the state directory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,9 @@ use crate::model::Millis;
 pub struct PlannerMemory {
     /// By name.
     pub schedules: BTreeMap<String, ScheduleMemory>,
+    /// Names of schedules that an operator paused and that are not configured at present: they come back paused.
+    #[serde(default)]
+    pub paused: BTreeSet<String>,
 }
 
 /// What is remembered of one schedule. Times in JSON are milliseconds since the epoch.
@@ -55,6 +58,29 @@ pub struct OpenRun {
     /// Since when it works; nothing while it rests.
     #[serde(with = "maybe", default)]
     pub working_since: Option<Millis>,
+    /// Whether an operator paused it: it waits until it is resumed, also after a restart.
+    #[serde(default)]
+    pub paused: bool,
+}
+
+/// How many paused schedules that are not configured are remembered.
+const MOST_PAUSED: usize = 1000;
+
+impl PlannerMemory {
+    /// The paused schedules that are none of these.
+    pub(super) fn paused_beside<'a>(
+        &'a self,
+        configured: impl Iterator<Item = &'a str> + Clone,
+    ) -> BTreeSet<String> {
+        let known = self.schedules.iter();
+        let known = known
+            .filter(|(_, memory)| memory.paused)
+            .map(|(name, _)| name);
+        let absent = known
+            .chain(&self.paused)
+            .filter(|name| !configured.clone().any(|one| one == name.as_str()));
+        absent.take(MOST_PAUSED).cloned().collect()
+    }
 }
 
 impl ScheduleMemory {
@@ -78,6 +104,7 @@ impl ScheduleMemory {
             due,
             worked_ms: 0,
             working_since: None,
+            paused: false,
         });
         open.working_since = Some(now);
         self.last_due = Some(self.last_due.map_or(open.due, |last| last.max(open.due)));

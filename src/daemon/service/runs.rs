@@ -77,7 +77,16 @@ impl Service {
             patience: self.patience,
             told: Box::new(move |finding| metrics.finding(finding, &replicas)),
         };
-        self.desk.throttle.resume();
+        // What an operator paused stays paused, whatever cut it off.
+        match planned && self.planner.is_run_paused() && card.set_paused(true) {
+            true => {
+                tracing::warn!(
+                    "run {id} is paused, as it was when it was cut off: `reknit resume`"
+                );
+                self.desk.throttle.pause();
+            }
+            false => self.desk.throttle.resume(),
+        }
         let (send, outcome) = oneshot::channel();
         let worker = card.clone();
         let spawned = std::thread::Builder::new()

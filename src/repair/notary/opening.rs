@@ -54,7 +54,7 @@ pub enum MemoryTrouble {
     /// The marker of a replica does not fit.
     #[error(
         "replica {replica}: {wrong}; use the state directory that repaired it last, or take the replicas over as \
-         newcomers with --adopt"
+         newcomers with `reknit repair --adopt`"
     )]
     Wrong {
         /// The replica.
@@ -65,7 +65,8 @@ pub enum MemoryTrouble {
     /// Another state directory is registered with a replica.
     #[error(
         "replica {replica} is repaired with another state directory ({found}; this one is {ours}): two memories of \
-         the same replicas contradict each other; use that one, or take the replicas over with --adopt"
+         the same replicas contradict each other; use that one, or take the replicas over with \
+         `reknit repair --adopt`"
     )]
     Foreign {
         /// The replica.
@@ -78,7 +79,7 @@ pub enum MemoryTrouble {
     /// Two names of the configuration were exchanged.
     #[error(
         "the replicas {0} and {1} carry each other's markers: their names or URLs were exchanged in the \
-         configuration; put them right, or take the replicas over as newcomers with --adopt"
+         configuration; put them right, or take the replicas over as newcomers with `reknit repair --adopt`"
     )]
     Swapped(ReplicaName, ReplicaName),
     /// The state directory.

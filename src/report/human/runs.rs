@@ -4,7 +4,7 @@ use comfy_table::Cell;
 
 use super::super::runs::{LoggedRun, LoggedState, LoggedWrite, RunsReport};
 use super::super::shape::Shape;
-use super::super::text::{count, duration, expiry, holding, millis, quoted, thousands, time};
+use super::super::text::{count, duration, expiry, holding, millis, quoted, tame, thousands, time};
 use super::joined;
 use super::paint::{Paint, Tone};
 use super::tables::{framed, table};
@@ -35,7 +35,7 @@ fn rows(shape: &Shape, report: &RunsReport) -> String {
             Cell::new(&run.purpose),
             Cell::new(result(run)).fg(tone.colour()),
             Cell::new(counts(run)),
-            Cell::new(run.note.as_deref().unwrap_or("–")),
+            Cell::new(run.note.as_deref().map_or_else(|| "–".into(), tame)),
         ]);
     }
     framed(shape, table)
@@ -96,7 +96,11 @@ pub(in crate::report) fn run_head(shape: &Shape, run: &LoggedRun) -> String {
         let counts = counts.map(|(name, count)| format!("{} {name}", thousands(*count)));
         lines.push(counts.collect::<Vec<_>>().join(", "));
     }
-    lines.extend(run.note.as_ref().map(|note| format!("note: {note}")));
+    lines.extend(
+        run.note
+            .as_ref()
+            .map(|note| format!("note: {}", tame(note))),
+    );
     lines.join("\n") + "\n\n"
 }
 

@@ -8,7 +8,7 @@ use super::super::shape::Shape;
 use super::super::status::{
     Seen, SeenLimits, SeenPace, SeenReplica, SeenRun, SeenSchedule, SeenWork,
 };
-use super::super::text::{count, duration, millis, size, thousands, time};
+use super::super::text::{count, duration, millis, size, tame, thousands, time};
 use super::joined;
 use super::paint::{Paint, Tone};
 use super::tables::{framed, table};
@@ -91,7 +91,7 @@ fn ended(run: &SeenRun) -> String {
         Some(format!(", {} {name}", thousands(*count)))
     });
     let note = run.note.as_ref();
-    let note = note.map_or_else(String::new, |note| format!(" ({note})"));
+    let note = note.map_or_else(String::new, |note| format!(" ({})", tame(note)));
     format!(
         "run {}, {}: {}{took}{}{note}",
         run.id,
