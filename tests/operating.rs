@@ -278,10 +278,20 @@ fn a_paused_run_is_paused_after_a_restart() {
     daemon.ask(&["pause"]).run().assert_code(0);
     daemon.restart();
     daemon.until("it is paused again", is("paused"));
+    // What only looks is not held up by it.
+    daemon.beside(&["explain", "key:1"]).run().assert_code(1);
+    daemon.beside(&["runs"]).run().assert_code(0);
     assert!(daemon.log().contains("`reknit resume`"), "{}", daemon.log());
     daemon.ask(&["resume"]).run().assert_code(0);
     daemon.restart();
-    daemon.until("it goes on", is("running"));
+    let run = daemon.until("it goes on", is("running"))["current"]["id"].to_string();
+    daemon.ask(&["cancel"]).run().assert_code(0);
+    daemon.until_idle();
+    // One that no schedule takes up says so.
+    daemon.ask(&["run-now", "--all"]).run().assert_code(0);
+    daemon.restart();
+    let log = daemon.beside(&["runs"]).run();
+    assert_says(&log, &[&run, "ask for it again when that is back"]);
 }
 
 #[test]

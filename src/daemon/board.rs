@@ -85,8 +85,10 @@ pub enum StopReason {
     Window,
     /// It took longer than its deadline.
     Deadline,
-    /// The service ends.
+    /// The service ends, and takes the run up when it is back.
     Shutdown,
+    /// The service ends, and no schedule takes the run up.
+    ShutdownForGood,
 }
 
 impl StopReason {
@@ -97,6 +99,7 @@ impl StopReason {
             Self::Window => "its window closed: it goes on in the next one",
             Self::Deadline => "it took longer than its deadline",
             Self::Shutdown => "the service ended: it goes on when that is back",
+            Self::ShutdownForGood => "the service ended: ask for it again when that is back",
         }
     }
 }

@@ -362,7 +362,10 @@ impl Service {
 
     async fn shut_down(&mut self) {
         if let Some(current) = &mut self.current {
-            current.card.end_early(StopReason::Shutdown);
+            current.card.end_early(match current.planned {
+                true => StopReason::Shutdown,
+                false => StopReason::ShutdownForGood,
+            });
             let ended = tokio::time::timeout(GRACE, &mut current.outcome).await;
             match ended {
                 Ok(outcome) => self.take(outcome.unwrap_or_else(|_| vanished())),

@@ -262,3 +262,51 @@ fn the_status_says_when_the_next_run_is() {
     planner.pause("n", true);
     assert_eq!(planner.status(at(2, 3, 0))[0].next_run, None);
 }
+
+#[test]
+fn what_an_operator_asked_for_is_taken_back() {
+    let text = "- { name: n, cron: \"0 2 * * *\", window: \"01:00-06:00\" }";
+    let mut planner = planner(text, at(1, 12, 0));
+    assert_eq!(planner.withdraw("n"), Some(false));
+    assert!(planner.run_now("n", at(1, 12, 0)));
+    assert_eq!(planner.withdraw("n"), Some(true));
+    assert_eq!(planner.step(at(2, 1, 0)), wait(at(2, 2, 0)));
+    assert_eq!(planner.withdraw("nobody"), None);
+}
+
+#[test]
+fn a_run_that_was_paused_is_paused_when_it_is_taken_up_until_it_is_resumed() {
+    let text = "- { name: n, cron: \"0 2 * * *\" }";
+    let mut before = planner(text, at(1, 0, 0));
+    go(&mut before, at(1, 2, 0));
+    assert!(!before.is_run_paused());
+    before.pause_run(true);
+    let mut after = Planner::new(&schedules(text), &before.memory(), at(1, 3, 0), 1);
+    assert!(go(&mut after, at(1, 3, 0)).resumes);
+    assert!(after.is_run_paused());
+    after.pause_run(false);
+    assert!(!after.is_run_paused());
+    after.pause_run(true);
+    after.ended(Outcome::Stopped, at(1, 4, 0));
+    go(&mut after, at(2, 2, 0));
+    assert!(!after.is_run_paused());
+}
+
+#[test]
+fn a_paused_schedule_comes_back_paused_and_a_resumed_one_does_not() {
+    let (both, one) = (
+        "- { name: a, every: 1h }\n- { name: b, every: 1h }",
+        "- { name: b, every: 1h }",
+    );
+    let mut planner = planner(both, at(1, 0, 0));
+    assert!(planner.pause("a", true));
+    planner.reload(&schedules(one), at(1, 1, 0));
+    let mut after = Planner::new(&schedules(one), &planner.memory(), at(1, 2, 0), 1);
+    after.reload(&schedules(both), at(1, 3, 0));
+    assert!(after.status(at(1, 3, 0))[0].memory.paused);
+    assert!(after.memory().paused.is_empty());
+    assert!(after.pause("a", false));
+    after.reload(&schedules(one), at(1, 4, 0));
+    after.reload(&schedules(both), at(1, 5, 0));
+    assert!(!after.status(at(1, 5, 0))[0].memory.paused);
+}
