@@ -300,3 +300,46 @@ fn who_does_not_reach_the_service_is_told_what_to_do() {
     let other = Reknit::new(["status", "--url", &format!("{url}/somewhere")]).run();
     other.assert_code(2);
 }
+
+#[test]
+fn a_reload_takes_a_rotated_token_and_certificate_and_says_in_the_log_what_it_refuses() {
+    let dir = tempfile::tempdir().unwrap();
+    self_signed(dir.path());
+    let tls = ", token_file: token, tls: { certificate: cert.pem, key: key.pem }";
+    let daemon = Daemon::in_dir(dir, tls, Some(TOKEN));
+    let url = format!("https://{}", daemon.address);
+    let file = |name: &str| daemon.dir.path().join(name).display().to_string();
+    std::fs::copy(file("token"), file("old")).unwrap();
+    std::fs::copy(file("cert.pem"), file("old.pem")).unwrap();
+    let ask = |command: &str, token: &str, ca: &str| {
+        let asked = Reknit::new([command, "--url", &url]);
+        let asked = asked.args(["--token-file", &file(token), "--ca-file", &file(ca)]);
+        asked.run()
+    };
+    // What cannot be taken over: the old ones stay.
+    std::fs::write(file("token"), "short\n").unwrap();
+    ask("reload", "old", "old.pem").assert_code(2);
+    assert!(daemon.log().contains("not taken over"), "{}", daemon.log());
+    ask("status", "old", "old.pem").assert_code(0);
+    let checked = daemon.beside(&["check"]).run();
+    assert!(
+        !checked.stdout.contains("does not start"),
+        "{}",
+        checked.stdout
+    );
+    // What can.
+    std::fs::write(file("token"), "another that nobody guesses\n").unwrap();
+    self_signed(daemon.dir.path());
+    ask("reload", "old", "old.pem").assert_code(0);
+    ask("status", "token", "cert.pem").assert_code(0);
+    ask("status", "old", "cert.pem").assert_code(2);
+    ask("status", "token", "old.pem").assert_code(2);
+    // What the service would stumble over is found before it starts.
+    std::fs::remove_file(file("key.pem")).unwrap();
+    let checked = daemon.beside(&["check"]).run();
+    assert!(
+        checked.stdout.contains("http.tls.key"),
+        "{}",
+        checked.stdout
+    );
+}

@@ -1,6 +1,7 @@
 //! Whether a run could be made: every replica is looked at, nothing is written, and all that is wrong is said at once.
 
 mod recall;
+mod service;
 
 use futures::future::join_all;
 
@@ -120,6 +121,7 @@ pub async fn check(config: &Config, fleet: &Fleet, clock: &dyn Clock) -> Checkup
     });
     let mut servers = join_all(looks).await;
     let mut notes = together(&servers);
+    notes.extend(service::files(config));
     notes.extend(recall::recall(config, fleet, &scope, clock, &mut servers).await);
     Checkup {
         notes,

@@ -22,6 +22,7 @@ use super::board::{Card, StopReason};
 use super::desk::{Command, Desk, Refused, Reply, ScheduleView};
 use super::executor::Outcome;
 use super::herald::Herald;
+use super::http::keys::Keys;
 use super::notify::Notifier;
 use super::planner::{self, LONGEST_WAIT, Planner, PlannerMemory, Step};
 use super::recall::Recall;
@@ -55,6 +56,8 @@ pub struct Setup {
     pub notifier: Notifier,
     /// Where it is asked.
     pub url: String,
+    /// What is shown and asked for there.
+    pub keys: Arc<Keys>,
 }
 
 /// The service.
@@ -69,6 +72,7 @@ pub struct Service {
     planner: Planner,
     herald: Herald,
     notifier: Notifier,
+    keys: Arc<Keys>,
     /// What the service manager was last told.
     said: String,
     current: Option<Current>,
@@ -111,6 +115,7 @@ impl Service {
             clock: setup.clock,
             patience: setup.patience,
             notifier: setup.notifier,
+            keys: setup.keys,
             herald,
             said: String::new(),
             current: None,
@@ -135,13 +140,12 @@ impl Service {
             tokio::select! {
                 () = stop.cancelled() => break,
                 command = self.commands.recv() => match command {
-                    Some(command) => self.obey(command),
+                    Some(command) => self.obey(command).await,
                     None => break,
                 },
                 Some(()) = reload.recv() => {
-                    if let Err(refused) = self.reload() {
-                        tracing::error!("the configuration is not taken over, the old one stays: {refused}");
-                    }
+                    // It is in the log.
+                    let _ = self.reload().await;
                 }
                 outcome = ended(&mut self.current) => self.take(outcome),
                 () = clock.sleep(pause) => {}
@@ -186,7 +190,7 @@ impl Service {
         }
     }
 
-    fn obey(&mut self, command: Command) {
+    async fn obey(&mut self, command: Command) {
         match command {
             Command::Start(order, reply) => {
                 let started = match &self.current {
@@ -225,7 +229,7 @@ impl Service {
                 answer(reply, Ok(()));
             }
             Command::Reload(reply) => {
-                let reloaded = self.reload();
+                let reloaded = self.reload().await;
                 answer(reply, reloaded.map_err(Refused::Invalid));
             }
         }
@@ -271,15 +275,18 @@ impl Service {
         Ok(())
     }
 
-    fn reload(&mut self) -> Result<(), String> {
+    async fn reload(&mut self) -> Result<(), String> {
         self.notifier.reloading();
-        let reloaded = self.take_over();
+        let reloaded = self.take_over().await;
+        if let Err(refused) = &reloaded {
+            tracing::error!("the configuration is not taken over, the old one stays: {refused}");
+        }
         self.desk.metrics.reloaded(reloaded.is_ok());
         self.notifier.ready(&self.status());
         reloaded
     }
 
-    fn take_over(&mut self) -> Result<(), String> {
+    async fn take_over(&mut self) -> Result<(), String> {
         let config = (self.load)()?;
         if config.state != self.config.state {
             return Err("`state` changes only with a restart".into());
@@ -294,6 +301,8 @@ impl Service {
                 .of(&config, &*self.clock)
                 .map_err(|error| error.to_string())?;
         }
+        let renewed = self.keys.renew().await;
+        renewed.map_err(|error| error.to_string())?;
         self.herald
             .replace(&config.notifications)
             .map_err(|error| error.to_string())?;

@@ -56,6 +56,7 @@ pub async fn serve(config: Config, load: Load, stop: CancellationToken) -> Resul
         patience: Patience::default(),
         notifier,
         url,
+        keys: http.keys(),
     })?;
     let desk = service.desk();
     if desk.config().schedules.is_empty() {

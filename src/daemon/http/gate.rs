@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::HttpTrouble;
 use super::error::ApiError;
+use super::keys::Keys;
 
 /// How long a request may take, its body included.
 const TIME: Duration = Duration::from_secs(30);
@@ -53,7 +54,7 @@ pub struct Door {
     /// The address that is listened on.
     pub listen: IpAddr,
     /// The token that is asked for, if one is.
-    pub token: Option<Token>,
+    pub keys: Arc<Keys>,
 }
 
 /// Lets in who brings the token; where none is asked for, who names this machine as the host. A browser that another site sends here is not let in to change anything.
@@ -63,7 +64,8 @@ pub(super) async fn admit(
     next: Next,
 ) -> Response {
     let headers = request.headers();
-    if let Some(token) = &door.token
+    let token = door.keys.token();
+    if let Some(token) = &token
         && !bearer(headers).is_some_and(|offered| token.is(offered))
     {
         let words = "this needs the token: Authorization: Bearer TOKEN";
@@ -71,7 +73,7 @@ pub(super) async fn admit(
         return ([(header::WWW_AUTHENTICATE, "Bearer")], refused).into_response();
     }
     // A page whose name was made to lead here (DNS rebinding) is of one origin with us to its browser, but for the name.
-    if door.token.is_none() && !hosts(&request).all(|host| is_near(host, door.listen)) {
+    if token.is_none() && !hosts(&request).all(|host| is_near(host, door.listen)) {
         let words = "without http.token_file, the host of a request is localhost, a loopback address or http.listen";
         return ApiError::new(StatusCode::FORBIDDEN, "forbidden", words).into_response();
     }

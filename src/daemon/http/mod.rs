@@ -11,6 +11,7 @@ pub mod error;
 pub mod explain;
 pub mod extract;
 pub mod gate;
+pub mod keys;
 pub mod limits;
 pub mod node;
 pub mod run;
@@ -30,7 +31,6 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use axum_server::Handle;
-use axum_server::tls_rustls::RustlsConfig;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio_util::sync::CancellationToken;
@@ -40,7 +40,8 @@ use crate::config::HttpConfig;
 
 use super::desk::Desk;
 use error::ApiError;
-use gate::{Door, Token};
+use gate::Door;
+use keys::Keys;
 
 /// The largest body that is read.
 const BODY_BYTES: usize = 1 << 20;
@@ -78,8 +79,7 @@ pub enum HttpTrouble {
 /// What is served, and where.
 pub struct Http {
     listener: TcpListener,
-    tls: Option<RustlsConfig>,
-    token: Option<Token>,
+    keys: Arc<Keys>,
 }
 
 impl Http {
@@ -88,28 +88,16 @@ impl Http {
     /// # Errors
     /// When the address is taken, or the token, certificate or key cannot be read.
     pub async fn bind(config: &HttpConfig) -> Result<Self, HttpTrouble> {
-        let token = config.token_file.as_deref().map(Token::read).transpose()?;
-        let tls = match &config.tls {
-            None => None,
-            Some(files) => {
-                // The first provider that is installed stays; it is the same one.
-                let _ = rustls::crypto::ring::default_provider().install_default();
-                let loaded = RustlsConfig::from_pem_file(&files.certificate, &files.key).await;
-                Some(loaded.map_err(|source| HttpTrouble::Tls {
-                    certificate: files.certificate.clone(),
-                    key: files.key.clone(),
-                    source,
-                })?)
-            }
-        };
+        let keys = Keys::read(config).await?;
         let failed = |source| HttpTrouble::Listen(config.listen, source);
         let listener = TcpListener::bind(config.listen).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
-        Ok(Self {
-            listener,
-            tls,
-            token,
-        })
+        Ok(Self { listener, keys })
+    }
+
+    /// What is shown and asked for at the door.
+    pub fn keys(&self) -> Arc<Keys> {
+        self.keys.clone()
     }
 
     /// Where it listens.
@@ -127,7 +115,7 @@ impl Http {
     pub async fn serve(self, desk: Arc<Desk>, stop: CancellationToken) -> std::io::Result<()> {
         let door = Door {
             listen: self.address()?.ip(),
-            token: self.token,
+            keys: self.keys.clone(),
         };
         let service = router(desk, door).into_make_service();
         let handle = Handle::new();
@@ -138,7 +126,7 @@ impl Http {
                 handle.graceful_shutdown(Some(GRACE));
             }
         });
-        match self.tls {
+        match self.keys.tls() {
             Some(tls) => {
                 let mut server = axum_server::from_tcp_rustls(self.listener, tls)?.handle(handle);
                 bound(server.http_builder());
@@ -164,7 +152,7 @@ fn bound(builder: &mut Builder<TokioExecutor>) {
 
 /// All routes.
 pub fn router(desk: Arc<Desk>, door: Door) -> Router {
-    let guarded = door.token.is_some();
+    let guarded = door.keys.token().is_some();
     let api = Router::new()
         .route("/status", get(api::status))
         .route("/runs", get(api::runs).post(api::start))
