@@ -198,15 +198,16 @@ fn a_mistyped_command_line_is_trouble_and_says_what_to_write() {
 }
 
 #[test]
-fn a_url_that_is_none_or_not_supported_is_trouble_and_says_what_to_write() {
+fn a_url_that_is_none_is_trouble_and_says_what_to_write() {
     let mut transcript = Transcript::default();
     for url in [
         "redis://10.0.0.1:6379",
         "us=10.0.0.1:6379",
         "us=http://10.0.0.1:6379",
-        "us=rediss://10.0.0.1:6379",
-        "us=redis+cluster://10.0.0.1:6379",
-        "us=redis+sentinel://10.0.0.1:6379",
+        "us=rediss://10.0.0.1:6379?tls=1",
+        "us=redis+cluster://10.0.0.1,10.0.0.2/1",
+        "us=redis+sentinel://10.0.0.1,10.0.0.2",
+        "us=redis://10.0.0.1,10.0.0.2",
         "us=redis://10.0.0.1:99999",
         "us=redis://10.0.0.1/zero",
         "us=redis://",

@@ -303,6 +303,8 @@ fn behind(proxy: &Proxy, name: &str) -> Arc<dyn Replica> {
         },
         username: None,
         password: None,
+        tls: None,
+        asking: false,
         db: DbIndex(0),
         connect_timeout: Duration::from_secs(5),
         read_timeout: Duration::from_secs(30),

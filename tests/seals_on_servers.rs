@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use reknit::model::{Expect, Expiry, Key, Marker, Op, Write};
-use reknit::store::{Access, Replica, Sealing, StoreError, WriteOutcome, acl_rule};
+use reknit::store::{Access, Deployment, Replica, Sealing, StoreError, WriteOutcome, acl_rule};
 
 use seal_support::{
     Ground, OTHER, Server, after, count, first, found, is_fenced, lane, marker, put, run, secret,

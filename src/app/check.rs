@@ -7,9 +7,9 @@ use futures::future::join_all;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::model::{Datacenter, Millis, ReplicaName, Selection};
+use crate::model::{Datacenter, HostPort, Millis, ReplicaName, Selection};
 use crate::repair::{Mode, Scope};
-use crate::store::{Access, Facts, RedisReplica, Replica, StoreError};
+use crate::store::{Access, Deployment, Facts, Shard, StoreError, Topology};
 
 use super::Exit;
 use super::estimate::{Estimate, Size, estimate, measure};
@@ -67,6 +67,8 @@ pub struct CheckedServer {
     pub endpoint: String,
     /// How far it was reached.
     pub reach: Reach,
+    /// Whether it is a cluster.
+    pub clustered: bool,
     /// What it says of itself.
     pub facts: Option<Facts>,
     /// How far its clock is ahead of ours, in milliseconds.
@@ -117,7 +119,7 @@ pub async fn check(config: &Config, fleet: &Fleet, clock: &dyn Clock) -> Checkup
     let looks = fleet.servers.iter().zip(columns);
     let looks = looks.map(|(server, (_, datacenter))| {
         let scope = &scope;
-        async move { look(server, datacenter, (scope, needed), clock).await }
+        async move { look(server.as_ref(), datacenter, (scope, needed), clock).await }
     });
     let mut servers = join_all(looks).await;
     let mut notes = together(&servers);
@@ -132,7 +134,7 @@ pub async fn check(config: &Config, fleet: &Fleet, clock: &dyn Clock) -> Checkup
 }
 
 async fn look(
-    server: &RedisReplica,
+    server: &dyn Deployment,
     datacenter: Datacenter,
     (scope, needed): (&Scope, Access),
     clock: &dyn Clock,
@@ -142,6 +144,7 @@ async fn look(
         datacenter,
         endpoint: server.endpoint(),
         reach: Reach::Answers,
+        clustered: false,
         facts: None,
         skew: None,
         size: None,
@@ -178,7 +181,7 @@ fn of_error(error: &StoreError) -> String {
 }
 
 async fn examine(
-    server: &RedisReplica,
+    server: &dyn Deployment,
     (scope, needed): (&Scope, Access),
     clock: &dyn Clock,
     checked: &mut CheckedServer,
@@ -189,6 +192,10 @@ async fn examine(
         text: format!("answers, and lets user {} in", server.user()),
         advice: None,
     });
+    if let Some(topology) = server.topology().await? {
+        checked.notes.extend(nodes(&topology));
+        checked.clustered = true;
+    }
     checked
         .notes
         .extend(obstacles(&facts).into_iter().map(stops));
@@ -220,8 +227,43 @@ async fn examine(
     Ok(())
 }
 
+/// The masters of a cluster, with what they hold and who follows them.
+fn nodes(topology: &Topology) -> Vec<Note> {
+    let of_shard = |shard: &Shard| {
+        let slots = shard.slots.iter().map(|(first, last)| match first == last {
+            true => first.to_string(),
+            false => format!("{first}-{last}"),
+        });
+        let slots = slots.collect::<Vec<_>>().join(",");
+        let replicas: Vec<String> = shard.replicas.iter().map(HostPort::to_string).collect();
+        let (gravity, followed) = match replicas.is_empty() {
+            true => (Gravity::Warning, "no replica".to_owned()),
+            false => (Gravity::Fine, format!("replicas {}", replicas.join(", "))),
+        };
+        Note {
+            gravity,
+            text: format!("master {}: slots {slots}, {followed}", shard.address),
+            advice: (gravity == Gravity::Warning)
+                .then(|| "a master that is lost takes its slots along".into()),
+        }
+    };
+    let mut notes: Vec<Note> = topology.masters.iter().map(of_shard).collect();
+    if !topology.moving.is_empty() {
+        let text = format!(
+            "{} slots are on their way to another master",
+            topology.moving.len()
+        );
+        notes.push(warning(
+            text,
+            "they are read at both ends; a move that was left half done is ended by \
+             redis-cli --cluster fix",
+        ));
+    }
+    notes
+}
+
 /// How far the server's clock is ahead, with half the way there and back taken off.
-async fn skew(server: &RedisReplica, clock: &dyn Clock) -> Result<i64, StoreError> {
+async fn skew(server: &dyn Deployment, clock: &dyn Clock) -> Result<i64, StoreError> {
     let mut best: Option<(i64, i64)> = None;
     for _ in 0..CLOCK_SAMPLES {
         let Millis(before) = clock.now();
@@ -358,6 +400,7 @@ mod tests {
             datacenter: Datacenter(name.into()),
             endpoint: "127.0.0.1:6379".into(),
             reach,
+            clustered: false,
             facts: None,
             skew,
             size: None,

@@ -3,7 +3,7 @@
 use tokio_util::sync::CancellationToken;
 
 use crate::model::{DbIndex, Key, ReplicaName};
-use crate::store::{BATCH_KEYS, RedisReplica, Replica, StoreError};
+use crate::store::{BATCH_KEYS, Deployment, StoreError};
 
 use super::Exit;
 use super::fleet::Fleet;
@@ -52,7 +52,7 @@ pub async fn clean(
     let mut servers = Vec::with_capacity(fleet.servers.len());
     for server in &fleet.servers {
         let mut databases = Vec::new();
-        let cleaned = clean_server(server, cleaning, stop, &mut databases).await;
+        let cleaned = clean_server(server.as_ref(), cleaning, stop, &mut databases).await;
         servers.push(CleanedServer {
             name: server.name().clone(),
             databases,
@@ -77,7 +77,7 @@ pub fn exit_of_clean(servers: &[CleanedServer], stop: &CancellationToken) -> Exi
 }
 
 async fn clean_server(
-    server: &RedisReplica,
+    server: &dyn Deployment,
     cleaning: Cleaning,
     stop: &CancellationToken,
     databases: &mut Vec<CleanedDatabase>,

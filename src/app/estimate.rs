@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::{DbIndex, Keyspace, KeyspaceName, Millis};
 use crate::repair::Scope;
-use crate::store::{Facts, RedisReplica, Sample, StoreError};
+use crate::store::{Deployment, Facts, Sample, StoreError};
 
 use super::check::CheckedServer;
 
@@ -78,7 +78,7 @@ pub struct Estimate {
 
 /// Looks at some keys of every database that is compared.
 pub(super) async fn measure(
-    server: &RedisReplica,
+    server: &dyn Deployment,
     facts: &Facts,
     scope: &Scope,
     clock: &dyn Clock,

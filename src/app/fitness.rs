@@ -59,7 +59,7 @@ fn cluster(facts: &Facts) -> Option<Obstacle> {
     facts.clustered.then(|| Obstacle {
         access: Access::Read,
         problem: "it is a node of a Redis Cluster, which holds a part of the keys only".into(),
-        advice: "clusters are not supported in this version, single servers are".into(),
+        advice: "name the whole cluster: redis+cluster://host:port,host:port".into(),
     })
 }
 

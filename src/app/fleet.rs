@@ -5,11 +5,13 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::SystemClock;
-use crate::config::{Config, ConfigError};
-use crate::model::{Address, Datacenter, DbIndex, DigestKey, ReplicaName, Selection};
+use crate::config::{Config, ConfigError, ReplicaConfig};
+use crate::model::{Address, Datacenter, DbIndex, DigestKey, HostPort, ReplicaName, Selection};
 use crate::repair::{Breaker, Mode, Participant, Progress, Rates, Run, Scope, Settings, Throttle};
 use crate::state::StateError;
-use crate::store::{Connecting, Endpoint, RedisReplica, Replica, StoreError};
+use crate::store::{
+    ClusterReplica, Connecting, Endpoint, RedisReplica, Replica, SharedDeployment, StoreError,
+};
 
 use super::journal::Unkept;
 use super::memory::Unremembered;
@@ -86,7 +88,7 @@ impl Trouble {
 /// The replicas of a configuration, in datacenter order. Nothing is connected yet.
 pub struct Fleet {
     /// As servers.
-    pub servers: Vec<Arc<RedisReplica>>,
+    pub servers: Vec<SharedDeployment>,
     /// As participants of a run.
     pub participants: Vec<Participant>,
     /// How gently they are worked on, by all runs over this fleet.
@@ -109,11 +111,13 @@ impl Fleet {
                 password: credentials
                     .password
                     .map(|secret| secret.expose().to_owned()),
+                tls: replica.tls.clone(),
+                asking: false,
                 db: replica.db,
                 connect_timeout: replica.connect_timeout,
                 read_timeout: replica.read_timeout,
             };
-            let server = Arc::new(RedisReplica::new(replica.name.clone(), connecting, depth));
+            let server = deployment(replica, connecting, depth);
             participants.push(Participant {
                 replica: server.clone() as Arc<dyn Replica>,
                 datacenter: replica.datacenter.clone(),
@@ -141,6 +145,20 @@ impl Fleet {
     }
 }
 
+fn deployment(replica: &ReplicaConfig, connecting: Connecting, depth: usize) -> SharedDeployment {
+    let name = replica.name.clone();
+    match &replica.address {
+        Address::Cluster(seeds) => {
+            let seeds = seeds.clone();
+            Arc::new(ClusterReplica::new(name, connecting, seeds, depth))
+        }
+        Address::Tcp { .. } | Address::Unix(_) | Address::Sentinel { .. } => {
+            Arc::new(RedisReplica::new(name, connecting, depth))
+        }
+    }
+}
+
+/// Where connections go; those of a cluster to whichever node is asked, and first to one that is named.
 fn endpoint(address: &Address) -> Endpoint {
     match address {
         Address::Tcp { host, port } => Endpoint::Tcp {
@@ -148,6 +166,15 @@ fn endpoint(address: &Address) -> Endpoint {
             port: *port,
         },
         Address::Unix(path) => Endpoint::Unix(path.clone()),
+        Address::Sentinel { sentinels, master } => Endpoint::Sentinel {
+            sentinels: sentinels.clone(),
+            master: master.clone(),
+        },
+        Address::Cluster(seeds) => {
+            let first = seeds.first().cloned();
+            let HostPort { host, port } = first.expect("a url names a host");
+            Endpoint::Tcp { host, port }
+        }
     }
 }
 

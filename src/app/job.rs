@@ -13,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::model::{DigestKey, RunNumber, Selection};
 use crate::repair::{self, Listener, Mode, Progress, Run, RunError, Summary, Throttle};
-use crate::store::Replica;
 
 use super::exit::Exit;
 use super::fleet::{Fleet, Plan, Trouble, plan, random};

@@ -6,7 +6,7 @@ use futures::future::join_all;
 
 use crate::model::Keyspace;
 use crate::repair::{Mode, Run, Scope};
-use crate::store::{Access, Facts, RedisReplica, Replica, StoreError};
+use crate::store::{Access, Deployment, Facts, StoreError};
 
 use super::fitness::{Obstacle, access_of, obstacles, refused};
 use super::fleet::{Fleet, Trouble};
@@ -22,7 +22,13 @@ pub async fn preflight(
     keyspaces: impl Iterator<Item = &Keyspace>,
 ) -> Result<Vec<Option<Facts>>, Trouble> {
     let access = access_of(mode, keyspaces);
-    let asked = join_all(fleet.servers.iter().map(|server| look(server, access))).await;
+    let asked = join_all(
+        fleet
+            .servers
+            .iter()
+            .map(|server| look(server.as_ref(), access)),
+    )
+    .await;
     let (mut facts, mut found) = (Vec::with_capacity(asked.len()), Vec::new());
     let mut reasons = Vec::new();
     for answer in asked {
@@ -56,7 +62,7 @@ pub async fn preflight(
 
 /// What a server says of itself, and the first that stands against the access.
 async fn look(
-    server: &RedisReplica,
+    server: &dyn Deployment,
     access: Access,
 ) -> Result<(Facts, Option<Obstacle>), StoreError> {
     let facts = server.facts().await?;

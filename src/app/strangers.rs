@@ -1,7 +1,5 @@
 //! Whether the servers behind the names are those that are remembered.
 
-use std::sync::Arc;
-
 use futures::future::join_all;
 
 use super::Trouble;
@@ -11,7 +9,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::model::{DbIndex, Key, Marker, ReplicaId};
 use crate::repair::{Scope, lane_name};
 use crate::state::StateError;
-use crate::store::{RedisReplica, Replica};
+use crate::store::SharedDeployment;
 
 impl Memory {
     /// Refuses replicas of which none carries a marker where all should: each alone would be a newcomer, but all of them
@@ -91,7 +89,7 @@ impl Memory {
     /// another's name counts: then names were exchanged, which is told elsewhere.
     async fn marker(
         &self,
-        server: &Arc<RedisReplica>,
+        server: &SharedDeployment,
         id: ReplicaId,
         db: Option<DbIndex>,
         index: DbIndex,

@@ -5,7 +5,7 @@ use crate::report::{
     self, CheckReport, CheckedReplica, CleanReport, CleanedDatabase, CleanedReplica, KeyspaceKeys,
     Remark, Severity,
 };
-use crate::store::{Access, Facts, Role, acl_rule};
+use crate::store::{Access, CLUSTER_ACL, Facts, Role, acl_rule};
 
 /// The report of `check`.
 pub(super) fn check(checkup: Checkup) -> CheckReport {
@@ -22,7 +22,8 @@ pub(super) fn check(checkup: Checkup) -> CheckReport {
 
 fn replica(server: CheckedServer, needed: Access) -> CheckedReplica {
     let facts = server.facts.as_ref();
-    let rule = |access| facts.map(|facts| acl_rule(facts, access));
+    let of_nodes = if server.clustered { CLUSTER_ACL } else { "" };
+    let rule = |access| facts.map(|facts| acl_rule(facts, access) + of_nodes);
     let keyspaces = server.size.iter().flat_map(|size| &size.keyspaces);
     CheckedReplica {
         version: facts.map(|facts| format!("{} {}", facts.product.name(), facts.version)),

@@ -35,9 +35,23 @@ pub(super) struct RawReplica {
     pub(super) username: Option<String>,
     pub(super) password_file: Option<String>,
     pub(super) password_env: Option<String>,
+    pub(super) tls: Option<RawReplicaTls>,
     pub(super) layout: Option<String>,
     pub(super) connect_timeout: Option<YamlDuration>,
     pub(super) read_timeout: Option<YamlDuration>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "a map with ca, certificate, key and server_name"
+)]
+pub(super) struct RawReplicaTls {
+    pub(super) ca: Option<String>,
+    pub(super) certificate: Option<String>,
+    pub(super) key: Option<String>,
+    pub(super) server_name: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

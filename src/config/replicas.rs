@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::error::{Contradiction, suggestion};
+use super::http::file;
 use super::raw::RawReplica;
 use super::{ConfigError, RESERVED_NAMES, ReplicaUrl, YamlPath};
-use crate::model::{Address, Credentials, Datacenter, DbIndex, ReplicaName, Secret};
+use crate::model::{Address, Credentials, Datacenter, DbIndex, ReplicaName, Secret, Tls};
 
 /// How many replicas one configuration may name.
 pub const MAX_REPLICAS: usize = 64;
@@ -30,7 +31,7 @@ pub struct ReplicaConfig {
     pub name: ReplicaName,
     /// Where it is; its own name where the configuration does not say.
     pub datacenter: Datacenter,
-    /// Where its server listens.
+    /// Where it is found.
     pub address: Address,
     /// The database of keyspaces that name none.
     pub db: DbIndex,
@@ -38,6 +39,8 @@ pub struct ReplicaConfig {
     pub username: Option<String>,
     /// Where the password comes from.
     pub password: PasswordSource,
+    /// How its servers prove who they are; nothing where they speak in the clear.
+    pub tls: Option<Tls>,
     /// How the data is laid out.
     pub layout: Layout,
     /// How long connecting may take.
@@ -193,6 +196,7 @@ fn replica(
     Ok(ReplicaConfig {
         name: ReplicaName(raw.name.clone()),
         datacenter: Datacenter(datacenter.clone()),
+        tls: tls(raw, url.tls, at, base_dir)?,
         address: url.address,
         db: url.db.unwrap_or(DbIndex(0)),
         username,
@@ -238,6 +242,52 @@ fn identity(
         ));
     }
     Ok((username, password))
+}
+
+/// The files of TLS, from the URL or from a map of their own.
+fn tls(
+    raw: &RawReplica,
+    of_url: Option<Tls>,
+    at: &YamlPath,
+    base_dir: &Path,
+) -> Result<Option<Tls>, Contradiction> {
+    let at = at.key("tls");
+    let in_base_dir = |file: PathBuf| base_dir.join(file);
+    let (raw, url) = match (&raw.tls, of_url) {
+        (None, url) => {
+            return Ok(url.map(|url| Tls {
+                ca: url.ca.map(in_base_dir),
+                identity: url.identity.map(|(a, b)| (in_base_dir(a), in_base_dir(b))),
+                ..url
+            }));
+        }
+        (Some(_), None) => {
+            let what = "the url speaks in the clear";
+            let advice = "write rediss:// in it, or leave tls out";
+            return Err(Contradiction::new(at, what, advice));
+        }
+        (Some(raw), Some(url)) => (raw, url),
+    };
+    if url != Tls::default() {
+        let what = "the url names files of tls too";
+        return Err(Contradiction::new(at, what, "keep them in one place"));
+    }
+    let certificate = file(raw.certificate.as_deref(), at.key("certificate"), base_dir)?;
+    let key = file(raw.key.as_deref(), at.key("key"), base_dir)?;
+    let identity = match (certificate, key) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        _ => {
+            let what = "our certificate needs its key, and the key its certificate";
+            let advice = "write certificate: FILE, key: FILE";
+            return Err(Contradiction::new(at, what, advice));
+        }
+    };
+    Ok(Some(Tls {
+        ca: file(raw.ca.as_deref(), at.key("ca"), base_dir)?,
+        identity,
+        server_name: raw.server_name.clone(),
+    }))
 }
 
 fn password_source(

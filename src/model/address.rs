@@ -15,6 +15,34 @@ pub enum Address {
     },
     /// A unix socket.
     Unix(PathBuf),
+    /// A Redis Cluster, by some of its nodes.
+    Cluster(Vec<HostPort>),
+    /// A master that sentinels watch over, wherever it is at the moment.
+    Sentinel {
+        /// The sentinels.
+        sentinels: Vec<HostPort>,
+        /// The name under which they know the master.
+        master: String,
+    },
+}
+
+/// A TCP port of a host.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostPort {
+    /// Name or IP address; an IPv6 address without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        match host.contains(':') {
+            true => write!(f, "[{host}]:{port}"),
+            false => write!(f, "{host}:{port}"),
+        }
+    }
 }
 
 impl fmt::Display for Address {
@@ -23,8 +51,28 @@ impl fmt::Display for Address {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "redis://[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "redis://{host}:{port}"),
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
+            Self::Cluster(seeds) => write!(f, "redis+cluster://{}", joined(seeds)),
+            Self::Sentinel { sentinels, master } => {
+                write!(f, "redis+sentinel://{}/{master}", joined(sentinels))
+            }
         }
     }
+}
+
+fn joined(hosts: &[HostPort]) -> String {
+    let hosts: Vec<String> = hosts.iter().map(HostPort::to_string).collect();
+    hosts.join(",")
+}
+
+/// How a server proves who it is, and reknit to it: files in PEM, read when a connection is made.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tls {
+    /// The authorities that may sign the server's certificate; nothing means the public ones.
+    pub ca: Option<PathBuf>,
+    /// Our certificate and its private key, where the server asks for one.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// The name that the server's certificate must be for; nothing means the host's.
+    pub server_name: Option<String>,
 }
 
 /// A password: `Debug` and `Display` print `***`.
@@ -80,6 +128,20 @@ mod tests {
         assert_eq!(tcp("::1").to_string(), "redis://[::1]:6379");
         let unix = Address::Unix("/run/redis.sock".into());
         assert_eq!(unix.to_string(), "unix:///run/redis.sock");
+        let host = |host: &str| HostPort {
+            host: host.into(),
+            port: 7,
+        };
+        let seeds = vec![host("a"), host("::1")];
+        assert_eq!(
+            Address::Cluster(seeds.clone()).to_string(),
+            "redis+cluster://a:7,[::1]:7"
+        );
+        let sentinel = Address::Sentinel {
+            sentinels: seeds,
+            master: "m".into(),
+        };
+        assert_eq!(sentinel.to_string(), "redis+sentinel://a:7,[::1]:7/m");
     }
 
     #[test]

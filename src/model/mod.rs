@@ -26,7 +26,7 @@ mod selection;
 mod value;
 mod value_digest;
 
-pub use address::{Address, Credentials, Secret};
+pub use address::{Address, Credentials, HostPort, Secret, Tls};
 pub use agreement::{
     Agreement, Lag, LagBase, Lane, Marker, OwnerToken, ReplicaId, RunNumber, Sequence, StateId,
     Voids,
@@ -46,7 +46,7 @@ pub use policy::{
     ExpiryPolicy, ExpiryRule, HashRule, HllRule, ListRule, OnDeleteConflict, Policy, PolicyMark,
     Preference, Rules, SetRule, StreamRule, StringRule, ZsetRule,
 };
-pub use position::{Position, Slot, key_slot};
+pub use position::{Position, Slot, key_slot, slot_tag};
 pub use range::{PositionRange, SlotRange};
 pub use replica::{Datacenter, ReplicaIndex, ReplicaName};
 pub use selection::Selection;

@@ -9,6 +9,8 @@
 //!
 //! The slot comes first, so a range of Redis Cluster slots is one contiguous range of positions on every topology.
 
+use std::sync::OnceLock;
+
 /// A Redis Cluster slot, 0 to 16383.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(u16);
@@ -79,6 +81,30 @@ pub fn key_slot(key: &[u8]) -> Slot {
     Slot(crc16(hash_tag(key)) % Slot::COUNT)
 }
 
+/// The least number that, as a hash tag, puts a key into this slot.
+///
+/// # Cost
+/// The first call finds them all: some 200,000 short checksums.
+pub fn slot_tag(slot: Slot) -> u32 {
+    static TAGS: OnceLock<Vec<u32>> = OnceLock::new();
+    TAGS.get_or_init(all_tags)[usize::from(slot.0)]
+}
+
+fn all_tags() -> Vec<u32> {
+    let mut tags = vec![None; usize::from(Slot::COUNT)];
+    let mut left = tags.len();
+    for number in 0_u32.. {
+        let tag = &mut tags[usize::from(key_slot(number.to_string().as_bytes()).0)];
+        if tag.replace(tag.unwrap_or(number)).is_none() {
+            left -= 1;
+        }
+        if left == 0 {
+            break;
+        }
+    }
+    tags.into_iter().flatten().collect()
+}
+
 fn hash_tag(key: &[u8]) -> &[u8] {
     let Some(open) = key.iter().position(|&b| b == b'{') else {
         return key;
@@ -122,6 +148,15 @@ mod tests {
     use super::*;
 
     /// Vectors of the Redis Cluster specification and of CLUSTER KEYSLOT on Redis 7.0.15.
+    #[test]
+    fn every_slot_has_a_tag_that_leads_there() {
+        for number in 0..Slot::COUNT {
+            let slot = Slot(number);
+            let key = format!("reknit:{{{}}}", slot_tag(slot));
+            assert_eq!(key_slot(key.as_bytes()), slot);
+        }
+    }
+
     #[test]
     fn slots_are_those_of_redis_cluster() {
         assert_eq!(crc16(b"123456789"), 0x31C3);

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::model::{ASIDE_PREFIX, Datacenter, DbIndex, DigestKey, Key, Millis};
+use crate::model::{ASIDE_PREFIX, Datacenter, DbIndex, DigestKey, Key, Millis, key_slot, slot_tag};
 use crate::state::StateError;
 use crate::store::{Pace, Replica, StoreError};
 
@@ -424,10 +424,11 @@ impl<'a> Shared<'a> {
         self.is_broken() || self.permits.load(Ordering::Relaxed) == 0
     }
 
-    /// A name for a value that is built aside; each is used once.
-    pub(crate) fn next_aside(&self) -> Key {
+    /// A name for a value that is built aside to take a key's place, in the same slot; each is used once.
+    pub(crate) fn next_aside(&self, key: &Key) -> Key {
         let number = self.asides.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{:x}:{number:x}", self.tag);
+        let slot = slot_tag(key_slot(key.as_bytes()));
+        let name = format!("{:x}:{number:x}{{{slot}}}", self.tag);
         Key::new([ASIDE_PREFIX, name.as_bytes()].concat())
     }
 

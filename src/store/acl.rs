@@ -128,6 +128,10 @@ pub fn acl_rule(facts: &Facts, access: Access) -> String {
     format!("{keys} -@all{}", words.collect::<String>())
 }
 
+/// What a user of a cluster needs besides, on every node.
+pub const CLUSTER_ACL: &str =
+    " +cluster|nodes +cluster|countkeysinslot +cluster|getkeysinslot +asking";
+
 /// The commands that are tried, each with its name in a rule: those that one access needs and the other does not.
 pub(crate) fn trials(facts: &Facts, access: Access) -> Vec<(&'static str, Vec<&'static [u8]>)> {
     let tried = known(facts).filter(|one| one.0 == access && !one.3.is_empty());

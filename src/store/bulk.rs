@@ -150,6 +150,13 @@ impl<'a> Bulk<'a> {
         }
     }
 
+    /// Lists all names anew, on a server that may hold others.
+    pub(crate) fn begin_again(&mut self) {
+        if let Names::Scan(cursor) = &mut self.names {
+            *cursor = Some(0);
+        }
+    }
+
     /// Packs commands until as many are under way as may be.
     async fn refill(&mut self, wire: &mut Wire) {
         while self.pending.len() < self.depth {

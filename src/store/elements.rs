@@ -8,7 +8,7 @@ use crate::model::{Digester, Expect, Field, Key, Kind, State, Stream, Value, Wri
 
 use super::PAGE_ELEMENTS;
 use super::PieceCursor;
-use super::observe::{Description, describe};
+use super::observe::{Description, describe, is_elsewhere};
 use super::page::{
     Described, PageError, pack_stream_end, read_page, read_stream_end, score, stream_id,
 };
@@ -46,6 +46,9 @@ pub(crate) async fn read_elements(
     let description = describe(wire, std::slice::from_ref(key)).await?.pop();
     let described = match description {
         Some(Description::Present(described)) if described.kind == kind => described,
+        Some(Description::Unreadable(words)) if is_elsewhere(&words) => {
+            return Err(WireError::Lost(words));
+        }
         Some(_) | None => return Ok(None),
     };
     let value = match kind {

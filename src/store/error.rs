@@ -84,48 +84,90 @@ pub(super) fn advise_marker(reason: &str) -> String {
     format!("{reason} (`reknit clean --markers` removes it, and with it what the replica shows)")
 }
 
+/// Words of servers and systems, and what to try where they are said; the first that is found counts.
+const ADVICE: &[(&str, &str)] = &[
+    (
+        "certificate: Expired",
+        "the server's certificate has expired, or this machine's clock is wrong",
+    ),
+    (
+        "certificate: certificate expired",
+        "the server's certificate has expired, or this machine's clock is wrong",
+    ),
+    (
+        "certificate not valid yet",
+        "the server's certificate is for later, or this machine's clock is wrong",
+    ),
+    (
+        "UnknownIssuer",
+        "nobody in tls.ca vouches for the server: name the authority that signed its certificate there",
+    ),
+    (
+        "BadSignature",
+        "the server's certificate was signed by another authority of the same name",
+    ),
+    (
+        "not valid for name",
+        "set tls.server_name to a name that the certificate is for, if it is the right server",
+    ),
+    (
+        "CertificateRequired",
+        "the server asks who we are: give tls.certificate and tls.key",
+    ),
+    (
+        "UnknownCA",
+        "the server does not know who signed our certificate in tls.certificate",
+    ),
+    (
+        "received fatal alert",
+        "the server turned our certificate down, see its log",
+    ),
+    (
+        "InvalidContentType",
+        "does the server speak TLS at this port?",
+    ),
+    ("WRONGPASS", "check the user and the password"),
+    (
+        "NOAUTH",
+        "the server wants a password: give password_file, password_env or one in the URL",
+    ),
+    ("AUTH", "check the user and the password"),
+    (
+        "NOPERM",
+        "`reknit check` prints the ACL rule that is needed",
+    ),
+    ("LOADING", "the server is loading its data, try again later"),
+    (
+        "DENIED",
+        "the server is in protected mode, give it a password",
+    ),
+    (
+        "onnection refused",
+        "is the server running, and does it listen there?",
+    ),
+    ("out of range", "the server has fewer databases"),
+    (
+        "unknown command",
+        "the server is too old, or its configuration takes the command away",
+    ),
+    (
+        "No such file",
+        "is the server running, and does it listen at this socket?",
+    ),
+    ("lookup address", "check the host's name"),
+    (
+        "Bad data format",
+        "does the server have the module, in the same version?",
+    ),
+    (
+        "not RESP2",
+        "is this the port of a Redis server, and without TLS?",
+    ),
+];
+
 /// Adds what to try to words that alone would not say it.
 pub(super) fn advise(reason: &str) -> String {
-    let advice = [
-        ("WRONGPASS", "check the user and the password"),
-        (
-            "NOAUTH",
-            "the server wants a password: give password_file, password_env or one in the URL",
-        ),
-        ("AUTH", "check the user and the password"),
-        (
-            "NOPERM",
-            "`reknit check` prints the ACL rule that is needed",
-        ),
-        ("LOADING", "the server is loading its data, try again later"),
-        (
-            "DENIED",
-            "the server is in protected mode, give it a password",
-        ),
-        (
-            "onnection refused",
-            "is the server running, and does it listen there?",
-        ),
-        ("out of range", "the server has fewer databases"),
-        (
-            "unknown command",
-            "the server is too old, or its configuration takes the command away",
-        ),
-        (
-            "No such file",
-            "is the server running, and does it listen at this socket?",
-        ),
-        ("lookup address", "check the host's name"),
-        (
-            "Bad data format",
-            "does the server have the module, in the same version?",
-        ),
-        (
-            "not RESP2",
-            "is this the port of a Redis server, and without TLS?",
-        ),
-    ];
-    match advice.iter().find(|(sign, _)| reason.contains(sign)) {
+    match ADVICE.iter().find(|(sign, _)| reason.contains(sign)) {
         Some((_, advice)) => format!("{} ({advice})", reason.trim_end()),
         None => reason.to_owned(),
     }

@@ -11,9 +11,11 @@
 mod acl;
 mod apply;
 mod bulk;
+mod cluster;
 mod commands;
 mod compare;
 mod counter;
+mod deployment;
 mod dump;
 mod elements;
 mod error;
@@ -33,8 +35,10 @@ mod rehearsal;
 mod resp;
 mod sample;
 mod seal;
+mod sentinel;
 mod server_info;
 mod slots;
+mod tls;
 mod transaction;
 mod wire;
 
@@ -48,8 +52,10 @@ use crate::model::{
     RunNumber, State, Write,
 };
 
-pub use acl::{Access, acl_rule};
+pub use acl::{Access, CLUSTER_ACL, acl_rule};
 pub use apply::{ApplyError, apply, is_live, live};
+pub use cluster::ClusterReplica;
+pub use deployment::{Deployment, Shard, SharedDeployment, Topology};
 pub use error::StoreError;
 pub use facts::{Facts, Product, Role, Usage};
 pub use health::Health;

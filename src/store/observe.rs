@@ -116,16 +116,22 @@ pub(crate) fn read_expiry(reply: &[u8]) -> Result<ExpiryReply, WireError> {
 /// A refusal that concerns one key, or, while the server is loading, all of them.
 fn refused<T>(words: &[u8]) -> Result<Result<T, String>, WireError> {
     let words = String::from_utf8_lossy(words).into_owned();
-    if is_passing(&words) {
+    if is_passing(&words) && !is_elsewhere(&words) {
         Err(WireError::Lost(words))
     } else {
         Ok(Err(words))
     }
 }
 
-/// Whether a refusal is about the server's state, and will pass.
+/// Whether a refusal is about the server's state, or about the place of a key, and will pass.
 pub(crate) fn is_passing(words: &str) -> bool {
-    ["LOADING", "MASTERDOWN", "TRYAGAIN", "BUSY "]
+    let state = ["LOADING", "MASTERDOWN", "READONLY", "BUSY "];
+    is_elsewhere(words) || state.iter().any(|prefix| words.starts_with(prefix))
+}
+
+/// Whether a node of a cluster says that the key is not, or not yet, or not wholly, its own.
+pub(crate) fn is_elsewhere(words: &str) -> bool {
+    ["MOVED ", "ASK ", "TRYAGAIN", "CLUSTERDOWN"]
         .iter()
         .any(|prefix| words.starts_with(prefix))
 }

@@ -1,5 +1,6 @@
 //! A replica that is one Redis server.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,13 +20,11 @@ use super::error::{advise, advise_marker, refused_command};
 use super::markers::{fence, read_markers, read_states};
 use super::observe::observe;
 use super::pieces::{build_aside, list_elements, read_piece, unlink};
-use super::rehearsal::rehearse;
-use super::sample::sample;
 use super::seal::SealError;
-use super::wire::{Connecting, Meter, Wire, WireError};
+use super::wire::{Connecting, Endpoint, Meter, Wire, WireError};
 use super::{
-    Access, EntrySink, Facts, Health, LargeState, Observed, Pace, Piece, PieceCursor, Refusal,
-    Replica, Sample, ScanReport, ScanRequest, Seal, StoreError, Usage, Written, server_info,
+    EntrySink, Facts, Health, LargeState, Observed, Pace, Piece, PieceCursor, Replica, ScanReport,
+    ScanRequest, Seal, StoreError, Usage, Written, server_info,
 };
 
 /// Connections to one server at the same time, at the most.
@@ -39,12 +38,24 @@ const BACKOFF: [Duration; 4] = [
     Duration::from_millis(3_000),
 ];
 
+/// Waits where another server takes the place of the one that was lost: a failover takes its time.
+const FAILOVER: [Duration; 12] = {
+    let mut waits = [Duration::from_secs(2); 12];
+    waits[0] = Duration::from_millis(100);
+    waits[1] = Duration::from_millis(400);
+    waits[2] = Duration::from_millis(1_000);
+    waits
+};
+
+/// Waits where whoever asks knows another way: an idle connection that the server closed is replaced, no more.
+const NO_BACKOFF: [Duration; 1] = [Duration::from_millis(20)];
+
 /// Runs a reading action on a connection, again on another one where it is lost, a bounded number of times.
 ///
 /// A macro, because a closure that lends the connection to a future cannot be `Send` yet.
 macro_rules! retrying {
     ($replica:expr, $db:expr, $action:expr, |$wire:ident| $run:expr) => {{
-        let mut pauses = BACKOFF.iter();
+        let mut pauses = $replica.pauses.iter();
         loop {
             let mut lease = $replica.lease($db, $action).await?;
             let $wire = &mut lease.wire;
@@ -63,6 +74,7 @@ macro_rules! retrying {
     }};
 }
 
+mod deployed;
 mod probing;
 mod scanning;
 mod writing;
@@ -72,6 +84,10 @@ pub struct RedisReplica {
     name: ReplicaName,
     connecting: Connecting,
     depth: usize,
+    /// The waits before the second, third, ... attempt.
+    pauses: &'static [Duration],
+    /// Whether the server was ever reached.
+    reached: AtomicBool,
     idle: Mutex<Vec<Wire>>,
     slots: Semaphore,
     meter: Arc<Meter>,
@@ -83,6 +99,11 @@ impl RedisReplica {
     /// A replica behind this address; nothing is connected yet. `depth` bounds the commands under way on a connection.
     pub fn new(name: ReplicaName, connecting: Connecting, depth: usize) -> Self {
         Self {
+            pauses: match connecting.endpoint {
+                Endpoint::Sentinel { .. } => &FAILOVER,
+                Endpoint::Tcp { .. } | Endpoint::Unix(_) => &BACKOFF,
+            },
+            reached: AtomicBool::new(false),
             name,
             connecting,
             depth,
@@ -93,9 +114,18 @@ impl RedisReplica {
         }
     }
 
-    /// Where the server listens.
-    pub fn endpoint(&self) -> String {
-        self.connecting.endpoint.to_string()
+    /// One node of a replica that has several, which knows what to do where a node is lost.
+    pub(super) fn node(
+        name: ReplicaName,
+        connecting: Connecting,
+        depth: usize,
+        meter: Arc<Meter>,
+    ) -> Self {
+        Self {
+            pauses: &NO_BACKOFF,
+            meter,
+            ..Self::new(name, connecting, depth)
+        }
     }
 
     /// Sends one command and gives its whole answer in the redis crate's terms.
@@ -119,56 +149,12 @@ impl RedisReplica {
         Ok(value)
     }
 
-    /// The ACL user that it is used as.
-    pub fn user(&self) -> &str {
-        self.connecting.username.as_deref().unwrap_or("default")
-    }
-
-    /// Tries the commands that an access needs, without writing: one round trip for reading, two for writing.
-    /// Answers what was refused.
-    ///
-    /// # Errors
-    /// When the server cannot be reached.
-    pub async fn rehearse(
-        &self,
-        facts: &Facts,
-        access: Access,
-    ) -> Result<Vec<Refusal>, StoreError> {
-        let mut lease = self.lease(None, "MULTI").await?;
-        let rehearsal = rehearse(&mut lease.wire, facts, access)
-            .await
-            .map_err(|error| self.failure("MULTI", error))?;
-        if rehearsal.is_clean {
-            self.give_back(lease);
+    pub(super) fn with_own_connections(&self) -> Self {
+        Self {
+            pauses: self.pauses,
+            meter: Arc::clone(&self.meter),
+            ..Self::new(self.name.clone(), self.connecting.clone(), self.depth)
         }
-        Ok(rehearsal.refusals)
-    }
-
-    /// Looks at so many keys, to tell what reading all would take.
-    ///
-    /// # Errors
-    /// When the server cannot be read.
-    pub async fn sample(&self, db: Option<DbIndex>, keys: usize) -> Result<Sample, StoreError> {
-        retrying!(self, db, "SCAN", |wire| sample(wire, keys, self.depth))
-    }
-
-    /// Removes keys that reknit itself wrote, in one bounded command. Answers how many were there.
-    ///
-    /// # Errors
-    /// When the server cannot be reached or refuses.
-    pub async fn remove_own(&self, db: Option<DbIndex>, keys: &[Key]) -> Result<u64, StoreError> {
-        debug_assert!(
-            keys.iter().all(Key::is_own),
-            "only reknit's keys are removed"
-        );
-        let mut command: Vec<&[u8]> = vec![b"UNLINK"];
-        command.extend(keys.iter().filter(|key| key.is_own()).map(Key::as_bytes));
-        if command.len() == 1 {
-            return Ok(0);
-        }
-        retrying!(self, db, "UNLINK", |wire| server_info::count_removed(
-            wire, &command
-        ))
     }
 
     async fn lease(&self, db: Option<DbIndex>, action: &str) -> Result<Lease<'_>, StoreError> {
@@ -220,17 +206,29 @@ impl RedisReplica {
     }
 
     async fn connect(&self, action: &str) -> Result<Wire, StoreError> {
+        // One that was never reached is not waited for as long as one that fails over.
+        let attempts = match self.reached.load(Ordering::Relaxed) {
+            true if self.follows() => self.pauses.len(),
+            _ => self.pauses.len().min(2),
+        };
         let mut attempt = Wire::connect(&self.connecting, Arc::clone(&self.meter)).await;
-        for pause in BACKOFF.iter().take(2) {
+        for pause in &self.pauses[..attempts] {
             match attempt {
                 Err(WireError::Lost(_)) => {
                     tokio::time::sleep(*pause).await;
                     attempt = Wire::connect(&self.connecting, Arc::clone(&self.meter)).await;
                 }
-                decided => return decided.map_err(|error| self.failure(action, error)),
+                Ok(_) | Err(_) => break,
             }
         }
-        attempt.map_err(|error| self.failure(action, error))
+        let wire = attempt.map_err(|error| self.failure(action, error))?;
+        self.reached.store(true, Ordering::Relaxed);
+        Ok(wire)
+    }
+
+    /// Whether it follows a master wherever that goes.
+    fn follows(&self) -> bool {
+        matches!(self.connecting.endpoint, Endpoint::Sentinel { .. })
     }
 
     fn failure(&self, action: &str, error: WireError) -> StoreError {
@@ -288,9 +286,7 @@ impl Replica for RedisReplica {
     }
 
     fn detached(&self) -> Option<Arc<dyn Replica>> {
-        let mut detached = Self::new(self.name.clone(), self.connecting.clone(), self.depth);
-        detached.meter = Arc::clone(&self.meter);
-        Some(Arc::new(detached))
+        Some(Arc::new(self.with_own_connections()))
     }
 
     async fn scan(

@@ -7,7 +7,7 @@
 
 use super::Facts;
 use super::acl::{Access, trials};
-use super::observe::is_passing;
+use super::observe::{is_elsewhere, is_passing};
 use super::resp::{Frame, Frames};
 use super::wire::{Wire, WireError};
 
@@ -134,7 +134,11 @@ async fn read_refusal(
         return Ok(None);
     };
     let words = String::from_utf8_lossy(words).into_owned();
-    if is_passing(&words) {
+    // Who may not send a command is told that before a node of a cluster says that the key is elsewhere.
+    if is_elsewhere(&words) || words.starts_with("CROSSSLOT") {
+        return Ok(None);
+    }
+    if is_passing(&words) && !words.starts_with("READONLY") {
         return Err(WireError::Lost(words));
     }
     Ok(Some(Refusal {

@@ -10,12 +10,20 @@ use super::resp::{Frame, Frames, unexpected};
 use super::wire::{Wire, WireError};
 use super::{Facts, Health, Product, Role};
 
+/// So many keys may come into a slot between its count and its listing.
+const SLOT_MARGIN: i64 = 1000;
+
 /// The identity of the server process.
 pub(crate) async fn run_id(wire: &mut Wire) -> Result<String, WireError> {
     Ok(info(wire, Some("server"))
         .await?
         .remove("run_id")
         .unwrap_or_default())
+}
+
+/// Whether the server takes writes of its own.
+pub(crate) async fn is_master(wire: &mut Wire) -> Result<bool, WireError> {
+    Ok(role(&info(wire, Some("replication")).await?) == Role::Master)
 }
 
 /// The server's clock.
@@ -146,6 +154,46 @@ async fn info(
     Ok(pairs
         .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
         .collect())
+}
+
+/// What a node of a cluster knows of all nodes, a line for each.
+pub(crate) async fn cluster_nodes(wire: &mut Wire) -> Result<String, WireError> {
+    let reply = wire.ask(&[b"CLUSTER", b"NODES"]).await?;
+    match Frames::new(&reply).next()? {
+        Frame::Bulk(text) => Ok(String::from_utf8_lossy(text).into_owned()),
+        Frame::Error(words) => Err(refusal("CLUSTER", words)),
+        other => Err(unexpected("the nodes of a cluster", &other).into()),
+    }
+}
+
+/// The names of all keys that a node of a cluster holds in a slot, at one moment.
+pub(crate) async fn names_in_slot(wire: &mut Wire, slot: u16) -> Result<Vec<Key>, WireError> {
+    let slot = slot.to_string();
+    let reply = wire
+        .ask(&[b"CLUSTER", b"COUNTKEYSINSLOT", slot.as_bytes()])
+        .await?;
+    let count = match Frames::new(&reply).next()? {
+        Frame::Int(count) => count + SLOT_MARGIN,
+        Frame::Error(words) => return Err(refusal("CLUSTER", words)),
+        other => return Err(unexpected("a number of keys", &other).into()),
+    };
+    let count = count.to_string();
+    let (slot, count) = (slot.as_bytes(), count.as_bytes());
+    let reply = wire
+        .ask(&[b"CLUSTER", b"GETKEYSINSLOT", slot, count])
+        .await?;
+    let mut frames = Frames::new(&reply);
+    match frames.next()? {
+        Frame::Array(length) => {
+            let mut keys = Vec::with_capacity(length);
+            for _ in 0..length {
+                keys.push(Key::copied(frames.bytes()?));
+            }
+            Ok(keys)
+        }
+        Frame::Error(words) => Err(refusal("CLUSTER", words)),
+        other => Err(unexpected("the names in a slot", &other).into()),
+    }
 }
 
 /// The names of all keys below reknit's prefix.

@@ -16,10 +16,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-use crate::model::DbIndex;
+use crate::model::{DbIndex, HostPort, Tls};
 
-use super::Usage;
 use super::resp::{Frame, Frames, Malformed, Progress, pack};
+use super::tls::secure;
+use super::{Usage, sentinel, server_info};
 
 /// How much room a read offers the socket.
 const READ_SIZE: usize = 64 << 10;
@@ -39,6 +40,13 @@ pub enum Endpoint {
     },
     /// A unix socket.
     Unix(PathBuf),
+    /// The master that sentinels watch over.
+    Sentinel {
+        /// The sentinels.
+        sentinels: Vec<HostPort>,
+        /// The name under which they know it.
+        master: String,
+    },
 }
 
 impl std::fmt::Display for Endpoint {
@@ -47,6 +55,10 @@ impl std::fmt::Display for Endpoint {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Sentinel { sentinels, master } => {
+                let sentinels: Vec<String> = sentinels.iter().map(HostPort::to_string).collect();
+                write!(f, "{} (master {master})", sentinels.join(","))
+            }
         }
     }
 }
@@ -60,8 +72,12 @@ pub struct Connecting {
     pub username: Option<String>,
     /// The password.
     pub password: Option<String>,
+    /// How the server proves who it is; nothing where it speaks in the clear.
+    pub tls: Option<Tls>,
     /// The default database.
     pub db: DbIndex,
+    /// Whether a node of a cluster is asked for keys that are on their way to it.
+    pub asking: bool,
     /// How long a connection may take to come about.
     pub connect_timeout: Duration,
     /// How long the server may be silent.
@@ -90,7 +106,7 @@ pub(crate) enum WireError {
 
 impl From<std::io::Error> for WireError {
     fn from(error: std::io::Error) -> Self {
-        Self::Lost(error.to_string())
+        super::tls::trouble(&error).unwrap_or_else(|| Self::Lost(error.to_string()))
     }
 }
 
@@ -144,6 +160,10 @@ pub(crate) struct Wire {
     received: u64,
     read_timeout: Duration,
     meter: Arc<Meter>,
+    /// Whether ASKING goes before every command.
+    asking: bool,
+    /// Whether the answer to the ASKING before the next reply was taken.
+    asked: bool,
     /// The database that is selected.
     pub(crate) db: DbIndex,
 }
@@ -151,11 +171,34 @@ pub(crate) struct Wire {
 impl Wire {
     /// Connects, authenticates, selects the database and names the connection.
     pub(crate) async fn connect(to: &Connecting, meter: Arc<Meter>) -> Result<Self, WireError> {
-        let stream = timeout(to.connect_timeout, open(&to.endpoint))
+        let Endpoint::Sentinel { sentinels, master } = &to.endpoint else {
+            return Self::connect_to(&to.endpoint, to, meter).await;
+        };
+        let endpoint = sentinel::master(to, sentinels, master).await?;
+        let mut wire = Self::connect_to(&endpoint, to, meter).await?;
+        match server_info::is_master(&mut wire).await? {
+            true => Ok(wire),
+            false => {
+                let words = format!("{endpoint} is not the master yet, or not any more");
+                Err(WireError::Lost(words))
+            }
+        }
+    }
+
+    async fn connect_to(
+        endpoint: &Endpoint,
+        to: &Connecting,
+        meter: Arc<Meter>,
+    ) -> Result<Self, WireError> {
+        let stream = timeout(to.connect_timeout, open(endpoint, to.tls.as_ref()))
             .await
             .map_err(|_| {
                 let waited = humantime::format_duration(to.connect_timeout);
-                WireError::Lost(format!("no connection within {waited}"))
+                let also = match to.tls {
+                    Some(_) => ", does the server speak TLS at this port?",
+                    None => "",
+                };
+                WireError::Lost(format!("no connection within {waited}{also}"))
             })??;
         let mut wire = Self {
             stream,
@@ -167,9 +210,12 @@ impl Wire {
             received: 0,
             read_timeout: to.read_timeout,
             meter,
+            asking: false,
+            asked: false,
             db: DbIndex(0),
         };
         wire.handshake(to).await?;
+        wire.asking = to.asking;
         Ok(wire)
     }
 
@@ -232,17 +278,25 @@ impl Wire {
 
     /// Packs a command to be sent with the next flush.
     pub(crate) fn push(&mut self, args: &[&[u8]]) {
+        self.push_asking();
         pack(&mut self.outbox, args);
         self.commands += 1;
     }
 
     /// Packs a command by a function of [`super::page`] or the like.
     pub(crate) fn push_with(&mut self, packer: impl FnOnce(&mut Vec<u8>)) {
+        self.push_asking();
         packer(&mut self.outbox);
         self.commands += 1;
     }
 
-    /// Packs two commands by one function.
+    fn push_asking(&mut self) {
+        if self.asking {
+            pack(&mut self.outbox, &[b"ASKING"]);
+        }
+    }
+
+    /// Packs two commands by one function; not on a connection that asks.
     pub(crate) fn push_two_with(&mut self, packer: impl FnOnce(&mut Vec<u8>)) {
         packer(&mut self.outbox);
         self.commands += 2;
@@ -291,13 +345,18 @@ impl Wire {
 
     /// Where the next reply stands in the inbox, if it has come whole. It counts as taken.
     fn next_reply(&mut self) -> Result<Option<Range<usize>>, WireError> {
-        let Some(length) = self.progress.advance(&self.inbox[self.taken..])? else {
-            return Ok(None);
-        };
-        let reply = self.taken..self.taken + length;
-        self.taken = reply.end;
-        self.progress = Progress::START;
-        Ok(Some(reply))
+        loop {
+            let Some(length) = self.progress.advance(&self.inbox[self.taken..])? else {
+                return Ok(None);
+            };
+            let reply = self.taken..self.taken + length;
+            self.taken = reply.end;
+            self.progress = Progress::START;
+            self.asked = self.asking && !self.asked;
+            if !self.asked {
+                return Ok(Some(reply));
+            }
+        }
     }
 
     /// Waits for more bytes.
@@ -323,10 +382,17 @@ impl Wire {
     }
 }
 
-async fn open(endpoint: &Endpoint) -> Result<Box<dyn Stream>, WireError> {
+async fn open(endpoint: &Endpoint, tls: Option<&Tls>) -> Result<Box<dyn Stream>, WireError> {
     match endpoint {
-        Endpoint::Tcp { host, port } => Ok(Box::new(open_tcp(host, *port).await?)),
+        Endpoint::Tcp { host, port } => {
+            let stream = open_tcp(host, *port).await?;
+            match tls {
+                Some(tls) => Ok(Box::new(secure(stream, host, tls).await?)),
+                None => Ok(Box::new(stream)),
+            }
+        }
         Endpoint::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
+        Endpoint::Sentinel { .. } => Err(WireError::Lost("a sentinel holds no data".into())),
     }
 }
 

@@ -151,6 +151,8 @@ impl Server {
             },
             username: user.map(|(name, _)| name.into()),
             password: user.map(|(_, password)| password.into()),
+            tls: None,
+            asking: false,
             db: DbIndex(0),
             connect_timeout: PATIENCE,
             read_timeout: PATIENCE,

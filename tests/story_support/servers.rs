@@ -58,6 +58,8 @@ impl Ground for Servers {
             },
             username: None,
             password: None,
+            tls: None,
+            asking: false,
             db: DbIndex(0),
             connect_timeout: PATIENCE,
             read_timeout: PATIENCE,

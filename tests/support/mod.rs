@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! server    a redis-server as a child, gone when the test ends
+//! authority  signs certificates for servers and clients
+//! cluster   a Redis Cluster as children, resharded and failed over
 //! reknit    the binary, run with a time limit
 //! transcript  what it printed, without what differs from run to run
 //! judge     are two servers equal? asked of the servers, never of reknit
@@ -23,6 +25,8 @@
     reason = "tests watch real processes against the wall clock"
 )]
 
+pub(crate) mod authority;
+pub(crate) mod cluster;
 pub(crate) mod damage;
 pub(crate) mod disk;
 pub(crate) mod generate;

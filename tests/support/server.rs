@@ -115,6 +115,11 @@ impl RedisServer {
         self.child.as_ref().expect("the server runs").id()
     }
 
+    /// Whether it was started and not killed since.
+    pub(crate) fn runs(&self) -> bool {
+        self.child.is_some()
+    }
+
     /// The server's own directory: `dump.rdb`, `log`, `redis.conf`.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()

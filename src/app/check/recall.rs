@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::model::{DbIndex, Marker, ReplicaId};
 use crate::repair::{Mode, Scope, lane_name};
 use crate::state::StateError;
-use crate::store::{RedisReplica, Replica, StoreError};
+use crate::store::{Deployment, StoreError};
 
 use super::{CheckedServer, Gravity, Note, Reach};
 use crate::app::fleet::{Fleet, Trouble};
@@ -51,7 +51,7 @@ pub(super) async fn recall(
             let index = db.unwrap_or_else(|| default_db(fleet));
             let marker = Asked {
                 memory: &memory,
-                server,
+                server: server.as_ref(),
                 id: *id,
                 db,
                 index,
@@ -104,7 +104,7 @@ fn enrolled(shown: &str, memory: &Memory) -> Note {
 /// One replica's marker in one database.
 struct Asked<'a> {
     memory: &'a Memory,
-    server: &'a RedisReplica,
+    server: &'a dyn Deployment,
     id: ReplicaId,
     db: Option<DbIndex>,
     index: DbIndex,

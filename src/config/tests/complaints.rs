@@ -173,8 +173,16 @@ fn every_contradiction_inside_a_replica_is_named() {
             "read_timeout: a time-out of 0 leaves no time at line 3 column 45, write one like 5s",
         ),
         (
-            "url: \"rediss://u:hunter2@a\"",
-            "url: rediss:// is not supported in this version, use redis:// or unix://, through a tunnel where the network is not private at line 3 column 20",
+            "url: \"redis://a\", tls: { ca: /ca.pem }",
+            "tls: the url speaks in the clear at line 3 column 38, write rediss:// in it, or leave tls out",
+        ),
+        (
+            "url: \"rediss://a?ca=/ca.pem\", tls: { ca: /ca.pem }",
+            "tls: the url names files of tls too at line 3 column 50, keep them in one place",
+        ),
+        (
+            "url: \"rediss://a\", tls: { certificate: /c.pem }",
+            "tls: our certificate needs its key, and the key its certificate at line 3 column 39, write certificate: FILE, key: FILE",
         ),
         (
             "url: \"redis://u:hunter2#@a\"",

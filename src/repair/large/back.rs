@@ -363,7 +363,7 @@ impl Now<'_> {
         if expiry.has_passed(self.large.shared.now()) {
             return Err(Trouble::Kept(EXPIRED.into()));
         }
-        let aside = self.large.shared.next_aside();
+        let aside = self.large.shared.next_aside(&self.large.candidate.key);
         let built = self.build(&aside, steps, read).await;
         let placed = match built {
             Ok(()) => self.place(&aside, (digest, expiry)).await,

@@ -21,7 +21,7 @@ impl Large<'_> {
         work: &mut Work<'_>,
     ) -> Result<(), Stopped> {
         let expect = self.expect(to)?;
-        let aside = self.shared.next_aside();
+        let aside = self.shared.next_aside(&self.candidate.key);
         let built = self.build(from, to, kind, &aside).await;
         let placed = match built {
             Ok(()) => self.place(from, to, expiry, &aside, expect, work).await,
@@ -116,7 +116,7 @@ impl Large<'_> {
         work: &mut Work<'_>,
     ) -> Result<(), Stopped> {
         let expect = self.expect(to)?;
-        let aside = self.shared.next_aside();
+        let aside = self.shared.next_aside(&self.candidate.key);
         let built = self.build_union(to, &aside).await;
         let placed = match built {
             Err(stopped) => Err(stopped),

@@ -58,7 +58,7 @@ impl Large<'_> {
         let rebuild = Rebuild {
             replica,
             holders,
-            aside: self.shared.next_aside(),
+            aside: self.shared.next_aside(&self.candidate.key),
             left: names,
             end: None,
         };

@@ -2,7 +2,7 @@
 
 use crate::model::{EntryRef, Kind, MARKER_PREFIX, OWN_PREFIX, Position, Shape, ValueDigest};
 use crate::store::PieceCursor;
-use crate::store::observe::{is_last_piece, is_passing, read_expiry, read_type};
+use crate::store::observe::{is_elsewhere, is_last_piece, is_passing, read_expiry, read_type};
 use crate::store::page::{self, Item, Next, PageError};
 use crate::store::reading::{Reading, element_of};
 use crate::store::resp::{Frame, Frames, unexpected};
@@ -191,7 +191,7 @@ impl Bulk<'_> {
             PageError::WrongType => {
                 self.give_up(slot, "its type keeps changing while it is read");
             }
-            PageError::Refused(words) if is_passing(&words) => {
+            PageError::Refused(words) if is_passing(&words) && !is_elsewhere(&words) => {
                 self.waiting.push_back(slot);
                 return Err(WireError::Lost(words));
             }

@@ -5,7 +5,7 @@ use crate::store::bulk::Bulk;
 use crate::store::wire::{Wire, WireError};
 use crate::store::{ScanReport, StoreError, server_info};
 
-use super::{BACKOFF, RedisReplica};
+use super::RedisReplica;
 
 impl RedisReplica {
     pub(super) async fn run_bulk(
@@ -14,10 +14,8 @@ impl RedisReplica {
         mut bulk: Bulk<'_>,
     ) -> Result<ScanReport, StoreError> {
         let mut lease = self.lease(db, "scan").await?;
-        let run_id = server_info::run_id(&mut lease.wire)
-            .await
-            .map_err(|error| self.failure("INFO", error))?;
-        let mut pauses = BACKOFF.iter();
+        let mut run_id = self.run_id(&mut lease.wire).await?;
+        let mut pauses = self.pauses.iter();
         loop {
             match bulk.run(&mut lease.wire).await {
                 Ok(()) => break,
@@ -29,8 +27,12 @@ impl RedisReplica {
                     drop(lease);
                     tokio::time::sleep(*pause).await;
                     lease = self.lease(db, "scan").await?;
-                    self.same_server(&mut lease.wire, &run_id).await?;
                     bulk.take_up();
+                    let now = self.run_id(&mut lease.wire).await?;
+                    if now != run_id {
+                        self.refuse_another(&mut bulk)?;
+                        run_id = now;
+                    }
                 }
                 Err(error) => return Err(self.failure("scan", error)),
             }
@@ -41,12 +43,17 @@ impl RedisReplica {
         Ok(report)
     }
 
-    /// A SCAN cursor means nothing to a server that was restarted in between.
-    async fn same_server(&self, wire: &mut Wire, run_id: &str) -> Result<(), StoreError> {
-        let found = server_info::run_id(wire)
-            .await
-            .map_err(|error| self.failure("INFO", error))?;
-        if found == run_id {
+    async fn run_id(&self, wire: &mut Wire) -> Result<String, StoreError> {
+        let found = server_info::run_id(wire).await;
+        found.map_err(|error| self.failure("INFO", error))
+    }
+
+    /// A SCAN cursor means nothing to a server that was restarted in between. A master that took another's place is
+    /// read from the beginning; what is read twice counts once.
+    fn refuse_another(&self, bulk: &mut Bulk<'_>) -> Result<(), StoreError> {
+        if self.follows() {
+            tracing::warn!(replica = %self.name, "another server is the master now, it is read from the beginning");
+            bulk.begin_again();
             return Ok(());
         }
         Err(StoreError::Unreachable {

@@ -6,7 +6,7 @@ use crate::store::transaction::Transaction;
 use crate::store::wire::WireError;
 use crate::store::{BATCH_KEYS, StoreError, WriteOutcome, Written};
 
-use super::{BACKOFF, RedisReplica};
+use super::RedisReplica;
 
 impl RedisReplica {
     /// One transaction. A connection that is lost before EXEC was sent is replaced, and all is compared again, the
@@ -20,7 +20,7 @@ impl RedisReplica {
     ) -> Result<Written, StoreError> {
         assert_fits(writes);
         let mut digester = Digester::new(digest_key.clone());
-        let mut pauses = BACKOFF.iter();
+        let mut pauses = self.pauses.iter();
         loop {
             let mut lease = self.lease(db, "write").await?;
             let mut sealed = Sealed::new(writes, seal, self.write_depth(writes));
@@ -57,7 +57,7 @@ impl RedisReplica {
         assert_fits(writes);
         let mut digester = Digester::new(digest_key.clone());
         let mut transaction = Transaction::new(writes, self.write_depth(writes));
-        let mut pauses = BACKOFF.iter();
+        let mut pauses = self.pauses.iter();
         loop {
             let mut lease = match self.lease(db, "write").await {
                 Ok(lease) => lease,
