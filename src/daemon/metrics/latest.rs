@@ -70,6 +70,9 @@ impl Latest {
             let took_part = part.lost.is_none();
             self.took_part.insert(part.name.0.clone(), took_part);
         }
+        if !summary.tripped.is_empty() && selection.is_whole() {
+            self.stopped_by_a_guard(summary);
+        }
         let came_to_its_end = matches!(state, RunState::Done | RunState::Partial);
         if !came_to_its_end || !selection.is_whole() {
             return;
@@ -87,5 +90,13 @@ impl Latest {
         self.keyspaces.extend(counted);
         let parts = summary.replicas.iter();
         self.replicas = parts.map(|one| (one.name.0.clone(), one.clone())).collect();
+    }
+
+    /// A guard stopped a run before its writes: at least what it found differs still.
+    fn stopped_by_a_guard(&mut self, summary: &Summary) {
+        for ((_, keyspace), tallies) in &summary.tallies {
+            let (_, differ) = self.keyspaces.entry(keyspace.0.clone()).or_default();
+            *differ = (*differ).max(tallies.values().map(|tally| tally.left).sum());
+        }
     }
 }

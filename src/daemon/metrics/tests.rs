@@ -8,8 +8,8 @@ use crate::config::Config;
 use crate::daemon::desk::{Desk, ScheduleView};
 use crate::daemon::order::Order;
 use crate::daemon::planner::{Planner, PlannerMemory};
-use crate::model::{KeyspaceName, Selection};
-use crate::repair::{Destruction, Fate, Summary, Tripped};
+use crate::model::{DbIndex, KeyspaceName, Kind, Selection};
+use crate::repair::{Destruction, Fate, Summary, Tally, Tripped};
 
 const NOW: Millis = Millis(1_700_000_000_000);
 
@@ -139,6 +139,14 @@ fn a_guard_that_stops_a_run_is_counted() {
         held: 1000,
         limit: 100,
     });
+    let of_strings = Tally {
+        keys: 1000,
+        left: 500,
+        ..Tally::default()
+    };
+    let place = (DbIndex(0), KeyspaceName("default".into()));
+    let tallies = [(Some(Kind::String), of_strings)].into();
+    summary.tallies.insert(place, tallies);
     run.came_to(&summary);
     run.end(RunState::Stopped, None, NOW);
     desk.metrics.ended(&run, Some(planner::Outcome::Failed));
@@ -147,6 +155,7 @@ fn a_guard_that_stops_a_run_is_counted() {
         &[
             "reknit_guard_trips_total{datacenter=\"eu\",guard=\"delete\",replica=\"eu\"} 1",
             "reknit_guard_trips_total{datacenter=\"eu\",guard=\"overwrite\",replica=\"eu\"} 0",
+            "reknit_keyspace_divergent_keys{keyspace=\"default\"} 500",
         ],
     );
 }
