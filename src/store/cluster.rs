@@ -14,7 +14,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -22,7 +22,7 @@ use bytes::Bytes;
 
 use crate::model::{
     DbIndex, DigestKey, HostPort, Key, Kind, Marker, Millis, OwnerToken, ReplicaName, RunNumber,
-    State, Write,
+    STATES_KEY, State, Write,
 };
 
 use super::dump::Dumped;
@@ -54,10 +54,12 @@ mod facts;
 mod map;
 mod routing;
 mod scanning;
+mod sealing;
 mod shared;
 mod slot_map;
 mod writing;
 
+use sealing::Lane;
 use slot_map::SlotMap;
 
 /// How often something is tried anew whose slot moves, or whose node is lost.
@@ -85,6 +87,8 @@ pub struct ClusterReplica {
     /// Every node that was ever spoken to, and whether it is asked for keys that are on their way to it.
     nodes: Mutex<BTreeMap<(HostPort, bool), Arc<RedisReplica>>>,
     map: Mutex<Option<Arc<SlotMap>>>,
+    /// The markers that this process keeps, by lane.
+    lanes: Mutex<BTreeMap<Key, Lane>>,
     /// Whether all slots were ever seen to be held.
     reached: AtomicBool,
 }
@@ -105,6 +109,7 @@ impl ClusterReplica {
             meter: Arc::new(Meter::default()),
             nodes: Mutex::new(BTreeMap::new()),
             map: Mutex::new(None),
+            lanes: Mutex::new(BTreeMap::new()),
             reached: AtomicBool::new(false),
         }
     }
@@ -134,6 +139,10 @@ impl ClusterReplica {
         Arc::clone(node)
     }
 
+    fn lanes(&self) -> MutexGuard<'_, BTreeMap<Key, Lane>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn unreachable(&self, action: &str, reason: String) -> StoreError {
         StoreError::Unreachable {
             replica: self.name.clone(),
@@ -159,6 +168,7 @@ impl Replica for ClusterReplica {
             meter: Arc::clone(&self.meter),
             nodes: Mutex::new(BTreeMap::new()),
             map: Mutex::new(map.clone()),
+            lanes: Mutex::new(BTreeMap::new()),
             reached: AtomicBool::new(self.reached.load(Ordering::Relaxed)),
         }))
     }
@@ -253,7 +263,7 @@ impl Replica for ClusterReplica {
         seal: Option<&Seal>,
     ) -> Result<Written, StoreError> {
         match seal {
-            Some(_) => Err(self.unreachable("write", "no seals yet".into())),
+            Some(seal) => self.write_sealed(db, writes, digest_key, seal).await,
             None => {
                 let outcomes = self.write_routed(db, writes, digest_key).await?;
                 Ok(Written::unsealed(outcomes))
@@ -266,13 +276,16 @@ impl Replica for ClusterReplica {
         db: Option<DbIndex>,
         names: &[Key],
     ) -> Result<Vec<Option<Bytes>>, StoreError> {
-        let _ = (db, names);
-        Ok(vec![None; names.len()])
+        let mut found = Vec::with_capacity(names.len());
+        for name in names {
+            found.push(self.lane_marker(db, name).await?);
+        }
+        Ok(found)
     }
 
     async fn states(&self, db: Option<DbIndex>) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        let _ = db;
-        Ok(Vec::new())
+        let list = Key::copied(STATES_KEY);
+        at_owner!(self, list, |node| node.states(db))
     }
 
     async fn fence(
@@ -282,8 +295,7 @@ impl Replica for ClusterReplica {
         owner: OwnerToken,
         run: RunNumber,
     ) -> Result<Option<Marker>, StoreError> {
-        let _ = (db, lane, owner, run);
-        Ok(None)
+        self.fence_lane(db, lane, owner, run).await
     }
 
     async fn dump(&self, db: Option<DbIndex>, keys: &[Key]) -> Result<Vec<Dumped>, StoreError> {

@@ -63,6 +63,8 @@ impl<E: Into<WireError>> From<E> for SealError {
 /// A batch that is written with a seal.
 pub(crate) struct Sealed<'a> {
     writes: &'a [Write],
+    /// Those that are to be written, by index.
+    wanted: &'a [usize],
     seal: &'a Seal,
     depth: usize,
     /// The members of the transaction, by index, once EXEC is on its way.
@@ -71,13 +73,15 @@ pub(crate) struct Sealed<'a> {
 
 impl<'a> Sealed<'a> {
     /// Nothing was sent yet.
-    pub(crate) fn new(writes: &'a [Write], seal: &'a Seal, depth: usize) -> Self {
-        debug_assert!(
-            seal.expect.is_some() || seal.register.is_some(),
-            "a new marker is registered"
-        );
+    pub(crate) fn new(
+        writes: &'a [Write],
+        wanted: &'a [usize],
+        seal: &'a Seal,
+        depth: usize,
+    ) -> Self {
         Self {
             writes,
+            wanted,
             seal,
             depth,
             sent: None,
@@ -91,11 +95,11 @@ impl<'a> Sealed<'a> {
         wire: &mut Wire,
         digester: &mut Digester,
     ) -> Result<Written, SealError> {
-        let all: Vec<usize> = (0..self.writes.len()).collect();
-        if let Some(words) = self.watch(wire, &all).await? {
-            return self.refused(&all, words, &[]);
+        let all = self.wanted;
+        if let Some(words) = self.watch(wire, all).await? {
+            return self.refused(all, words, &[]);
         }
-        let (matching, _) = compare(wire, self.writes, &all, self.depth, digester).await?;
+        let (matching, _) = compare(wire, self.writes, all, self.depth, digester).await?;
         let multi = Multi::pack(wire, self.writes, &matching, Some(self.seal));
         self.sent = Some(matching.clone());
         wire.flush().await?;

@@ -156,6 +156,15 @@ async fn info(
         .collect())
 }
 
+/// Sends a command whose answer says nothing.
+pub(crate) async fn order(wire: &mut Wire, words: &[&[u8]]) -> Result<(), WireError> {
+    let reply = wire.ask(words).await?;
+    match Frames::new(&reply).next()? {
+        Frame::Error(refused) => Err(refusal(&String::from_utf8_lossy(words[0]), refused)),
+        _ => Ok(()),
+    }
+}
+
 /// What a node of a cluster knows of all nodes, a line for each.
 pub(crate) async fn cluster_nodes(wire: &mut Wire) -> Result<String, WireError> {
     let reply = wire.ask(&[b"CLUSTER", b"NODES"]).await?;

@@ -162,6 +162,14 @@ impl Cluster {
         all
     }
 
+    /// How many keys all masters hold, reknit's among them.
+    pub(crate) fn strings_len(&self) -> i64 {
+        let count = |node: &RedisServer| -> i64 {
+            redis::from_redis_value(node.cmd(["DBSIZE"])).expect("a number")
+        };
+        self.masters().iter().map(count).sum()
+    }
+
     /// Moves slots between two masters, key by key, as a resharding does.
     pub(crate) fn move_slots(&self, from: usize, to: usize, slots: std::ops::Range<u16>) {
         for slot in slots {

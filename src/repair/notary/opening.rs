@@ -11,9 +11,10 @@ use futures::future::join_all;
 use crate::model::{DbIndex, Key, Lane, Marker, ReplicaId, ReplicaName, Sequence, StateId, Voids};
 use crate::repair::ledger::{Knowledge, Memorable, WrongState, compare};
 use crate::repair::run::{Mode, Run};
-use crate::state::{Changes, Intent, IntentPart, JournalPlace, StateError};
+use crate::state::{Changes, JournalPlace, StateError};
 use crate::store::{Facts, Replica, Seal, Sealing, StoreError};
 
+use super::settle::parts;
 use super::{Notary, RunMemory, Vouched, lane_name};
 
 /// A replica whose memory does not reach as far as ours.
@@ -91,6 +92,8 @@ pub enum MemoryTrouble {
 struct Found {
     replica: usize,
     marker: Option<Marker>,
+    /// What the marker said of the last step when the lane was taken over.
+    told: Option<Marker>,
     memorable: Memorable,
     is_copy: bool,
     known: Option<Lane>,
@@ -213,6 +216,7 @@ impl<'a> Door<'a> {
         Ok(compared.map(|memorable| Found {
             replica,
             marker: bytes.as_deref().and_then(Marker::decode),
+            told: None,
             memorable: if is_copy {
                 Memorable::Newcomer
             } else {
@@ -238,19 +242,23 @@ impl<'a> Door<'a> {
             }
             let replica = one.replica;
             match self.fence(replica).await {
-                Ok(bytes) => taken.push(self.found_anew(one, bytes.as_deref())?),
+                Ok((told, bytes)) => {
+                    let anew = self.found_anew(one, bytes.as_deref())?;
+                    taken.push(Found { told, ..anew });
+                }
                 Err(error) => lost.push((replica, error)),
             }
         }
         Ok(taken)
     }
 
-    /// Takes a lane over, and answers the marker as it stands from then on.
-    async fn fence(&self, replica: usize) -> Result<Option<Vec<u8>>, StoreError> {
+    /// Takes a lane over, and answers what it says of the last step, and the marker as it stands from then on.
+    async fn fence(&self, replica: usize) -> Result<(Option<Marker>, Option<Vec<u8>>), StoreError> {
         let (edge, lane) = (self.replica(replica), lane_name(self.memory.ids[replica]));
         let (owner, run) = (self.memory.owner, self.memory.run);
-        edge.fence(self.db, &lane, owner, run).await?;
-        Ok(edge.marker(self.db, &lane).await?.map(Into::into))
+        let told = edge.fence(self.db, &lane, owner, run).await?;
+        let stands = edge.marker(self.db, &lane).await?;
+        Ok((told, stands.map(Into::into)))
     }
 
     fn found_anew(&self, one: Found, bytes: Option<&[u8]>) -> Result<Found, MemoryTrouble> {
@@ -348,7 +356,7 @@ impl<'a> Door<'a> {
     fn settle_intents(&self, found: &[Found]) -> Result<(), MemoryTrouble> {
         let told: BTreeMap<ReplicaId, Option<Marker>> = found
             .iter()
-            .map(|one| (self.memory.ids[one.replica], one.marker))
+            .map(|one| (self.memory.ids[one.replica], one.told))
             .collect();
         let mut intents = self.memory.state.intents()?;
         // SUBTLE: a later run carried on what held while a late part was unknown; only then can that be told.
@@ -490,10 +498,4 @@ impl<'a> Door<'a> {
         let full = facts.used_memory >= facts.max_memory / 10 * 9;
         Ok(did || may && full)
     }
-}
-
-/// The writes of an intent.
-fn parts(intent: &Intent) -> impl Iterator<Item = (&Key, &IntentPart)> {
-    let keys = intent.keys.iter();
-    keys.flat_map(|key| key.parts.iter().map(move |part| (&key.key, part)))
 }

@@ -6,7 +6,7 @@ use crate::crdt::{Evidence, Standing};
 use crate::model::{DbIndex, Digester, Key, Lag, LagBase, ReplicaId, Sequence, Write};
 use crate::repair::ledger::Lesson;
 use crate::repair::noting::{post, with_dump};
-use crate::state::{Changes, IntentKey, IntentPart, JournalEntry, JournalPlace, PreImage};
+use crate::state::{Changes, Intent, IntentKey, IntentPart, JournalEntry, JournalPlace, PreImage};
 
 use super::ask::Answer;
 use super::step::{Case, Step};
@@ -163,4 +163,10 @@ pub(super) fn remember_lesson(changes: &mut Changes, db: DbIndex, key: &Key, les
             None => changes.drop_lag(db, key.clone(), *replica),
         };
     }
+}
+
+/// The writes of an intent.
+pub(super) fn parts(intent: &Intent) -> impl Iterator<Item = (&Key, &IntentPart)> {
+    let keys = intent.keys.iter();
+    keys.flat_map(|key| key.parts.iter().map(move |part| (&key.key, part)))
 }

@@ -64,6 +64,12 @@ impl RedisReplica {
         ))
     }
 
+    /// Sends a command that may be done twice as well as once.
+    pub(in crate::store) async fn order(&self, words: &[&[u8]]) -> Result<(), StoreError> {
+        let name = String::from_utf8_lossy(words[0]).into_owned();
+        retrying!(self, None, &name, |wire| server_info::order(wire, words))
+    }
+
     /// The names of all keys that a node of a cluster holds in a slot, at one moment.
     pub(in crate::store) async fn names_in_slot(&self, slot: u16) -> Result<Vec<Key>, StoreError> {
         retrying!(self, None, "CLUSTER", |wire| server_info::names_in_slot(

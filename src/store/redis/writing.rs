@@ -18,12 +18,44 @@ impl RedisReplica {
         digest_key: &DigestKey,
         seal: &Seal,
     ) -> Result<Written, StoreError> {
+        debug_assert!(
+            seal.expect.is_some() || seal.register.is_some(),
+            "a new marker is registered"
+        );
+        let all: Vec<usize> = (0..writes.len()).collect();
+        self.write_some(db, writes, &all, digest_key, seal).await
+    }
+
+    /// The same for some of the writes, by index: those of one slot of a cluster. The others are left out.
+    pub(in crate::store) async fn write_members(
+        &self,
+        db: Option<DbIndex>,
+        writes: &[Write],
+        members: &[usize],
+        digest_key: &DigestKey,
+        seal: &Seal,
+    ) -> Result<Written, StoreError> {
+        let written = self
+            .write_some(db, writes, members, digest_key, seal)
+            .await?;
+        self.count_written(&written);
+        Ok(written)
+    }
+
+    async fn write_some(
+        &self,
+        db: Option<DbIndex>,
+        writes: &[Write],
+        members: &[usize],
+        digest_key: &DigestKey,
+        seal: &Seal,
+    ) -> Result<Written, StoreError> {
         assert_fits(writes);
         let mut digester = Digester::new(digest_key.clone());
         let mut pauses = self.pauses.iter();
         loop {
             let mut lease = self.lease(db, "write").await?;
-            let mut sealed = Sealed::new(writes, seal, self.write_depth(writes));
+            let mut sealed = Sealed::new(writes, members, seal, self.write_depth(writes));
             let error = match sealed.run(&mut lease.wire, &mut digester).await {
                 Ok(written) => {
                     self.give_back(lease);
