@@ -119,6 +119,7 @@ impl Site {
             others: Vec::new(),
             elements: 4096,
             replicates: false,
+            max_skew: Duration::from_secs(60),
             release_held: false,
             digest: None,
             taken_up: None,

@@ -114,7 +114,7 @@ impl Checkup {
 pub async fn check(config: &Config, fleet: &Fleet, clock: &dyn Clock) -> Checkup {
     let needed = access_of(Mode::Repair, config.keyspaces.iter());
     let keyspaces = config.keyspaces.clone();
-    let scope = Scope::new(keyspaces, Selection::default());
+    let scope = Scope::new(keyspaces, Selection::default()).of_layout(config.layout());
     let columns = fleet.columns();
     let looks = fleet.servers.iter().zip(columns);
     let looks = looks.map(|(server, (_, datacenter))| {

@@ -60,6 +60,7 @@ fn remembered(memory: Recalled, columns: &[(ReplicaName, Datacenter)]) -> Explai
 
 fn evidence(evidence: Evidence) -> &'static str {
     match evidence {
+        Evidence::Recorded => "recorded",
         Evidence::Agreed => "agreed",
         Evidence::None => {
             "neither recorded nor agreed: nothing is removed, collections are united, registers follow prefer"

@@ -214,7 +214,7 @@ pub fn plan(
     Ok(Run {
         participants: fleet.throttle.pace(&fleet.participants, &stop),
         throttle: Arc::clone(&fleet.throttle),
-        scope: Scope::new(config.keyspaces.clone(), selection),
+        scope: Scope::new(config.keyspaces.clone(), selection).of_layout(config.layout()),
         settings: Settings {
             mode: plan.mode,
             memory: limits.memory.as_u64(),
@@ -222,6 +222,7 @@ pub fn plan(
             limit: plan.limit,
             force_markers: plan.force_markers,
             replicates: config.replicates.is_some(),
+            max_skew: config.stamps.max_skew,
             breaker: Breaker {
                 max_delete_ratio: config.guards.max_delete_ratio,
                 max_overwrite_ratio: config.guards.max_overwrite_ratio,

@@ -6,9 +6,13 @@ use std::time::Duration;
 
 use super::YamlPath;
 use super::error::Contradiction;
-use super::raw::{RawAgreement, RawGuards, RawLimits, RawReplicates, RawState};
+use super::raw::{
+    RawAgreement, RawClock, RawDynomite, RawGuards, RawLimits, RawReplicates, RawState,
+};
 use super::scalar::YamlNumber;
-use crate::model::{AgreementBounds, Guards, Intensity, JournalBounds, Limits, Ratio, StateDir};
+use crate::model::{
+    AgreementBounds, Guards, Intensity, JournalBounds, Limits, Ratio, StampBounds, StateDir,
+};
 
 /// Reads the limits.
 pub(super) fn limits(raw: &RawLimits) -> Result<Limits, Contradiction> {
@@ -119,6 +123,17 @@ pub(super) fn agreement(raw: &RawAgreement) -> AgreementBounds {
     AgreementBounds {
         elements: raw.elements.unwrap_or(default.elements),
         history: raw.history.map_or(default.history, |found| found.0),
+    }
+}
+
+/// Reads how stamps are taken.
+pub(super) fn stamps(clock: &RawClock, dynomite: &RawDynomite) -> StampBounds {
+    let default = StampBounds::default();
+    StampBounds {
+        max_skew: clock.max_skew.map_or(default.max_skew, |found| found.0),
+        tombstone_grace: dynomite
+            .tombstone_grace
+            .map_or(default.tombstone_grace, |found| found.0),
     }
 }
 

@@ -41,12 +41,15 @@ pub use http::{HttpConfig, TlsFiles};
 pub use notifications::{EventKind, Notifications, WebhookConfig};
 pub(crate) use parse::redact;
 pub use replica_url::{DEFAULT_PORT, ReplicaUrl, UrlError};
-pub use replicas::{Layout, MAX_REPLICAS, PasswordSource, ReplicaConfig, is_name};
+pub use replicas::{MAX_REPLICAS, PasswordSource, ReplicaConfig, is_name};
 pub use scalar::{duration, size};
 pub use schedules::{Due, Schedule};
 pub use windows::{MINUTES_PER_DAY, Weekdays, Window};
 
-use crate::model::{AgreementBounds, DbIndex, Guards, JournalBounds, Keyspaces, Limits, StateDir};
+use crate::model::{
+    AgreementBounds, DbIndex, Guards, JournalBounds, Keyspaces, Layout, Limits, StampBounds,
+    StateDir,
+};
 
 /// Words of `prefer` that no datacenter can be named by.
 const RESERVED_NAMES: [&str; 3] = ["majority", "greatest", "skip"];
@@ -66,6 +69,8 @@ pub struct Config {
     pub guards: Guards,
     /// The agreement's bounds.
     pub agreement: AgreementBounds,
+    /// How stamps beside the data are taken.
+    pub stamps: StampBounds,
     /// Where memory is kept.
     pub state: StateDir,
     /// How much of the journal is kept there.
@@ -79,6 +84,12 @@ pub struct Config {
 }
 
 impl Config {
+    /// How the data of the replicas is laid out: all alike.
+    pub fn layout(&self) -> Layout {
+        let first = self.replicas.first();
+        first.map_or_else(Layout::default, |replica| replica.layout)
+    }
+
     /// Reads a YAML text; `path` is the file it came from: it is named in errors, and relative paths in the text
     /// start at its directory. `db` replaces every replica's default database.
     ///
@@ -148,6 +159,10 @@ fn build(
             replicates,
         )?,
         agreement: bounds::agreement(raw.agreement.as_ref().unwrap_or(&Default::default())),
+        stamps: bounds::stamps(
+            raw.clock.as_ref().unwrap_or(&Default::default()),
+            raw.dynomite.as_ref().unwrap_or(&Default::default()),
+        ),
         state: bounds::state(raw.state.as_ref(), base_dir)?,
         journal: bounds::journal(raw.state.as_ref())?,
         schedules: schedules::schedules(raw_schedules, &keyspaces)?,

@@ -20,6 +20,8 @@ pub(super) struct RawConfig {
     pub(super) limits: Option<RawLimits>,
     pub(super) guards: Option<RawGuards>,
     pub(super) agreement: Option<RawAgreement>,
+    pub(super) clock: Option<RawClock>,
+    pub(super) dynomite: Option<RawDynomite>,
     pub(super) state: Option<RawState>,
     pub(super) schedules: Option<Vec<RawSchedule>>,
     pub(super) http: Option<RawHttp>,
@@ -128,6 +130,18 @@ pub(super) struct RawGuards {
 pub(super) struct RawAgreement {
     pub(super) elements: Option<u64>,
     pub(super) history: Option<YamlDuration>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a map with max_skew")]
+pub(super) struct RawClock {
+    pub(super) max_skew: Option<YamlDuration>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a map with tombstone_grace")]
+pub(super) struct RawDynomite {
+    pub(super) tombstone_grace: Option<YamlDuration>,
 }
 
 /// `none`, or a map.

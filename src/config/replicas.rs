@@ -8,21 +8,15 @@ use super::error::{Contradiction, suggestion};
 use super::http::file;
 use super::raw::RawReplica;
 use super::{ConfigError, RESERVED_NAMES, ReplicaUrl, YamlPath};
-use crate::model::{Address, Credentials, Datacenter, DbIndex, ReplicaName, Secret, Tls};
+use crate::model::{
+    Address, Credentials, Datacenter, DbIndex, Layout, ReplicaName, Secret, Tls,
+};
 
 /// How many replicas one configuration may name.
 pub const MAX_REPLICAS: usize = 64;
 
 /// How long a name may be.
 const MAX_NAME_LENGTH: usize = 64;
-
-/// How a replica's data is laid out. A layout with stamps beside the data is still to come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Layout {
-    /// Plain Redis: keys and nothing else.
-    #[default]
-    Plain,
-}
 
 /// One replica as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,9 +140,26 @@ pub(super) fn replicas(
         let mut replica = replica(raw, &at, base_dir)?;
         replica.db = db.unwrap_or(replica.db);
         refuse_twins(&replicas, &replica, &at)?;
+        refuse_mixed(&replicas, &replica, &at)?;
         replicas.push(replica);
     }
     Ok(replicas)
+}
+
+/// Stamps can only be kept where all replicas keep them.
+fn refuse_mixed(
+    before: &[ReplicaConfig],
+    replica: &ReplicaConfig,
+    at: &YamlPath,
+) -> Result<(), Contradiction> {
+    match before.iter().find(|other| other.layout != replica.layout) {
+        None => Ok(()),
+        Some(other) => Err(Contradiction::new(
+            at.key("layout"),
+            format!("replica `{}` has another layout", other.name),
+            "write `dynomite` at all of them, or at none: then stamps are data like any other",
+        )),
+    }
 }
 
 fn refuse_twins(
@@ -337,11 +348,7 @@ fn is_variable(name: &str) -> bool {
 fn layout(raw: &Option<String>, at: YamlPath) -> Result<Layout, Contradiction> {
     match raw.as_deref() {
         None | Some("plain") => Ok(Layout::Plain),
-        Some("dynomite") => Err(Contradiction::new(
-            at,
-            "layout `dynomite` is not supported in this version",
-            "use `plain`, which leaves dynomite's recorded stamps out",
-        )),
+        Some("dynomite") => Ok(Layout::Dynomite),
         Some(other) => {
             let what = format!("unknown value `{other}`");
             Err(Contradiction::new(

@@ -9,10 +9,11 @@ use super::counter::Quantity;
 use super::memory::{Agreed, Base, Standing};
 use super::order::Whole;
 use super::outcome::Note;
+use super::recorded::{Heed, heed};
 use super::{MergeInput, Merged};
 use crate::model::{
     Amount, Body, Datacenter, Digester, Expiry, Kind, Memory, Millis, Policy, ReplicaIndex, Seen,
-    State, StringRule, Value, ValueDigest, Version,
+    Stamp, Stamped, Stamps, State, StringRule, Value, ValueDigest, Version,
 };
 
 /// The siblings of a key and all that is known of them.
@@ -30,6 +31,8 @@ pub(super) struct Case<'a> {
     pub(super) remembers: bool,
     /// Whether pasts are left out of account, because they do not reach down to elements.
     pub(super) on_equal_terms: bool,
+    /// When a sibling of another type, which has lost, removed or replaced the whole key.
+    pub(super) overwritten: Option<Stamp>,
 }
 
 /// One sibling.
@@ -41,6 +44,8 @@ pub(super) struct Side<'a> {
     /// Of the whole value; only taken where there is memory.
     pub(super) digest: Option<ValueDigest>,
     pub(super) base: Option<BaseView<'a>>,
+    /// What stands beside it.
+    pub(super) stamps: Option<&'a Stamps>,
 }
 
 /// A base whose memory has not expired.
@@ -85,6 +90,7 @@ impl<'a> Case<'a> {
                         .base
                         .as_ref()
                         .map(|base| BaseView::of(base, input.now)),
+                    stamps: sibling.stamps,
                 }
             })
             .collect();
@@ -97,6 +103,7 @@ impl<'a> Case<'a> {
             shown: input.shown,
             remembers,
             on_equal_terms: false,
+            overwritten: None,
         }
     }
 
@@ -105,9 +112,35 @@ impl<'a> Case<'a> {
         self.agreed = self
             .agreed
             .filter(|agreed| agreed.memory.is_none_or(|memory| memory.kind == kind));
-        self.sides
-            .retain(|side| side.kind().is_none_or(|held| held == kind));
+        let (kept, lost): (Vec<Side<'a>>, Vec<Side<'a>>) = std::mem::take(&mut self.sides)
+            .into_iter()
+            .partition(|side| side.kind().is_none_or(|held| held == kind));
+        self.sides = kept;
+        self.overwritten = lost.iter().filter_map(Side::overwritten).max();
         self
+    }
+
+    /// The one kind that siblings hold.
+    fn kind(&self) -> Option<Kind> {
+        let mut kinds = self.sides.iter().filter_map(Side::kind);
+        let first = kinds.next()?;
+        kinds.all(|kind| kind == first).then_some(first)
+    }
+
+    /// What is asked of the stamps of the whole key. A collection is asked element by element.
+    fn heed(&self) -> Heed {
+        match self.kind() {
+            Some(Kind::Hash | Kind::Set | Kind::SortedSet) => Heed::Nothing,
+            Some(kind) => heed(self, kind),
+            None => Heed::Age,
+        }
+    }
+
+    /// Whether stamps were asked.
+    pub(super) fn is_recorded(&self) -> bool {
+        let heed = self.kind().map_or(Heed::Age, |kind| heed(self, kind));
+        let mut stamps = self.sides.iter().filter_map(|side| side.stamps);
+        heed != Heed::Nothing && stamps.any(|stamps| !stamps.is_silent())
     }
 
     /// These siblings on equal terms: their pasts and the agreement say nothing about single elements.
@@ -127,6 +160,7 @@ impl<'a> Case<'a> {
 
     /// A voice for each sibling in a contest about the whole key.
     pub(super) fn voices(&self) -> Vec<Voice<'a, Whole<'a>>> {
+        let heed = self.heed();
         self.sides
             .iter()
             .map(|side| Voice {
@@ -139,6 +173,8 @@ impl<'a> Case<'a> {
                 base: side
                     .base
                     .map_or(Quantity::Nothing, |base| quantity(base.memory)),
+                stamped: side.stamped(heed),
+                heed,
             })
             .collect()
     }
@@ -207,6 +243,27 @@ impl<'a> Side<'a> {
 
     pub(super) fn value(&self) -> Option<&'a Value> {
         self.state.map(|state| &state.value)
+    }
+
+    /// What stamps say of the whole key: a collection was last written with its last element.
+    pub(super) fn stamped(&self, heed: Heed) -> Stamped {
+        let Some(stamps) = self.stamps.filter(|_| heed != Heed::Nothing) else {
+            return Stamped::default();
+        };
+        let is_string = self.kind() == Some(Kind::String);
+        let elements = stamps.elements.values().filter(|_| !is_string);
+        let last = elements.filter_map(|one| one.added).max();
+        Stamped {
+            added: stamps.key.added.max(last),
+            ..stamps.key
+        }
+    }
+
+    /// When all that this sibling's collection held before was removed: by DEL, or by SET over it.
+    fn overwritten(&self) -> Option<Stamp> {
+        let key = self.stamps?.key;
+        let set = key.added.filter(|_| self.kind() == Some(Kind::String));
+        set.max(key.removed)
     }
 
     fn expiry(&self) -> Expiry {

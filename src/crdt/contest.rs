@@ -3,12 +3,14 @@
 //! Keys and elements are decided alike, only their values differ. Each sibling has a *voice*; the contest says which
 //! of their values are candidates, and the rule of the type makes one of several.
 //!
+//! * Stamps come first, where there are any: see [`super::recorded`].
 //! * Nobody changed: the agreed version stands; where there is none, all present values are candidates.
 //! * Somebody changed: the changed values and, where no changer had seen the agreed version, that one too. A removal
 //!   is a change to nothing.
 
 use super::counter::Quantity;
-use crate::model::{Datacenter, Expiry, ExpiryRule, OnDeleteConflict, ReplicaIndex};
+use super::recorded::{Heed, recorded};
+use crate::model::{Datacenter, Expiry, ExpiryRule, OnDeleteConflict, ReplicaIndex, Stamped};
 
 /// What is known of a sibling's past.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +42,10 @@ pub(super) struct Voice<'a, V> {
     pub(super) holds_agreed: bool,
     /// The number in its base, where counters are summed.
     pub(super) base: Quantity,
+    /// What stamps say of it here, as far as they are heeded.
+    pub(super) stamped: Stamped,
+    /// How far they are.
+    pub(super) heed: Heed,
 }
 
 /// What was agreed before.
@@ -129,6 +135,16 @@ pub(super) fn contest<'a, V: Ord + Clone>(
     agreed: AgreedValue<V>,
     on_delete: OnDeleteConflict,
 ) -> Contest<'a, V> {
+    recorded(voices, &agreed, on_delete)
+        .unwrap_or_else(|| contest_of_unstamped(voices, agreed, on_delete))
+}
+
+/// Decides who may win as far as the agreement tells.
+pub(super) fn contest_of_unstamped<'a, V: Ord + Clone>(
+    voices: &[Voice<'a, V>],
+    agreed: AgreedValue<V>,
+    on_delete: OnDeleteConflict,
+) -> Contest<'a, V> {
     if !voices.iter().any(Voice::changed) {
         return undisturbed(voices, agreed);
     }
@@ -183,7 +199,7 @@ fn undisturbed<'a, V: Ord + Clone>(
 }
 
 /// The values of the members, equal ones together, and the agreed one if no member holds it.
-fn candidates<'a, V: Ord + Clone>(
+pub(super) fn candidates<'a, V: Ord + Clone>(
     voices: &[Voice<'a, V>],
     is_member: impl Fn(&Voice<'a, V>) -> bool,
     agreed: AgreedValue<V>,

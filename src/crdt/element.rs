@@ -17,11 +17,12 @@ use super::counter::Quantity;
 use super::decide::{Question, Verdict};
 use super::memory::Standing;
 use super::outcome::{Changes, Note, Outcome};
+use super::recorded::{Heed, heed};
 use super::whole_key::{by_whole_key, whole_key};
 use super::{Merged, expiry, register};
 use crate::model::{
-    Amount, Digester, ElementMemory, Expiry, HashRule, Kind, Memory, OnDeleteConflict, Value,
-    ValueDigest, Version,
+    Amount, Digester, ElementMemory, Expiry, HashRule, Kind, Memory, OnDeleteConflict, Stamped,
+    Value, ValueDigest, Version,
 };
 
 /// What an element of a kind of collection is.
@@ -197,6 +198,7 @@ fn voices<'a, C: Collection>(
     let agreed = case
         .agreed
         .and_then(|agreed| remembered::<C>(agreed.memory, name));
+    let heed = heed(case, C::KIND);
     case.sides
         .iter()
         .map(|side| {
@@ -216,10 +218,25 @@ fn voices<'a, C: Collection>(
                 account: account::<C>(case, side.base, name, unchanged),
                 holds_agreed: digest.is_some() && digest == agreed.map(|memory| memory.digest),
                 base: before.map_or(Quantity::Nothing, |b| Quantity::remembered(b.amount)),
+                stamped: stamped(case, side, &C::to_bytes(name), heed),
+                heed,
                 value: held.map(|(item, _)| item),
             }
         })
         .collect()
+}
+
+/// What stamps say of an element at a sibling: whoever removed the whole key removed it, too.
+fn stamped(case: &Case<'_>, side: &Side<'_>, name: &Bytes, heed: Heed) -> Stamped {
+    let Some(stamps) = side.stamps.filter(|_| heed != Heed::Nothing) else {
+        return Stamped::default();
+    };
+    let own = stamps.of(name);
+    let whole = stamps.key.removed.max(case.overwritten);
+    Stamped {
+        removed: own.removed.max(whole),
+        ..own
+    }
 }
 
 fn account<C: Collection>(

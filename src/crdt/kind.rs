@@ -8,6 +8,7 @@ use super::case::Case;
 use super::contest::{AgreedValue, Contest, Voice, contest};
 use super::outcome::{Note, Reason};
 use super::prefer::{Choice, choose};
+use super::recorded::Heed;
 use crate::model::{Kind, OnDeleteConflict};
 
 /// The type of the merged key.
@@ -52,6 +53,8 @@ fn contested(case: &Case<'_>, agreed: Option<Kind>) -> TypeOf {
             account: voice.account,
             holds_agreed: side.kind().is_some() && side.kind() == agreed,
             base: voice.base,
+            stamped: side.stamped(Heed::Age),
+            heed: Heed::Age,
         })
         .collect();
     let agreed_value: AgreedValue<Kind> = match case.agreed_value() {

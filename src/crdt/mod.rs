@@ -11,7 +11,9 @@
 //! sibling that takes part holds it, the key or element waits. A run without memory passes no bases and no agreement:
 //! then absence is no evidence, collections are united and registers are chosen.
 //!
-//! Deliberately absent: stamps (recorded evidence), writing, and keeping memories.
+//! Stamps that servers keep beside the data are heard before anything else, in `recorded`.
+//!
+//! Deliberately absent: reading stamps, writing, and keeping memories.
 //!
 //! # Laws
 //! Held by properties in `tests/laws.rs` over all permutations of siblings, and, together with what runs remember, by
@@ -41,6 +43,7 @@ mod memory;
 mod order;
 mod outcome;
 mod prefer;
+mod recorded;
 mod register;
 mod set;
 mod stream;
@@ -59,9 +62,12 @@ pub use counter::integer;
 pub use memory::{Agreed, Base, Standing, remember};
 pub use order::alike;
 pub use outcome::{Changes, Decided, Evidence, Merged, Note, Outcome, Reason, Target};
+pub use recorded::Restamp;
 pub use whole_key::BY_WHOLE_KEY;
 
-use crate::model::{Datacenter, Digester, Kind, Millis, Policy, ReplicaIndex, State, ValueDigest};
+use crate::model::{
+    Datacenter, Digester, Kind, Millis, Policy, ReplicaIndex, Stamps, State, ValueDigest,
+};
 use case::Case;
 use kind::{TypeOf, choose_type, note_losers};
 
@@ -79,6 +85,8 @@ pub struct Sibling<'a> {
     /// Its state when it last took part. Nothing on a first run and for newcomers. A key that did not exist then has
     /// a base without memory.
     pub base: Option<Base<'a>>,
+    /// The stamps beside it; nothing where servers keep none.
+    pub stamps: Option<&'a Stamps>,
 }
 
 impl<'a> Sibling<'a> {
@@ -94,6 +102,7 @@ impl<'a> Sibling<'a> {
             state,
             digest: None,
             base: None,
+            stamps: None,
         }
     }
 }
@@ -132,19 +141,35 @@ impl<'a> MergeInput<'a> {
 /// The digester must be the one that digested the memories.
 pub fn merge(input: &MergeInput<'_>, digester: &mut Digester) -> Merged {
     let case = Case::new(input, digester);
-    match choose_type(&case) {
-        TypeOf::Nothing => register::merge(&case, "lww", Vec::new()),
-        TypeOf::Open(reason) => register::answer(
-            &case,
-            Outcome::Unresolved(reason),
-            false,
-            "type",
-            Vec::new(),
-        ),
+    let mut merged = merge_case(&case, digester);
+    merged.stamps = restamp(&case, &merged);
+    merged
+}
+
+/// The stamps that belong beside what was merged.
+fn restamp(case: &Case<'_>, merged: &Merged) -> Option<Restamp> {
+    let Outcome::Target(target) = &merged.outcome else {
+        return None;
+    };
+    let stamps = case.sides.iter().filter_map(|side| side.stamps);
+    let overwritten = merged
+        .kind
+        .and_then(|kind| case.clone().of_kind(kind).overwritten);
+    let value = target.value.as_ref();
+    let is_recorded = merged.evidence == Evidence::Recorded;
+    is_recorded.then(|| Restamp::of(stamps, value, &target.untouched, overwritten))
+}
+
+fn merge_case(case: &Case<'_>, digester: &mut Digester) -> Merged {
+    match choose_type(case) {
+        TypeOf::Nothing => register::merge(case, "lww", Vec::new()),
+        TypeOf::Open(reason) => {
+            register::answer(case, Outcome::Unresolved(reason), false, "type", Vec::new())
+        }
         TypeOf::Known(kind) => {
             let mut notes = Vec::new();
-            note_losers(&case, kind, &mut notes);
-            let merged = merge_kind(&case.of_kind(kind), kind, digester);
+            note_losers(case, kind, &mut notes);
+            let merged = merge_kind(&case.clone().of_kind(kind), kind, digester);
             notes.extend(merged.notes.iter().cloned());
             notes.truncate(Merged::MAX_NOTES);
             Merged {

@@ -6,6 +6,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::order::alike;
+use super::recorded::Restamp;
 use crate::model::{
     Datacenter, Expiry, Kind, Preference, ReplicaIndex, State, Stream, StreamId, Value, escape,
 };
@@ -29,6 +30,8 @@ pub struct Merged {
     pub changes: Changes,
     /// What the operator should know. At most [`Merged::MAX_NOTES`].
     pub notes: Vec<Note>,
+    /// The stamps that belong beside the target; nothing where stamps were not asked.
+    pub stamps: Option<Restamp>,
 }
 
 impl Merged {
@@ -156,6 +159,8 @@ fn is_joined(kind: Kind) -> bool {
 /// What was known beyond the siblings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Evidence {
+    /// Stamps beside the data.
+    Recorded,
     /// The agreement.
     Agreed,
     /// Nothing: first run, or a run without memory.
@@ -164,11 +169,12 @@ pub enum Evidence {
 
 impl Evidence {
     /// All, in this order.
-    pub const ALL: [Self; 2] = [Self::Agreed, Self::None];
+    pub const ALL: [Self; 3] = [Self::Recorded, Self::Agreed, Self::None];
 
     /// The name in metrics.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Recorded => "recorded",
             Self::Agreed => "agreed",
             Self::None => "none",
         }

@@ -112,10 +112,10 @@ pub(super) fn answer(
         outcome,
         kind: None,
         rule,
-        evidence: if case.remembers {
-            Evidence::Agreed
-        } else {
-            Evidence::None
+        evidence: match (case.is_recorded(), case.remembers) {
+            (true, _) => Evidence::Recorded,
+            (false, true) => Evidence::Agreed,
+            (false, false) => Evidence::None,
         },
         decided: None,
         winner: None,
@@ -124,5 +124,6 @@ pub(super) fn answer(
             ..Changes::default()
         },
         notes,
+        stamps: None,
     }
 }

@@ -52,6 +52,18 @@ pub(super) fn merge(case: &Case<'_>) -> Merged {
     }
 }
 
+/// Whether all siblings are HyperLogLogs that are merged by their registers.
+pub(super) fn joins_registers(case: &Case<'_>) -> bool {
+    let mut strings = case
+        .sides
+        .iter()
+        .filter_map(|side| bytes_of(side.value()?))
+        .peekable();
+    case.policy.rules.hyperloglog == HllRule::Merge
+        && strings.peek().is_some()
+        && strings.all(|bytes| Registers::parse(bytes).is_some())
+}
+
 fn bytes_of(value: &Value) -> Option<&Bytes> {
     match value {
         Value::String(bytes) => Some(bytes),

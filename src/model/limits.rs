@@ -114,6 +114,24 @@ impl Default for Guards {
     }
 }
 
+/// How stamps beside the data are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StampBounds {
+    /// How far in the future a stamp may lie: one that lies further is not believed.
+    pub max_skew: Duration,
+    /// How old a tombstone must be that all replicas have before it is dropped.
+    pub tombstone_grace: Duration,
+}
+
+impl Default for StampBounds {
+    fn default() -> Self {
+        Self {
+            max_skew: Duration::from_secs(60),
+            tombstone_grace: Duration::from_secs(7 * 24 * 3600),
+        }
+    }
+}
+
 /// The bounds of the agreement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AgreementBounds {

@@ -23,6 +23,7 @@ mod position;
 mod range;
 mod replica;
 mod selection;
+mod stamp;
 mod value;
 mod value_digest;
 
@@ -39,9 +40,11 @@ pub use glob::Glob;
 pub use hyperloglog::{REGISTER_COUNT, Registers};
 pub use key::{Key, escape, unescape};
 pub use keyspace::{DbIndex, Keyspace, KeyspaceName, Keyspaces};
-pub use limits::{AgreementBounds, Guards, Intensity, JournalBounds, Limits, Ratio, StateDir};
+pub use limits::{
+    AgreementBounds, Guards, Intensity, JournalBounds, Limits, Ratio, StampBounds, StateDir,
+};
 pub use memory::{Amount, Body, ElementMemory, Memory, Seen, Version};
-pub use op::{Expect, Op, Write};
+pub use op::{Expect, Op, Witness, Write};
 pub use policy::{
     ExpiryPolicy, ExpiryRule, HashRule, HllRule, ListRule, OnDeleteConflict, Policy, PolicyMark,
     Preference, Rules, SetRule, StreamRule, StringRule, ZsetRule,
@@ -50,6 +53,7 @@ pub use position::{Position, Slot, key_slot, slot_tag};
 pub use range::{PositionRange, SlotRange};
 pub use replica::{Datacenter, ReplicaIndex, ReplicaName};
 pub use selection::Selection;
+pub use stamp::{Layout, Stamp, StampSet, Stamped, Stamps, holds_stamps};
 pub use value::{Field, Kind, Opaque, Score, State, Stream, StreamId, Value};
 pub use value_digest::{Digester, ListDigest, StringDigest};
 

@@ -1,8 +1,10 @@
 //! What is written to a replica: operations on one key, and what the key must still hold for them to happen.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
-use super::{Expiry, Key, Kind, Score, StreamId, Value, ValueDigest};
+use super::{Expiry, Key, Kind, Score, Stamps, State, StreamId, Value, ValueDigest};
 
 /// One operation on a key. Applied in order, all or none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +52,9 @@ pub enum Op {
     /// Puts what DUMP answered in the place of whatever the key holds, without expiry: the way back for streams with
     /// groups and for modules' values.
     Restore(Bytes),
+    /// Gives the key and the listed elements exactly these stamps; other elements keep theirs. Only the time at which
+    /// the key was added is never lowered.
+    Stamp(Stamps),
 }
 
 /// What a key must hold when a write is executed.
@@ -92,6 +97,22 @@ pub enum Expect {
         /// When the key ends.
         expiry: Expiry,
     },
+    /// Stamps, and what they stand beside. Its operations are those of strings, hashes, sets and sorted sets, with one
+    /// [`Op::Stamp`] behind them, or that alone.
+    Stamped(Box<Witness>),
+}
+
+/// What a stamped write was worked out from: it happens only where all of this still is so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Witness {
+    /// What the key holds; of a collection the touched elements that are there, if only those are looked at. Nothing
+    /// where the key is absent.
+    pub held: Option<State>,
+    /// The elements that are looked at: those of them that are not in `held` are absent, all others may be anything, and
+    /// the key may have been added to since. Nothing where `held` is all there may be.
+    pub touched: Option<BTreeSet<Bytes>>,
+    /// The stamps of the key and of the elements that are looked at.
+    pub stamps: Stamps,
 }
 
 impl Expect {
@@ -99,8 +120,13 @@ impl Expect {
     pub fn is_counted(&self) -> bool {
         match self {
             Self::Counter { .. } | Self::Counters { .. } => true,
-            Self::Absent | Self::Exactly { .. } | Self::Elements { .. } => false,
+            Self::Absent | Self::Exactly { .. } | Self::Elements { .. } | Self::Stamped(_) => false,
         }
+    }
+
+    /// Whether a script compares in the moment of the write, so that nothing need be watched.
+    pub fn is_scripted(&self) -> bool {
+        self.is_counted() || matches!(self, Self::Stamped(_))
     }
 }
 

@@ -323,6 +323,16 @@ impl Value {
         }
     }
 
+    /// The names of a hash's, set's or sorted set's elements; no other value has any.
+    pub fn element_names(&self) -> BTreeSet<Bytes> {
+        match self {
+            Self::Hash(fields) => fields.keys().cloned().collect(),
+            Self::Set(members) => members.clone(),
+            Self::SortedSet(members) => members.keys().cloned().collect(),
+            Self::String(_) | Self::List(_) | Self::Stream(_) | Self::Module(_) => BTreeSet::new(),
+        }
+    }
+
     /// Whether Redis would not keep this value: an empty collection reads as absent. An empty string and an empty
     /// stream are values.
     pub fn is_void(&self) -> bool {

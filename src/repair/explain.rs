@@ -229,6 +229,7 @@ fn explain_whole(
                 datacenter: &participants[index].datacenter,
                 state: state(&observed[index]),
                 look: (*look)?,
+                stamps: None,
             })
         })
         .collect();

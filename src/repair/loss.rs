@@ -54,7 +54,8 @@ fn loss_of(now: &State, op: &Op) -> Option<Loss> {
         | Op::CreateGroup(..)
         | Op::IncreaseBy(_)
         | Op::IncreaseFields(_)
-        | Op::IncreaseScores(_) => false,
+        | Op::IncreaseScores(_)
+        | Op::Stamp(_) => false,
     };
     overwrites.then_some(Loss::Overwritten)
 }

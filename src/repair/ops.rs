@@ -273,6 +273,10 @@ fn weight_of(op: &Op) -> OpsWeight {
                 .sum(),
         ),
         Op::RemoveEntries(ids) => of(ids.len(), 16 * ids.len()),
+        Op::Stamp(stamps) => of(
+            1 + stamps.elements.len(),
+            stamps.elements.keys().map(|name| name.len() + 8).sum(),
+        ),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use crate::crdt::{BY_WHOLE_KEY, MergeInput, Merged, Outcome, Sibling, merge};
 use crate::model::{
-    Datacenter, Digester, Expect, Expiry, Key, Kind, Millis, Op, Policy, ReplicaIndex, State, Write,
+    Datacenter, Digester, Expect, Expiry, Key, Kind, Millis, Op, Policy, ReplicaIndex, Stamps,
+    State, Write,
 };
 
 use super::increase::increase;
@@ -11,6 +12,7 @@ use super::look::Look;
 use super::loss::{Losses, loss};
 use super::notary::Recollection;
 use super::ops::{Unreachable, ops_to_reach};
+use super::restamp::{is_stamped, stamped};
 
 /// A sibling that was read twice and found alike both times.
 pub(crate) struct Stable<'a> {
@@ -18,6 +20,8 @@ pub(crate) struct Stable<'a> {
     pub(crate) datacenter: &'a Datacenter,
     pub(crate) state: Option<&'a State>,
     pub(crate) look: Look,
+    /// The stamps beside it; nothing where servers keep none.
+    pub(crate) stamps: Option<&'a Stamps>,
 }
 
 /// The merged state, and what brings each replica to it.
@@ -48,6 +52,18 @@ impl Resolution {
             ops,
         };
         self.writes.push((sibling.replica, write));
+    }
+
+    /// Data and stamps together; nothing where both are as they should be.
+    fn write_stamped(&mut self, key: &Key, sibling: &Stable<'_>, ops: Vec<Op>) {
+        let held = sibling.stamps.cloned().unwrap_or_default();
+        let Some(restamp) = &self.merged.stamps else {
+            return;
+        };
+        let wanted = restamp.at(&held);
+        if let Some((expect, ops)) = stamped(sibling.state, ops, &held, &wanted) {
+            self.write(key, sibling, expect, ops);
+        }
     }
 
     /// Whether it only counts and adds, and does so whatever clients count meanwhile.
@@ -119,6 +135,13 @@ pub(crate) fn resolve(
             Err(reason @ (Unreachable::HasGroups | Unreachable::TooLong { .. })) => {
                 resolution.stick(sibling, reason.to_string());
             }
+            Ok(ops)
+                if is_stamped(sibling)
+                    && resolution.merged.stamps.is_some()
+                    && !ends_before(&ops, now) =>
+            {
+                resolution.write_stamped(key, sibling, ops);
+            }
             Ok(ops) if ops.is_empty() => {}
             // A past expiry would not be set: the server would remove the key.
             Ok(ops) if ends_before(&ops, now) => {
@@ -145,6 +168,7 @@ fn merged(
         .iter()
         .map(|stable| Sibling {
             base: recollection.and_then(|known| known.base(stable.replica.0)),
+            stamps: stable.stamps,
             ..Sibling::unknown(stable.replica, stable.datacenter, stable.state)
         })
         .collect();
@@ -212,5 +236,6 @@ pub(crate) fn describe_op(op: &Op) -> String {
         Op::Expire(expiry) => format!("expire at {expiry}"),
         Op::TakeAside(_) => "replace the key by a copy".into(),
         Op::Restore(_) => "restore the key".into(),
+        Op::Stamp(stamps) => count("keep", 1 + stamps.elements.len(), "stamp"),
     }
 }

@@ -30,6 +30,7 @@ use super::notary::{Case, Recollection};
 use super::reading::{is_large, looks, moved, read, siblings, unreadable};
 use super::resolve::Resolution;
 use super::run::{Mode, Shared};
+use super::stamps::{Stampings, doubt, read_stamps};
 use super::writing::Writes;
 use memory::case;
 pub(crate) use memory::steps;
@@ -108,6 +109,8 @@ pub(crate) struct Tracked<'a> {
 struct Acting<'a> {
     tracked: Tracked<'a>,
     observed: Vec<Option<Observed>>,
+    /// The stamps beside it, where servers keep any.
+    stamps: Stampings,
     finding: Finding,
     /// The replicas are alike, and the agreement is not, or somebody lags.
     alike: bool,
@@ -285,6 +288,7 @@ impl<'a> Round<'a> {
         Looked::Differs(Box::new(Acting {
             tracked,
             observed,
+            stamps: Vec::new(),
             finding,
             alike,
             moving: false,
@@ -292,9 +296,10 @@ impl<'a> Round<'a> {
     }
 
     /// Merges, writes and verifies; answers what is to be looked at again.
-    async fn act(&mut self, acting: Vec<Acting<'a>>) -> Vec<Tracked<'a>> {
+    async fn act(&mut self, mut acting: Vec<Acting<'a>>) -> Vec<Tracked<'a>> {
         let mode = self.shared.run.settings.mode;
         let mut work = Work::default();
+        self.look_at_stamps(&mut acting).await;
         for one in acting {
             if one.alike && is_large(&one.observed) {
                 let tracked = &one.tracked;
@@ -363,8 +368,27 @@ impl<'a> Round<'a> {
         None
     }
 
+    /// Reads the stamps beside what is to be merged.
+    async fn look_at_stamps(&self, acting: &mut [Acting<'a>]) {
+        if self.shared.run.settings.mode == Mode::Diff {
+            return;
+        }
+        let keys: Vec<_> = acting
+            .iter()
+            .map(|one| (&one.tracked.candidate, &one.observed[..]))
+            .collect();
+        let all = read_stamps(self.shared, &keys).await;
+        acting
+            .iter_mut()
+            .zip(all)
+            .for_each(|(one, stamps)| one.stamps = stamps);
+    }
+
     /// What is to be written for a key, unless that is decided here or has to wait.
     async fn decide_whole(&mut self, one: Acting<'a>, work: &mut Work<'a>) {
+        if let Some(verdict) = doubt(self.shared, &one.stamps) {
+            return self.find(one.finding, verdict);
+        }
         match self.resolve(&one) {
             Some((resolution, _)) if !resolution.rebuilds.is_empty() => {
                 work.wrote.extend(self.act_on_large(one).await);

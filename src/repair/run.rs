@@ -60,6 +60,8 @@ pub struct Settings {
     pub breaker: Breaker,
     /// Whether the datacenters replicate to each other as well: what an earlier version had is then a late arrival.
     pub replicates: bool,
+    /// How far in the future a stamp may lie.
+    pub max_skew: Duration,
 }
 
 /// A run.

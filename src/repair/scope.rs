@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::model::{
-    DbIndex, Glob, Key, Keyspace, KeyspaceName, Keyspaces, Kind, OWN_PREFIX, Position,
-    PositionRange, Selection, SlotRange,
+    DbIndex, Glob, Key, Keyspace, KeyspaceName, Keyspaces, Kind, Layout, OWN_PREFIX, Position,
+    PositionRange, Selection, SlotRange, holds_stamps,
 };
 
 /// The keyspaces and the selection of a run.
@@ -12,6 +12,7 @@ use crate::model::{
 pub struct Scope {
     keyspaces: Keyspaces,
     selection: Selection,
+    layout: Layout,
 }
 
 impl Scope {
@@ -20,7 +21,24 @@ impl Scope {
         Self {
             keyspaces,
             selection,
+            layout: Layout::Plain,
         }
+    }
+
+    /// The same over replicas of this layout.
+    #[must_use]
+    pub fn of_layout(self, layout: Layout) -> Self {
+        Self { layout, ..self }
+    }
+
+    /// How the replicas' data is laid out.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Whether a key is none of the clients': reknit's own, or one that holds stamps.
+    fn is_apart(&self, key: &[u8]) -> bool {
+        key.starts_with(OWN_PREFIX) || self.layout == Layout::Dynomite && holds_stamps(key)
     }
 
     /// The databases that are worked on, in order; nothing stands for each replica's default.
@@ -34,7 +52,7 @@ impl Scope {
 
     /// The keyspace under which a key is worked on; nothing if it is not.
     pub fn owner(&self, db: Option<DbIndex>, key: &[u8]) -> Option<&Keyspace> {
-        if key.starts_with(OWN_PREFIX) {
+        if self.is_apart(key) {
             return None;
         }
         let owner = self.keyspaces.owner(db, key)?;
@@ -117,7 +135,8 @@ impl Scope {
     /// The keys, if they are given by name.
     pub fn listed_keys(&self) -> Option<Vec<Key>> {
         let keys = self.selection.keys.as_ref()?;
-        Some(keys.iter().filter(|key| !key.is_own()).cloned().collect())
+        let of_clients = |key: &&Key| !self.is_apart(key.as_bytes());
+        Some(keys.iter().filter(of_clients).cloned().collect())
     }
 
     fn works_on(&self, keyspace: &Keyspace) -> bool {

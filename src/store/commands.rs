@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 
-use crate::model::{Expiry, Op, Stream, StreamId, Value};
+use crate::model::{Expiry, Key, Op, Stamp, StampSet, Stamped, Stamps, Stream, StreamId, Value};
 
 use super::Piece;
 use super::resp::{pack, pack_arg, pack_start};
 
 /// How many elements one writing command carries at the most.
-const ELEMENTS_PER_COMMAND: usize = 256;
+pub(crate) const ELEMENTS_PER_COMMAND: usize = 256;
 
 /// Packs the commands of an operation; answers how many.
 pub(crate) fn pack_op(out: &mut Vec<u8>, key: &[u8], op: &Op) -> usize {
@@ -70,6 +70,7 @@ pub(crate) fn pack_op(out: &mut Vec<u8>, key: &[u8], op: &Op) -> usize {
             .sum(),
         Op::Expire(expiry) => pack_expiry(out, key, *expiry),
         Op::Restore(payload) => pack_restore(out, key, payload),
+        Op::Stamp(stamps) => pack_stamps(out, &Key::copied(key), stamps),
         Op::TakeAside(aside) => {
             one(out, &[b"UNLINK", key])
                 + one(out, &[b"RENAME", aside.as_bytes(), key])
@@ -145,6 +146,44 @@ fn pack_put(out: &mut Vec<u8>, key: &[u8], value: &Value) -> usize {
             Value::Stream(stream) => pack_stream(out, key, stream),
             Value::Module(_) => 0,
         }
+}
+
+/// What each of the two sets gets, and what is taken out of it. GT: the time of the key's last write is never lowered.
+fn pack_stamps(out: &mut Vec<u8>, key: &Key, stamps: &Stamps) -> usize {
+    let mut count = 0;
+    for set in StampSet::ALL {
+        let of = |stamped: &Stamped| stamped.of(set);
+        let (of_keys, of_elements) = (set.of_keys(), set.of_elements(key));
+        count += match (of(&stamps.key), set) {
+            (None, _) => one(out, &[b"ZREM", of_keys.as_bytes(), key.as_bytes()]),
+            (Some(Stamp(at)), StampSet::Added) => {
+                let at = at.to_text();
+                let words = [
+                    b"ZADD",
+                    of_keys.as_bytes(),
+                    b"GT",
+                    at.as_bytes(),
+                    key.as_bytes(),
+                ];
+                one(out, &words)
+            }
+            (Some(Stamp(at)), StampSet::Removed) => {
+                let at = at.to_text();
+                one(
+                    out,
+                    &[b"ZADD", of_keys.as_bytes(), at.as_bytes(), key.as_bytes()],
+                )
+            }
+        };
+        let elements = || stamps.elements.iter();
+        let listed = elements().filter_map(|(name, one)| Some((name.clone(), of(one)?.0)));
+        let left = elements().filter(|(_, one)| of(one).is_none());
+        let left = left.map(|(name, _)| name.clone()).collect();
+        let of_elements = of_elements.as_bytes();
+        count += pack_op(out, of_elements, &Op::SetScores(listed.collect()));
+        count += pack_op(out, of_elements, &Op::RemoveScored(left));
+    }
+    count
 }
 
 /// RESTORE REPLACE alone: behind an UNLINK, a payload that the server refuses would lose the key.

@@ -1,6 +1,7 @@
 //! The comparison before a write: do the keys, watched by now, hold what is expected?
 //!
-//! Counters are left out: their comparison is the script's, at the moment of the write (see [`super::counter`]).
+//! Counters and stamped keys are left out: their comparison is a script's, at the moment of the write (see
+//! [`super::counter`] and [`super::stamped`]).
 
 use crate::model::{Digester, Expect, Key, Write};
 
@@ -13,12 +14,12 @@ use super::wire::{Wire, WireError};
 pub(crate) fn watched<'a>(writes: &'a [Write], members: &[usize]) -> Vec<&'a [u8]> {
     let members = members.iter().map(|&index| &writes[index]);
     members
-        .filter(|write| !write.expect.is_counted())
+        .filter(|write| !write.expect.is_scripted())
         .map(|write| write.key.as_bytes())
         .collect()
 }
 
-/// Splits the members, by index: those that hold what is expected, counters among them, and those that do not.
+/// Splits the members, by index: those that hold what is expected, what a script looks at among them, and those that do not.
 pub(crate) async fn compare(
     wire: &mut Wire,
     writes: &[Write],
@@ -41,7 +42,7 @@ pub(crate) async fn compare(
     for &index in members {
         let write = &writes[index];
         let as_expected = match &write.expect {
-            Expect::Counter { .. } | Expect::Counters { .. } => true,
+            Expect::Counter { .. } | Expect::Counters { .. } | Expect::Stamped(_) => true,
             Expect::Elements { .. } => watched_elements(wire, write, digester).await?,
             Expect::Absent | Expect::Exactly { .. } => observed
                 .next()

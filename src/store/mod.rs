@@ -38,6 +38,8 @@ mod seal;
 mod sentinel;
 mod server_info;
 mod slots;
+mod stamped;
+mod stamps;
 mod tls;
 mod transaction;
 mod wire;
@@ -66,6 +68,7 @@ pub use redis::RedisReplica;
 pub use rehearsal::{Cause, Refusal};
 pub use sample::Sample;
 pub use seal::Seal;
+pub use stamps::{StampQuery, StampReading};
 pub use wire::{Connecting, Endpoint};
 
 /// A whole value is held in memory up to this many elements; above, a key is large.
@@ -306,6 +309,20 @@ pub trait Replica: Send + Sync {
         owner: OwnerToken,
         run: RunNumber,
     ) -> Result<Option<Marker>, StoreError>;
+
+    /// The stamps that stand beside keys, one answer per query; at most [`BATCH_KEYS`]. A replica that keeps none says
+    /// so of each.
+    ///
+    /// # Errors
+    /// When the replica cannot be read.
+    async fn stamps(
+        &self,
+        _db: Option<DbIndex>,
+        queries: &[StampQuery],
+    ) -> Result<Vec<StampReading>, StoreError> {
+        let none = |_| Err("the replica keeps no stamps".to_owned());
+        Ok(queries.iter().map(none).collect())
+    }
 
     /// Values as the server itself writes them, with their expiry, one answer per key: for [`crate::model::Op::Restore`].
     /// Not for large ones.

@@ -1,10 +1,10 @@
 //! MULTI ... EXEC: packed in one go, and every answer looked at, for an error inside does not stop the rest.
 //!
 //! ```text
-//! MULTI  operations of each key  HSET states  SET marker  EVAL counters  EXEC
+//! MULTI  operations of each key  HSET states  SET marker  EVAL counters  EVAL stamped keys  EXEC
 //! ```
 //!
-//! SUBTLE: the marker is set before the script of the counters, which sets it once more. A command that memory or a
+//! SUBTLE: the marker is set before the scripts, each of which sets it once more. A command that memory or a
 //! missing permission may forbid stands so before the script in every case, and the server refuses all or nothing.
 
 use crate::model::{Marker, STATES_KEY, Write};
@@ -13,6 +13,7 @@ use super::commands::pack_op;
 use super::counter::{pack_counters, read_counters, refusal};
 use super::error::advise;
 use super::resp::{Frame, Frames, unexpected};
+use super::stamped::{self, pack_stamped, read_stamped};
 use super::wire::{Wire, WireError};
 use super::{Seal, WriteOutcome};
 
@@ -26,6 +27,8 @@ enum Part {
     Marker(Marker),
     /// The script of these counters.
     Counters(Vec<usize>),
+    /// The script of these keys with stamps.
+    Stamped(Vec<usize>),
 }
 
 /// A transaction that is packed, part by part, with the number of its commands.
@@ -55,8 +58,10 @@ impl Multi {
         seal: Option<&Seal>,
     ) -> Self {
         let is_counter = |index: &usize| writes[*index].expect.is_counted();
-        let (counters, plain): (Vec<usize>, Vec<usize>) =
-            members.iter().partition(|i| is_counter(i));
+        let is_plain = |index: &usize| !writes[*index].expect.is_scripted();
+        let (plain, scripted): (Vec<usize>, Vec<usize>) = members.iter().partition(|i| is_plain(i));
+        let (counters, stamped): (Vec<usize>, Vec<usize>) =
+            scripted.iter().partition(|i| is_counter(i));
         wire.push(&[b"MULTI"]);
         let mut parts = Vec::with_capacity(plain.len() + 3);
         for index in plain.iter().copied() {
@@ -74,6 +79,10 @@ impl Multi {
         if !counters.is_empty() {
             wire.push_with(|out| pack_counters(out, writes, &counters, sealed));
             parts.push((Part::Counters(counters), 1));
+        }
+        if !stamped.is_empty() {
+            wire.push_with(|out| pack_stamped(out, writes, &stamped, seal));
+            parts.push((Part::Stamped(stamped), 1));
         }
         wire.push(&[b"EXEC"]);
         Self(parts)
@@ -124,6 +133,10 @@ impl Multi {
                     members.extend(counters);
                     refusal(&words)
                 }
+                Some(Part::Stamped(stamped)) => {
+                    members.extend(stamped);
+                    stamped::refusal(&words)
+                }
                 Some(Part::Write(index)) => {
                     members.push(*index);
                     words
@@ -158,6 +171,11 @@ impl Multi {
                 Part::Counters(members) => {
                     let (counted, set) = read_counters(&mut frames, members)?;
                     outcomes.extend(members.iter().copied().zip(counted));
+                    marker = set.or(marker);
+                }
+                Part::Stamped(members) => {
+                    let (written, set) = read_stamped(&mut frames, members)?;
+                    outcomes.extend(members.iter().copied().zip(written));
                     marker = set.or(marker);
                 }
             }

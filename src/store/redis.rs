@@ -21,10 +21,11 @@ use super::markers::{fence, read_markers, read_states};
 use super::observe::observe;
 use super::pieces::{build_aside, list_elements, read_piece, unlink};
 use super::seal::SealError;
+use super::stamps::read_stamps;
 use super::wire::{Connecting, Endpoint, Meter, Wire, WireError};
 use super::{
     EntrySink, Facts, Health, LargeState, Observed, Pace, Piece, PieceCursor, Replica, ScanReport,
-    ScanRequest, Seal, StoreError, Usage, Written, server_info,
+    ScanRequest, Seal, StampQuery, StampReading, StoreError, Usage, Written, server_info,
 };
 
 /// Connections to one server at the same time, at the most.
@@ -445,6 +446,14 @@ impl Replica for RedisReplica {
     ) -> Result<Option<Marker>, StoreError> {
         // Taking over twice is as good as once, so a lost answer is no reason to stop.
         retrying!(self, db, "fence", |wire| fence(wire, lane, owner, run))
+    }
+
+    async fn stamps(
+        &self,
+        db: Option<DbIndex>,
+        queries: &[StampQuery],
+    ) -> Result<Vec<StampReading>, StoreError> {
+        retrying!(self, db, "ZMSCORE", |wire| read_stamps(wire, queries))
     }
 
     async fn dump(&self, db: Option<DbIndex>, keys: &[Key]) -> Result<Vec<Dumped>, StoreError> {

@@ -15,6 +15,7 @@
 //! generate  a million mixed keys, and differences among them
 //! run       a run over replicas of any kind, made without configuration
 //! site      servers, a configuration and a state directory
+//! racks     racks of a Dynomite cluster, recorded or made
 //! resp      commands and answers as bytes, for loading and for the floor of the benchmark
 //! ```
 //!
@@ -34,6 +35,7 @@ pub(crate) mod golden;
 pub(crate) mod judge;
 pub(crate) mod prometheus;
 pub(crate) mod proxy;
+pub(crate) mod racks;
 pub(crate) mod reknit;
 pub(crate) mod resp;
 pub(crate) mod run;

@@ -55,6 +55,7 @@ fn settings(mode: Mode) -> Settings {
         force_markers: false,
         breaker: Breaker::default(),
         replicates: false,
+        max_skew: Duration::from_secs(60),
     }
 }
 

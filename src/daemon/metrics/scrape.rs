@@ -309,7 +309,7 @@ fn labels((replica, place): &Node) -> [&str; 2] {
     [replica, place]
 }
 
-fn with_evidence(kind: Kind) -> [(Kind, &'static str); 2] {
+fn with_evidence(kind: Kind) -> [(Kind, &'static str); Evidence::ALL.len()] {
     Evidence::ALL.map(|evidence| (kind, evidence.name()))
 }
 

@@ -95,6 +95,7 @@ impl Large<'_> {
                         ..base
                     })
                 }),
+                stamps: None,
             })
             .collect()
     }

@@ -184,7 +184,10 @@ impl Large<'_> {
         let (digest, expiry) = match write.expect {
             Expect::Absent => return Ok(PreImage::Absent),
             Expect::Exactly { digest, expiry } => (digest, expiry),
-            Expect::Elements { .. } | Expect::Counter { .. } | Expect::Counters { .. } => {
+            Expect::Elements { .. }
+            | Expect::Counter { .. }
+            | Expect::Counters { .. }
+            | Expect::Stamped(_) => {
                 return Err(Stopped::Again);
             }
         };

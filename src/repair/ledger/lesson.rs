@@ -100,7 +100,9 @@ pub(crate) fn lesson(
     absent: &[Absent],
     digester: &mut Digester,
 ) -> Lesson {
-    if subject.past.agreement.is_none() && subject.target.value.is_none() {
+    // A removal of which stamps tell may be the first that is known of a key: then it is agreed, for it is written.
+    let is_written = pupils.iter().any(|pupil| pupil.fate == Fate::Written);
+    if subject.past.agreement.is_none() && subject.target.value.is_none() && !is_written {
         return Lesson::default();
     }
     let next = next_agreement(subject, digester);

@@ -124,6 +124,7 @@ impl Notary<'_> {
 /// The evidence of a merge, as the journal has it.
 pub(crate) fn evidence(evidence: Evidence) -> &'static str {
     match evidence {
+        Evidence::Recorded => "recorded",
         Evidence::Agreed => "agreed",
         Evidence::None => "none",
     }

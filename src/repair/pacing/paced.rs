@@ -13,7 +13,7 @@ use crate::model::{
 };
 use crate::store::{
     EntrySink, Facts, Health, LargeState, Observed, Pace, Piece, PieceCursor, Replica, ScanReport,
-    ScanRequest, Seal, StoreError, Usage, Written,
+    ScanRequest, Seal, StampQuery, StampReading, StoreError, Usage, Written,
 };
 
 use super::pacer::Pacer;
@@ -223,6 +223,15 @@ impl Replica for Paced {
         run: RunNumber,
     ) -> Result<Option<Marker>, StoreError> {
         self.replica.fence(db, lane, owner, run).await
+    }
+
+    async fn stamps(
+        &self,
+        db: Option<DbIndex>,
+        queries: &[StampQuery],
+    ) -> Result<Vec<StampReading>, StoreError> {
+        self.work(queries.len(), self.replica.stamps(db, queries))
+            .await
     }
 
     async fn dump(

@@ -12,6 +12,7 @@ use super::super::notary::{Case, Pupil, Recollection};
 use super::super::reading::{is_large, state};
 use super::super::resolve::{Resolution, Stable, resolve};
 use super::super::run::{Mode, Shared};
+use super::super::stamps::stamps;
 use super::super::writing::{Load, Written, write_all};
 use super::{Acting, Candidate, ROUNDS, Round, Work};
 
@@ -262,6 +263,10 @@ fn resolve_one(
                 datacenter: &shared.run.participants[index].datacenter,
                 state: state(&one.observed[index]),
                 look: (*look)?,
+                stamps: one
+                    .stamps
+                    .get(index)
+                    .and_then(|reading| stamps(reading.as_ref())),
             })
         })
         .collect();

@@ -363,6 +363,7 @@ fn unmerged() -> Merged {
         winner: None,
         changes: Changes::default(),
         notes: Vec::new(),
+        stamps: None,
     }
 }
 

@@ -84,6 +84,8 @@ pub fn apply(state: Option<State>, op: &Op, now: Millis) -> Result<Option<State>
             ..state
         }),
         Op::TakeAside(_) => return Err(ApplyError::NoSuchKey),
+        // Stamps stand beside the key.
+        Op::Stamp(_) => state,
     };
     Ok(live(next, now))
 }

@@ -66,6 +66,9 @@ impl Data {
     /// # Errors
     /// When Redis would refuse it; nothing has happened then.
     pub fn apply(&mut self, db: DbIndex, key: &Key, op: &Op) -> Result<(), ApplyError> {
+        if let Op::Stamp(stamps) = op {
+            return self.stamp(db, key, stamps);
+        }
         let before = self.get(db, key);
         let after = match op {
             Op::TakeAside(aside) => Some(self.take_aside(db, aside)?),
@@ -219,6 +222,7 @@ fn is_seen_by_watch(op: &Op, before: Option<&State>, after: Option<&State>) -> b
         | Op::Append(_)
         | Op::AppendEntries(_)
         | Op::RemoveEntries(_)
-        | Op::RaiseLastId(_) => before != after,
+        | Op::RaiseLastId(_)
+        | Op::Stamp(_) => before != after,
     }
 }

@@ -6,7 +6,7 @@ use crate::model::{DbIndex, Key, Marker, Op, ReplicaId, STATES_KEY, State, Value
 use crate::store::WriteOutcome;
 
 use super::Inner;
-use super::write::is_counter;
+use super::write::is_scripted;
 
 /// A transaction whose keys are watched.
 #[derive(Debug, Clone)]
@@ -53,7 +53,7 @@ impl Inner {
                 None => self.run(db, write),
             };
             if let Some(marker) = &mut marker
-                && (!is_counter(write) || outcome == WriteOutcome::Applied)
+                && (!is_scripted(write) || outcome == WriteOutcome::Applied)
             {
                 marker.written |= 1 << place;
             }

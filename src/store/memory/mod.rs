@@ -17,6 +17,7 @@ mod pieces;
 mod read;
 mod scan;
 mod seal;
+mod stamps;
 mod write;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,7 +32,7 @@ use crate::model::{
 
 use super::{
     EntrySink, Facts, Health, LargeState, Observed, Pace, Piece, PieceCursor, Replica, ScanReport,
-    ScanRequest, Seal, StoreError, Usage, Written,
+    ScanRequest, Seal, StampQuery, StampReading, StoreError, Usage, Written,
 };
 
 pub use client::Client;
@@ -338,6 +339,14 @@ impl Replica for MemoryReplica {
         run: RunNumber,
     ) -> Result<Option<Marker>, StoreError> {
         self.lock().fence(db, lane, owner, run)
+    }
+
+    async fn stamps(
+        &self,
+        db: Option<DbIndex>,
+        queries: &[StampQuery],
+    ) -> Result<Vec<StampReading>, StoreError> {
+        self.lock().stamps(db, queries)
     }
 
     async fn dump(

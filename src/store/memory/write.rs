@@ -79,7 +79,7 @@ impl Inner {
         for write in writes {
             let touched = self.data.last_touch(db, &write.key);
             let matches =
-                is_counter(write) || self.holds(db, &write.key, &write.expect, &mut digester);
+                is_scripted(write) || self.holds(db, &write.key, &write.expect, &mut digester);
             compared.push(Compared { touched, matches });
         }
         compared
@@ -133,7 +133,7 @@ impl Inner {
         let pending = matching.map(|(write, compared)| Pending {
             db,
             restarts,
-            watched: match is_counter(write) {
+            watched: match is_scripted(write) {
                 true => Vec::new(),
                 false => vec![(write.key.clone(), compared.touched)],
             },
@@ -146,7 +146,7 @@ impl Inner {
     }
 
     fn is_untouched(&mut self, db: DbIndex, write: &Write, compared: Compared) -> bool {
-        is_counter(write) || self.data.last_touch(db, &write.key) == compared.touched
+        is_scripted(write) || self.data.last_touch(db, &write.key) == compared.touched
     }
 
     pub(super) fn count_commands(&mut self, writes: &[Write]) {
@@ -156,8 +156,14 @@ impl Inner {
 
     /// Runs the operations of one key. As inside EXEC, an error does not stop those behind it.
     pub(super) fn run(&mut self, db: DbIndex, write: &Write) -> WriteOutcome {
-        if is_counter(write) && !self.counts(db, write) {
-            return WriteOutcome::Superseded;
+        let is_ready = match &write.expect {
+            Expect::Stamped(witness) => self.is_still_so(db, &write.key, witness),
+            expect => Ok(!expect.is_counted() || self.counts(db, write)),
+        };
+        match is_ready {
+            Ok(true) => {}
+            Ok(false) => return WriteOutcome::Superseded,
+            Err(words) => return WriteOutcome::Refused(words),
         }
         let mut refused = None;
         for op in &write.ops {
@@ -182,8 +188,8 @@ impl Inner {
     }
 }
 
-pub(super) fn is_counter(write: &Write) -> bool {
-    write.expect.is_counted()
+pub(super) fn is_scripted(write: &Write) -> bool {
+    write.expect.is_scripted()
 }
 
 /// What is known of a key when the answer to its transaction is lost.
@@ -214,7 +220,9 @@ fn holds(state: Option<&State>, expect: &Expect, digester: &mut Digester) -> boo
                 && state.value.kind() == *kind
                 && only(&state.value, names).is_some_and(|part| digester.value(&part) == *digest)
         }
-        (Expect::Counter { .. } | Expect::Counters { .. }, Some(_)) => true,
+        (Expect::Counter { .. } | Expect::Counters { .. }, Some(_)) | (Expect::Stamped(_), _) => {
+            true
+        }
         (
             Expect::Exactly { .. }
             | Expect::Elements { .. }
@@ -253,6 +261,13 @@ fn op_bytes(op: &Op) -> u64 {
         }
         Op::RemoveEntries(ids) => 16 * ids.len(),
         Op::ExpireField(name, _) | Op::CreateGroup(name, _) => name.len() + 8,
+        Op::Stamp(stamps) => {
+            16 + stamps
+                .elements
+                .keys()
+                .map(|name| name.len() + 8)
+                .sum::<usize>()
+        }
         Op::Remove | Op::RaiseLastId(_) | Op::IncreaseBy(_) | Op::Expire(_) | Op::TakeAside(_) => 8,
     };
     bytes as u64

@@ -1,0 +1,165 @@
+//! Racks of a real Dynomite cluster, repaired by the stamps that Dynomite kept beside the data.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use support::judge::{assert_equal, query};
+use support::racks::{Racks, fixtures};
+use support::server::RedisServer;
+
+fn all(racks: &Racks) -> Vec<&RedisServer> {
+    racks.servers.iter().collect()
+}
+
+/// What the recording says that the racks should hold: by key, what JSON tells of it.
+fn expected() -> serde_json::Map<String, serde_json::Value> {
+    let text = std::fs::read_to_string(fixtures().join("exp3-expected-merge.json")).unwrap();
+    let whole: serde_json::Value = serde_json::from_str(&text).unwrap();
+    whole["merged"].as_object().unwrap().clone()
+}
+
+/// A key as the recording tells it.
+fn told(server: &RedisServer, key: &str) -> serde_json::Value {
+    let client = &mut server.client();
+    let kind: String = query(client, &[b"TYPE", key.as_bytes()]);
+    let ask = |client: &mut redis::Connection, words: &[&str]| -> Vec<String> {
+        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        query(client, &words)
+    };
+    let value = match kind.as_str() {
+        "none" => return serde_json::Value::Null,
+        "string" => serde_json::json!(query::<String>(client, &[b"GET", key.as_bytes()])),
+        "hash" => ask(client, &["HGETALL", key])
+            .chunks(2)
+            .map(|pair| (pair[0].clone(), serde_json::json!(pair[1])))
+            .collect(),
+        "set" => ask(client, &["SMEMBERS", key])
+            .into_iter()
+            .map(|member| (member, serde_json::json!(true)))
+            .collect(),
+        "zset" => ask(client, &["ZRANGE", key, "0", "-1", "WITHSCORES"])
+            .chunks(2)
+            .map(|pair| {
+                (
+                    pair[0].clone(),
+                    serde_json::json!(pair[1].parse::<f64>().unwrap()),
+                )
+            })
+            .collect(),
+        other => panic!("{key} is a {other}"),
+    };
+    serde_json::json!({ "type": kind, "value": value })
+}
+
+fn is_as_expected(racks: &Racks) {
+    for server in &racks.servers {
+        for (key, merged) in expected() {
+            assert_eq!(told(server, &key), merged, "{key}");
+        }
+    }
+}
+
+/// The stamps that follow from the recorded ones: the latest of each, and in no two sets the same name.
+fn expected_stamps() -> BTreeMap<String, BTreeMap<String, i64>> {
+    let set = |pairs: &[(&str, i64)]| {
+        let pairs = pairs
+            .iter()
+            .map(|(name, at)| ((*name).to_owned(), 1_795_461_000_000 + at));
+        pairs.collect::<BTreeMap<_, _>>()
+    };
+    let sets = [
+        (
+            "._add-set",
+            set(&[
+                ("s", 892_799),
+                ("k1", 905_800),
+                ("h", 905_817),
+                ("z", 905_824),
+                ("knew", 905_830),
+            ]),
+        ),
+        ("._rem-set", set(&[("gone", 905_837)])),
+        ("._add-set_h", set(&[("f1", 905_808), ("f3", 905_817)])),
+        ("._rem-set_h", set(&[("f2", 905_843)])),
+        ("._add-set_s", set(&[("c", 892_799)])),
+        ("._rem-set_s", set(&[("a", 905_850)])),
+        ("._add-set_z", set(&[("a", 905_824)])),
+    ];
+    sets.into_iter()
+        .map(|(name, set)| (name.to_owned(), set))
+        .collect()
+}
+
+const ORDERS: [&[u8]; 4] = [&[1, 2, 3, 4], &[2, 1, 3, 4], &[4, 3, 2, 1], &[2, 4]];
+
+#[test]
+fn racks_become_what_their_stamps_say_whatever_their_order() {
+    for order in ORDERS {
+        let racks = Racks::load("exp3-1-diverged", order);
+        racks.reknit("diff").run().assert_code(1);
+        racks.repair();
+        is_as_expected(&racks);
+        for rack in 0..racks.servers.len() {
+            assert_eq!(
+                racks.stamps(rack),
+                expected_stamps(),
+                "rack {rack} of {order:?}"
+            );
+        }
+        assert_equal(&all(&racks));
+    }
+}
+
+#[test]
+fn racks_with_a_memory_become_the_same() {
+    for order in ORDERS {
+        let racks = Racks::load("exp3-1-diverged", order).remembering();
+        racks.repair();
+        is_as_expected(&racks);
+        for rack in 0..racks.servers.len() {
+            assert_eq!(
+                racks.stamps(rack),
+                expected_stamps(),
+                "rack {rack} of {order:?}"
+            );
+        }
+        // What is agreed now does not overrule what stamps say later.
+        racks.at(0, "HSET h f1 v3");
+        racks.at(0, "ZADD ._add-set_h 1795461905900 f1");
+        racks.stamp(0, "h", 1_795_461_905_900);
+        racks.repair();
+        for server in &racks.servers {
+            assert_eq!(
+                query::<String>(&mut server.client(), &[b"HGET", b"h", b"f1"]),
+                "v3"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_emptied_rack_is_brought_back_with_all_its_stamps() {
+    for order in [&[1, 2, 3, 4][..], &[2, 1, 3], &[4, 2]] {
+        let whole = Racks::load("exp2-3-diverged", &[1]);
+        let racks = Racks::load("exp2-3-diverged", order);
+        racks.repair();
+        for (rack, server) in racks.servers.iter().enumerate() {
+            assert_equal(&[&whole.servers[0], server]);
+            assert_eq!(racks.stamps(rack), whole.stamps(0));
+        }
+    }
+}
+
+#[test]
+fn racks_in_sync_are_left_alone() {
+    for set in ["exp1-1-written", "exp1-2-deleted", "exp1-3-reborn"] {
+        let (racks, untouched) = (Racks::load(set, &[1, 2]), Racks::load(set, &[1]));
+        racks.reknit("diff").run().assert_code(0);
+        racks.repair();
+        racks
+            .servers
+            .iter()
+            .for_each(|server| assert_equal(&[&untouched.servers[0], server]));
+    }
+}
