@@ -4,6 +4,7 @@ mod arbitrary;
 mod cases;
 mod cases_remembered;
 mod laws;
+mod recorded;
 
 use std::collections::BTreeMap;
 
