@@ -16,14 +16,17 @@ mod hyperloglog;
 mod key;
 mod keyspace;
 mod limits;
+mod md5;
 mod memory;
 mod op;
 mod policy;
 mod position;
 mod range;
 mod replica;
+mod ring;
 mod selection;
 mod stamp;
+mod token_hash;
 mod value;
 mod value_digest;
 
@@ -52,8 +55,10 @@ pub use policy::{
 pub use position::{Position, Slot, key_slot, slot_tag};
 pub use range::{PositionRange, SlotRange};
 pub use replica::{Datacenter, ReplicaIndex, ReplicaName};
+pub use ring::{Placement, Ring, RingError};
 pub use selection::Selection;
 pub use stamp::{Layout, Stamp, StampSet, Stamped, Stamps, holds_stamps};
+pub use token_hash::TokenHash;
 pub use value::{Field, Kind, Opaque, Score, State, Stream, StreamId, Value};
 pub use value_digest::{Digester, ListDigest, StringDigest};
 

@@ -121,7 +121,7 @@ fn crc16(bytes: &[u8]) -> u16 {
     })
 }
 
-const CRC16_TABLE: [u16; 256] = crc16_table();
+pub(super) const CRC16_TABLE: [u16; 256] = crc16_table();
 
 const fn crc16_table() -> [u16; 256] {
     let mut table = [0; 256];

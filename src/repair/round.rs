@@ -30,7 +30,7 @@ use super::notary::{Case, Recollection};
 use super::reading::{is_large, looks, moved, read, siblings, unreadable};
 use super::resolve::Resolution;
 use super::run::{Mode, Shared};
-use super::stamps::{Stampings, doubt, read_stamps};
+use super::stamps::{Stampings, doubt};
 use super::writing::Writes;
 use memory::case;
 pub(crate) use memory::steps;
@@ -366,22 +366,6 @@ impl<'a> Round<'a> {
             large::Ended::Deferred => self.defer(one, losses),
         }
         None
-    }
-
-    /// Reads the stamps beside what is to be merged.
-    async fn look_at_stamps(&self, acting: &mut [Acting<'a>]) {
-        if self.shared.run.settings.mode == Mode::Diff {
-            return;
-        }
-        let keys: Vec<_> = acting
-            .iter()
-            .map(|one| (&one.tracked.candidate, &one.observed[..]))
-            .collect();
-        let all = read_stamps(self.shared, &keys).await;
-        acting
-            .iter_mut()
-            .zip(all)
-            .for_each(|(one, stamps)| one.stamps = stamps);
     }
 
     /// What is to be written for a key, unless that is decided here or has to wait.

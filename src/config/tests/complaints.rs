@@ -162,7 +162,7 @@ fn every_contradiction_inside_a_replica_is_named() {
         ),
         (
             "url: redis://a, layout: dynomite",
-            "layout: layout `dynomite` is not supported in this version at line 3 column 39, use `plain`, which leaves dynomite's recorded stamps out",
+            "layout: replica `us` has another layout at line 3 column 39, write `dynomite` at all of them, or at none: then stamps are data like any other",
         ),
         (
             "url: redis://a, layout: plane",

@@ -12,7 +12,7 @@ use super::super::notary::{Case, Pupil, Recollection};
 use super::super::reading::{is_large, state};
 use super::super::resolve::{Resolution, Stable, resolve};
 use super::super::run::{Mode, Shared};
-use super::super::stamps::stamps;
+use super::super::stamps::{read_stamps, stamps};
 use super::super::writing::{Load, Written, write_all};
 use super::{Acting, Candidate, ROUNDS, Round, Work};
 
@@ -44,6 +44,22 @@ impl<'a> Round<'a> {
         }
         self.report.learned += numbers.iter().filter(|number| number.is_none()).count() as u64;
         written
+    }
+
+    /// Reads the stamps beside what is to be merged.
+    pub(super) async fn look_at_stamps(&self, acting: &mut [Acting<'a>]) {
+        if self.shared.run.settings.mode == Mode::Diff {
+            return;
+        }
+        let keys: Vec<_> = acting
+            .iter()
+            .map(|one| (&one.tracked.candidate, &one.observed[..]))
+            .collect();
+        let all = read_stamps(self.shared, &keys).await;
+        acting
+            .iter_mut()
+            .zip(all)
+            .for_each(|(one, stamps)| one.stamps = stamps);
     }
 
     /// A key is left to the next run: what it was now is not proved.
