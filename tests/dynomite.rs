@@ -3,9 +3,11 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use support::judge::{assert_equal, query};
 use support::racks::{Racks, fixtures};
+use support::reknit::Reknit;
 use support::server::RedisServer;
 
 fn all(racks: &Racks) -> Vec<&RedisServer> {
@@ -161,5 +163,92 @@ fn racks_in_sync_are_left_alone() {
             .servers
             .iter()
             .for_each(|server| assert_equal(&[&untouched.servers[0], server]));
+    }
+}
+
+/// Imports these nodes' own files, and has the addresses in them stand for servers.
+fn imported(racks: &Racks, prefix: &str, network: u8) -> PathBuf {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(fixtures().join("configs"))
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .filter(|file| {
+            file.file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .starts_with(prefix)
+        })
+        .collect();
+    files.sort();
+    let path = racks.dir.path().join("imported.yaml");
+    let import = || {
+        Reknit::new(["import", "dynomite"])
+            .args(&files)
+            .arg_pair("-o", &path)
+    };
+    let outcome = import().run();
+    outcome.assert_code(0);
+    assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("", ""));
+    // What is there already is left as it is.
+    import().run().assert_code(2);
+    let mut text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(
+        Reknit::new(["import", "dynomite"])
+            .args(&files)
+            .run()
+            .stdout,
+        text
+    );
+    for (index, server) in racks.servers.iter().enumerate() {
+        let told = format!("redis://127.0.{network}.{}:24379", index + 1);
+        assert!(text.contains(&told), "{told} in {text}");
+        text = text.replace(&told, &server.url());
+    }
+    text.push_str("guards: { settle: 10ms }\nstate: none\n");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn racks_are_repaired_as_their_nodes_own_files_name_them() {
+    // Of the last two racks there is no recording: they are like their neighbour.
+    let racks = Racks::load("exp3-1-diverged", &[1, 2, 3, 4, 4, 4]);
+    let config = imported(&racks, "b231", 20);
+    let run = |command: &str| Reknit::new([command]).arg_pair("-c", &config).run();
+    run("diff").assert_code(1);
+    run("repair").assert_code(0);
+    run("diff").assert_code(0);
+    is_as_expected(&racks);
+    for rack in 0..6 {
+        assert_eq!(racks.stamps(rack), expected_stamps());
+    }
+    let racks = Racks::load("exp1-1-written", &[1, 2]);
+    let config = imported(&racks, "a211", 10);
+    Reknit::new(["diff"])
+        .arg_pair("-c", &config)
+        .run()
+        .assert_code(0);
+}
+
+#[test]
+fn files_that_make_no_configuration_are_refused_and_nothing_is_written() {
+    let racks = Racks::new(0);
+    let path = racks.dir.path().join("reknit.yaml");
+    let node = fixtures().join("configs/e212-dc1r1n1.yml");
+    for file in [
+        node,
+        fixtures().join("tokens.log"),
+        fixtures().join("no-such-file.yml"),
+    ] {
+        let outcome = Reknit::new(["import", "dynomite"])
+            .arg_pair("-o", &path)
+            .args([&file])
+            .run();
+        outcome.assert_code(2);
+        assert_eq!(outcome.stdout, "");
+        assert!(
+            outcome.stderr.contains(file.to_str().unwrap()) || outcome.stderr.contains("not whole")
+        );
+        assert!(!path.exists());
     }
 }

@@ -4,6 +4,7 @@
 //! command line goes through [`Refusal`], which takes passwords out.
 
 mod global;
+pub mod import;
 pub mod memory;
 pub mod service;
 
@@ -138,6 +139,9 @@ pub enum Command {
     /// Show one key on every replica, and what a repair would make of it and why
     #[command(after_help = EXPLAIN_HELP)]
     Explain(ExplainArgs),
+    /// Make a configuration of another program's
+    #[command(after_help = import::IMPORT_HELP)]
+    Import(import::ImportArgs),
     /// Remove what reknit left in the replicas
     #[command(after_help = CLEAN_HELP)]
     Clean(CleanArgs),

@@ -13,12 +13,14 @@
 mod ad_hoc;
 mod bounds;
 mod cron;
+mod dynomite;
 mod error;
 mod http;
 mod keyspaces;
 mod notifications;
 mod parse;
 mod policy;
+mod rack;
 mod raw;
 mod replica_url;
 mod replicas;
@@ -35,11 +37,13 @@ use yaml_path::{Step, YamlPath};
 
 pub use ad_hoc::{AdHoc, AdHocReplica};
 pub use cron::Cron;
+pub use dynomite::{ImportError, Imported, import};
 pub(crate) use error::suggestion;
 pub use error::{ConfigError, Location, Origin, Problem};
 pub use http::{HttpConfig, TlsFiles};
 pub use notifications::{EventKind, Notifications, WebhookConfig};
 pub(crate) use parse::redact;
+pub use rack::{MAX_NODES, RackConfig, Tokens};
 pub use replica_url::{DEFAULT_PORT, ReplicaUrl, UrlError};
 pub use replicas::{MAX_REPLICAS, PasswordSource, ReplicaConfig, is_name};
 pub use scalar::{duration, size};

@@ -4,6 +4,7 @@
 
 use serde::Deserialize;
 
+use super::rack::RawNode;
 use super::scalar::{YamlDuration, YamlNumber, YamlSize};
 
 /// The whole file.
@@ -32,6 +33,7 @@ pub(super) struct RawConfig {
 #[serde(deny_unknown_fields, expecting = "a map with `name` and `url`")]
 pub(super) struct RawReplica {
     pub(super) name: String,
+    #[serde(default)]
     pub(super) url: String,
     pub(super) datacenter: Option<String>,
     pub(super) username: Option<String>,
@@ -39,6 +41,9 @@ pub(super) struct RawReplica {
     pub(super) password_env: Option<String>,
     pub(super) tls: Option<RawReplicaTls>,
     pub(super) layout: Option<String>,
+    pub(super) hash: Option<String>,
+    pub(super) hash_tag: Option<String>,
+    pub(super) nodes: Option<Vec<RawNode>>,
     pub(super) connect_timeout: Option<YamlDuration>,
     pub(super) read_timeout: Option<YamlDuration>,
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::error::{Contradiction, suggestion};
 use super::http::file;
+use super::rack::{RackConfig, rack, refuse_unlike, url_of};
 use super::raw::RawReplica;
 use super::{ConfigError, RESERVED_NAMES, ReplicaUrl, YamlPath};
 use crate::model::{
@@ -37,6 +38,8 @@ pub struct ReplicaConfig {
     pub tls: Option<Tls>,
     /// How the data is laid out.
     pub layout: Layout,
+    /// Its nodes, where it is a rack of several.
+    pub rack: Option<RackConfig>,
     /// How long connecting may take.
     pub connect_timeout: Duration,
     /// How long one answer may take.
@@ -141,6 +144,13 @@ pub(super) fn replicas(
         replica.db = db.unwrap_or(replica.db);
         refuse_twins(&replicas, &replica, &at)?;
         refuse_mixed(&replicas, &replica, &at)?;
+        if let Some(rack) = &replica.rack {
+            let before: Vec<_> = replicas
+                .iter()
+                .filter_map(|one| one.rack.as_ref())
+                .collect();
+            refuse_unlike(&before, rack, &at)?;
+        }
         replicas.push(replica);
     }
     Ok(replicas)
@@ -198,12 +208,13 @@ fn replica(
         None => at.key("name"),
     };
     check_datacenter(datacenter, datacenter_at)?;
-    let url = ReplicaUrl::parse(&raw.url).map_err(|error| Contradiction {
+    let url = ReplicaUrl::parse(url_of(raw, at)?).map_err(|error| Contradiction {
         path: at.key("url"),
         what: error.to_string(),
         advice: None,
     })?;
     let (username, password) = identity(raw, &url, at, base_dir)?;
+    let layout = layout(&raw.layout, at.key("layout"))?;
     Ok(ReplicaConfig {
         name: ReplicaName(raw.name.clone()),
         datacenter: Datacenter(datacenter.clone()),
@@ -212,7 +223,8 @@ fn replica(
         db: url.db.unwrap_or(DbIndex(0)),
         username,
         password,
-        layout: layout(&raw.layout, at.key("layout"))?,
+        layout,
+        rack: rack(raw, layout, at)?,
         connect_timeout: timeout(
             raw.connect_timeout.map(|found| found.0),
             ReplicaConfig::CONNECT_TIMEOUT,

@@ -58,6 +58,12 @@ impl Reknit {
         self
     }
 
+    /// Adds an option with its value.
+    pub(crate) fn arg_pair(mut self, option: &str, value: &std::path::Path) -> Self {
+        self.command.arg(option).arg(value);
+        self
+    }
+
     /// Sets an environment variable.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);

@@ -66,6 +66,7 @@ impl Command {
             | Self::Repair(_)
             | Self::Check(_)
             | Self::Explain(_)
+            | Self::Import(_)
             | Self::Clean(_)
             | Self::Runs(_)
             | Self::Undo(_)
