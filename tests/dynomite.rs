@@ -204,7 +204,7 @@ fn imported(racks: &Racks, prefix: &str, network: u8) -> PathBuf {
         assert!(text.contains(&told), "{told} in {text}");
         text = text.replace(&told, &server.url());
     }
-    text.push_str("guards: { settle: 10ms }\nstate: none\n");
+    text.push_str("guards: { settle: 10ms }\nclock: { max_skew: 36500d }\ndynomite: { tombstone_grace: 36500d }\nstate: none\n");
     std::fs::write(&path, text).unwrap();
     path
 }

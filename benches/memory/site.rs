@@ -120,6 +120,7 @@ impl Site {
             elements: 4096,
             replicates: false,
             max_skew: Duration::from_secs(60),
+            tombstone_grace: Duration::from_secs(60),
             release_held: false,
             digest: None,
             taken_up: None,

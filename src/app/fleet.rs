@@ -223,6 +223,7 @@ pub fn plan(
             force_markers: plan.force_markers,
             replicates: config.replicates.is_some(),
             max_skew: config.stamps.max_skew,
+            tombstone_grace: config.stamps.tombstone_grace,
             breaker: Breaker {
                 max_delete_ratio: config.guards.max_delete_ratio,
                 max_overwrite_ratio: config.guards.max_overwrite_ratio,

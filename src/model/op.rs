@@ -113,6 +113,8 @@ pub struct Witness {
     pub touched: Option<BTreeSet<Bytes>>,
     /// The stamps of the key and of the elements that are looked at.
     pub stamps: Stamps,
+    /// Whether stamps alone are looked at, and the key may hold anything.
+    pub only_stamps: bool,
 }
 
 impl Expect {

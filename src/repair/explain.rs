@@ -8,6 +8,7 @@ use crate::state::StateError;
 use crate::store::Observed;
 
 mod recalled;
+mod stamped;
 
 use super::describe::{describe, holding, planned};
 use super::finding::{Change, DifferenceKind, Finding, Held, Holding, Verdict};
@@ -19,6 +20,7 @@ use super::resolve::{Resolution, Stable, resolve};
 use super::round::{Candidate, Stage};
 use super::run::{Run, RunError, Shared};
 use super::side_by_side::{Element, side_by_side};
+use super::stamps::{Stampings, doubt, read_stamps, stamps};
 use recalled::{recalled, tell_elements};
 
 pub use recalled::{Did, Recalled, RecalledReplica, RecalledVersion};
@@ -78,6 +80,13 @@ struct Remembered<'a> {
     recollection: &'a Recollection,
 }
 
+/// What was read of the key, what is remembered of it, and the stamps beside it.
+type Known<'a> = (
+    &'a [Option<Observed>],
+    Option<Remembered<'a>>,
+    &'a Stampings,
+);
+
 /// Explains one key. The run says who takes part and how long to wait; its mode and scope do not matter.
 ///
 /// # Errors
@@ -117,13 +126,16 @@ pub async fn explain(run: &Run, keyspace: &Keyspace, key: Key) -> Result<Explana
         Observed::Unreadable(words) => Some(words),
         Observed::Absent | Observed::Whole(_) | Observed::Large(_) => None,
     });
+    let stampings = read_stamps(&shared, &[(&candidate, &observed[..])]).await;
+    let stampings = stampings.into_iter().next().unwrap_or_default();
+    let doubt = doubt(&shared, &stampings);
     if let Some(words) = unreadable {
         explanation.unresolved = Some(format!("a replica cannot read it: {words}"));
     } else if is_large(&observed) {
         explain_large(
             &shared,
             &candidate,
-            (&observed, remembered),
+            (&observed, remembered, &stampings),
             &mut explanation,
             &mut digester,
         )
@@ -132,12 +144,17 @@ pub async fn explain(run: &Run, keyspace: &Keyspace, key: Key) -> Result<Explana
         explain_whole(
             &shared,
             &candidate,
-            (&observed, remembered),
+            (&observed, remembered, &stampings),
             &mut explanation,
             &mut digester,
         );
     }
     leave_alone(&shared, &candidate, has_moved, &mut explanation);
+    if let Some(verdict) = doubt {
+        explanation.changes.clear();
+        explanation.result = None;
+        explanation.unresolved = verdict.reason();
+    }
     Ok(explanation)
 }
 
@@ -216,7 +233,7 @@ fn begin(
 fn explain_whole(
     shared: &Shared<'_>,
     candidate: &Candidate<'_>,
-    (observed, remembered): (&[Option<Observed>], Option<Remembered<'_>>),
+    (observed, remembered, stampings): Known<'_>,
     explanation: &mut Explanation,
     digester: &mut Digester,
 ) {
@@ -229,7 +246,9 @@ fn explain_whole(
                 datacenter: &participants[index].datacenter,
                 state: state(&observed[index]),
                 look: (*look)?,
-                stamps: None,
+                stamps: stampings
+                    .get(index)
+                    .and_then(|reading| stamps(reading.as_ref())),
             })
         })
         .collect();
@@ -269,6 +288,8 @@ fn explain_whole(
         let elements = &mut explanation.elements;
         tell_elements(notary, recollection, observed, elements, digester);
     }
+    let rows = stamped::rows(stampings, resolution.merged.stamps.as_ref());
+    explanation.elements.extend(rows);
     explanation.result = result.map(|state| {
         let found = state.map_or(Observed::Absent, Observed::Whole);
         holding(&found)
@@ -306,7 +327,7 @@ fn take(shared: &Shared<'_>, resolution: &Resolution, explanation: &mut Explanat
 async fn explain_large(
     shared: &Shared<'_>,
     candidate: &Candidate<'_>,
-    (observed, remembered): (&[Option<Observed>], Option<Remembered<'_>>),
+    (observed, remembered, stampings): Known<'_>,
     explanation: &mut Explanation,
     digester: &mut Digester,
 ) {
@@ -327,7 +348,7 @@ async fn explain_large(
         stage,
         candidate,
         observed,
-        remembered.map(|one| one.recollection),
+        (remembered.map(|one| one.recollection), stampings),
         &mut finding,
         digester,
     )

@@ -12,6 +12,7 @@ mod join;
 mod lead;
 mod rebuild;
 mod register;
+mod stamped;
 mod trace;
 
 use std::collections::BTreeSet;
@@ -26,6 +27,7 @@ use super::loss::{Loss, Losses};
 use super::notary::Recollection;
 use super::round::{Candidate, Stage};
 use super::run::{Mode, Shared};
+use super::stamps::Stampings;
 
 pub(crate) use back::{PutBack, Site, Trouble, put_back};
 use lead::Lead;
@@ -48,6 +50,8 @@ struct Large<'a> {
     observed: &'a [Option<Observed>],
     /// What is remembered of it.
     recollection: Option<&'a Recollection>,
+    /// Whether stamps tell of it.
+    recorded: bool,
 }
 
 /// What the steps of one large value share.
@@ -81,7 +85,7 @@ pub(crate) async fn repair(
     stage: Stage,
     candidate: &Candidate<'_>,
     observed: &[Option<Observed>],
-    recollection: Option<&Recollection>,
+    (recollection, stamps): (Option<&Recollection>, &Stampings),
     finding: &mut Finding,
     digester: &mut Digester,
 ) -> (Ended, Losses) {
@@ -91,6 +95,7 @@ pub(crate) async fn repair(
         candidate,
         observed,
         recollection,
+        recorded: stamped::is_recorded(candidate, stamps),
     };
     let mut work = Work {
         finding,
@@ -104,6 +109,7 @@ pub(crate) async fn repair(
     let kinds: BTreeSet<Kind> = looks.filter_map(Look::kind).collect();
     let joined = kinds.len() == 1 && kinds.iter().all(|kind| is_joined(*kind));
     let result = match (large.lead(&mut work).await, kinds.first()) {
+        (_, Some(&kind)) if large.recorded => large.join_recorded(kind, joined, &mut work).await,
         (Err(stopped), _) => Err(stopped),
         (Ok(Some(Lead::Removed)), _) => large.remove(&mut work).await,
         (Ok(lead), Some(&kind)) if joined => {

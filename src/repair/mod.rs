@@ -34,6 +34,7 @@ mod spool;
 mod stamps;
 mod summary;
 mod sweep;
+mod tombstones;
 mod undo;
 mod unsettled;
 mod writing;

@@ -54,6 +54,7 @@ pub(super) fn stamped(
         held: state.map(|state| shown(state, touched.as_ref())),
         touched,
         stamps: part(held, &looked_at),
+        only_stamps: false,
     };
     if !changed.is_empty() || held.key != wanted.key {
         ops.push(Op::Stamp(part(wanted, &changed)));

@@ -331,6 +331,10 @@ impl<'a> Round<'a> {
     }
 
     async fn act_on_large(&mut self, mut one: Acting<'a>) -> Option<Tracked<'a>> {
+        if let Some(verdict) = doubt(self.shared, &one.stamps) {
+            self.find(one.finding, verdict);
+            return None;
+        }
         let candidate = &one.tracked.candidate;
         let recollection = match self.shared.notary(candidate.keyspace.db) {
             None => None,
@@ -348,7 +352,7 @@ impl<'a> Round<'a> {
             self.stage,
             candidate,
             &one.observed,
-            recollection.as_ref(),
+            (recollection.as_ref(), &one.stamps),
             &mut one.finding,
             &mut self.digester,
         )

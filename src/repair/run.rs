@@ -62,6 +62,8 @@ pub struct Settings {
     pub replicates: bool,
     /// How far in the future a stamp may lie.
     pub max_skew: Duration,
+    /// How old a tombstone must be that all replicas have before it is dropped.
+    pub tombstone_grace: Duration,
 }
 
 /// A run.

@@ -16,6 +16,7 @@ use super::run::{Listener, Mode, Phase, Run, RunError, Shared};
 use super::segments;
 use super::summary::Summary;
 use super::sweep::{Budget, Gathered, Pass, Side, Sweep};
+use super::tombstones;
 
 /// Runs. The listener is told of each finding; the summary says the rest.
 ///
@@ -75,6 +76,9 @@ async fn go(run: &Run, listener: &mut dyn Listener) -> Result<Summary, RunError>
     let is_whole = !run.stop.is_cancelled() && !course.summary.limit_reached;
     if is_whole && !shared.is_broken() {
         shared.cover(&finished).await;
+        for db in run.scope.databases() {
+            tombstones::sweep(&shared, db).await;
+        }
     }
     let mut summary = course.summary;
     if let Some(error) = shared.take_trouble() {

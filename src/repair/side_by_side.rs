@@ -13,7 +13,8 @@ use super::details::{
 /// One element of a value; the value itself, of a string.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Element {
-    /// What it is: `value`, `field`, `member`, `score`, `index`, `entry`, `group`, `last-id`, `field-expiry`.
+    /// What it is: `value`, `field`, `member`, `score`, `index`, `entry`, `group`, `last-id`, `field-expiry`,
+    /// `added`, `removed` (stamps: without a name, those of the key).
     pub what: &'static str,
     /// Its name, where it has one.
     pub name: Option<Bytes>,

@@ -6,7 +6,7 @@ use crate::model::{Layout, Millis, Stamps, escape};
 use crate::store::{Observed, StampQuery, StampReading};
 
 use super::finding::Verdict;
-use super::reading::state;
+use super::reading::{is_large, state};
 use super::round::Candidate;
 use super::run::Shared;
 
@@ -52,6 +52,8 @@ fn query((candidate, observed): &(&Candidate<'_>, &[Option<Observed>])) -> Stamp
     StampQuery {
         key: candidate.key.clone(),
         elements: names.into_iter().collect(),
+        // A large value is read a few elements at a time, and so are its stamps.
+        only: is_large(observed),
     }
 }
 

@@ -51,7 +51,7 @@ use bytes::Bytes;
 
 use crate::model::{
     DbIndex, DigestKey, EntryRef, Expiry, Glob, Key, Kind, Marker, Millis, OwnerToken, ReplicaName,
-    RunNumber, State, Write,
+    RunNumber, Stamp, State, Write,
 };
 
 pub use acl::{Access, CLUSTER_ACL, acl_rule};
@@ -322,6 +322,32 @@ pub trait Replica: Send + Sync {
     ) -> Result<Vec<StampReading>, StoreError> {
         let none = |_| Err("the replica keeps no stamps".to_owned());
         Ok(queries.iter().map(none).collect())
+    }
+
+    /// One page of the removals that stand beside the data: of keys, where no set is named, else of that key's elements;
+    /// and where the next page begins, 0 behind the last. A removal may come twice.
+    ///
+    /// # Errors
+    /// When the replica cannot be read, or the set holds no stamps.
+    async fn removals(
+        &self,
+        _db: Option<DbIndex>,
+        _of: Option<&Key>,
+        _cursor: u64,
+    ) -> Result<(Vec<(Bytes, Stamp)>, u64), StoreError> {
+        Ok((Vec::new(), 0))
+    }
+
+    /// One page of the keys that have removals of elements beside them, and where the next begins. A key may come twice.
+    ///
+    /// # Errors
+    /// When the replica cannot be read.
+    async fn keys_with_removals(
+        &self,
+        _db: Option<DbIndex>,
+        _cursor: u64,
+    ) -> Result<(Vec<Key>, u64), StoreError> {
+        Ok((Vec::new(), 0))
     }
 
     /// Values as the server itself writes them, with their expiry, one answer per key: for [`crate::model::Op::Restore`].

@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::model::{
     ASIDE_PREFIX, DbIndex, DigestKey, Digester, Key, Kind, Marker, Millis, OWN_PREFIX, OwnerToken,
-    ReplicaName, RunNumber, State, Write,
+    ReplicaName, RunNumber, Stamp, State, Write,
 };
 
 use super::bulk::{Bulk, Names};
@@ -21,7 +21,7 @@ use super::markers::{fence, read_markers, read_states};
 use super::observe::observe;
 use super::pieces::{build_aside, list_elements, read_piece, unlink};
 use super::seal::SealError;
-use super::stamps::read_stamps;
+use super::stamps::{self, read_stamps};
 use super::wire::{Connecting, Endpoint, Meter, Wire, WireError};
 use super::{
     EntrySink, Facts, Health, LargeState, Observed, Pace, Piece, PieceCursor, Replica, ScanReport,
@@ -454,6 +454,30 @@ impl Replica for RedisReplica {
         queries: &[StampQuery],
     ) -> Result<Vec<StampReading>, StoreError> {
         retrying!(self, db, "ZMSCORE", |wire| read_stamps(wire, queries))
+    }
+
+    async fn removals(
+        &self,
+        db: Option<DbIndex>,
+        of: Option<&Key>,
+        cursor: u64,
+    ) -> Result<(Vec<(Bytes, Stamp)>, u64), StoreError> {
+        let set = stamps::removals_of(of);
+        let page: Result<_, StoreError> =
+            retrying!(self, db, "ZSCAN", |wire| stamps::page(wire, &set, cursor));
+        page?.map_err(|words| StoreError::Refused {
+            replica: self.name.clone(),
+            command: "ZSCAN".into(),
+            reason: stamps::misused(&set, &words),
+        })
+    }
+
+    async fn keys_with_removals(
+        &self,
+        db: Option<DbIndex>,
+        cursor: u64,
+    ) -> Result<(Vec<Key>, u64), StoreError> {
+        retrying!(self, db, "SCAN", |wire| stamps::keys_page(wire, cursor))
     }
 
     async fn dump(&self, db: Option<DbIndex>, keys: &[Key]) -> Result<Vec<Dumped>, StoreError> {

@@ -94,17 +94,8 @@ fn commands(write: &Write) -> Vec<Vec<Bytes>> {
 fn questions(key: &Key, witness: &Witness) -> Vec<Question> {
     let mut all = Vec::new();
     let mut ask = |command: Vec<Bytes>, must: Vec<Bytes>| all.push(Question { command, must });
-    let kind = witness.held.as_ref().map(|state| state.value.kind());
-    ask(
-        words(b"TYPE", key, &[]),
-        vec![exactly(kind.map_or("none", Kind::name))],
-    );
-    if let Some(state) = &witness.held {
-        ask(
-            words(b"PEXPIRETIME", key, &[]),
-            vec![number(expiry_text(state.expiry))],
-        );
-        ask_value(key, &state.value, witness.touched.as_ref(), &mut ask);
+    if !witness.only_stamps {
+        ask_data(key, witness, &mut ask);
     }
     let is_raised = witness.touched.is_some() && witness.stamps.key.added.is_some();
     for set in StampSet::ALL {
@@ -123,6 +114,22 @@ fn questions(key: &Key, witness: &Witness) -> Vec<Question> {
         }
     }
     all
+}
+
+/// Asks for the type and the end of the key, and for what it holds.
+fn ask_data(key: &Key, witness: &Witness, ask: &mut impl FnMut(Vec<Bytes>, Vec<Bytes>)) {
+    let kind = witness.held.as_ref().map(|state| state.value.kind());
+    ask(
+        words(b"TYPE", key, &[]),
+        vec![exactly(kind.map_or("none", Kind::name))],
+    );
+    if let Some(state) = &witness.held {
+        ask(
+            words(b"PEXPIRETIME", key, &[]),
+            vec![number(expiry_text(state.expiry))],
+        );
+        ask_value(key, &state.value, witness.touched.as_ref(), ask);
+    }
 }
 
 /// Asks for the elements that are looked at and, where these are all there may be, for their number.
@@ -207,6 +214,9 @@ pub(crate) fn still_so(witness: &Witness, state: Option<&State>, now: &Stamps) -
 }
 
 fn holds(witness: &Witness, state: Option<&State>) -> bool {
+    if witness.only_stamps {
+        return true;
+    }
     let (held, state) = match (&witness.held, state) {
         (None, None) => return true,
         (Some(held), Some(state)) => (held, state),

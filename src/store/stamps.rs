@@ -11,6 +11,7 @@ use crate::model::{Key, Score, Stamp, StampSet, Stamped, Stamps};
 
 use super::PAGE_ELEMENTS;
 use super::resp::{Frame, Frames, pack_arg, pack_start, unexpected};
+use super::server_info::refusal;
 use super::wire::{Wire, WireError};
 
 /// A set of more stamps is not read whole.
@@ -23,6 +24,8 @@ pub struct StampQuery {
     pub key: Key,
     /// Elements of it, for where its sets are too long to be read whole.
     pub elements: Vec<Bytes>,
+    /// Whether only the stamps of these elements are wanted.
+    pub only: bool,
 }
 
 /// The stamps of a key, or why they cannot be relied on: one of the sets is none.
@@ -77,7 +80,7 @@ async fn read_elements(
         let name = set.of_elements(&query.key);
         let read = match length {
             0 => continue,
-            _ if length <= MOST_LISTED => list(wire, &name).await?,
+            _ if length <= MOST_LISTED && !query.only => list(wire, &name).await?,
             _ => named(wire, &name, &query.elements).await?,
         };
         match read {
@@ -141,6 +144,42 @@ pub(crate) async fn page(wire: &mut Wire, name: &Key, cursor: u64) -> Result<Sta
         members.extend(stamp.map(|stamp| (member, stamp)));
     }
     Ok(Ok((members, next)))
+}
+
+/// The set with the removals of keys, or of a key's elements.
+pub(crate) fn removals_of(key: Option<&Key>) -> Key {
+    let set = StampSet::Removed;
+    key.map_or_else(|| set.of_keys(), |key| set.of_elements(key))
+}
+
+/// How many names a page of a scan looks at.
+const NAMES: &[u8] = b"1000";
+
+/// One page of the keys that have removals of elements beside them.
+pub(crate) async fn keys_page(wire: &mut Wire, cursor: u64) -> Result<(Vec<Key>, u64), WireError> {
+    let cursor = cursor.to_string();
+    let words: [&[u8]; 6] = [
+        b"SCAN",
+        cursor.as_bytes(),
+        b"MATCH",
+        b"._rem-set_*",
+        b"COUNT",
+        NAMES,
+    ];
+    let reply = wire.ask(&words).await?;
+    let mut frames = Frames::new(&reply);
+    match frames.next()? {
+        Frame::Error(words) => return Err(refusal("SCAN", words)),
+        Frame::Array(2) => {}
+        other => return Err(unexpected("a page of names", &other).into()),
+    }
+    let next = std::str::from_utf8(frames.bytes()?).ok();
+    let next = next.and_then(|text| text.parse().ok()).unwrap_or(0);
+    let mut keys = Vec::new();
+    for _ in 0..frames.array()? {
+        keys.extend(StampSet::Removed.owner(frames.bytes()?));
+    }
+    Ok((keys, next))
 }
 
 async fn named(wire: &mut Wire, name: &Key, members: &[Bytes]) -> Result<Listed, WireError> {

@@ -22,6 +22,10 @@ pub(crate) struct Racks {
     pub(crate) dir: TempDir,
     /// What else stands in the configuration.
     pub(crate) more: String,
+    /// How far in the future a stamp may lie: recordings are good on machines whose clocks are behind.
+    pub(crate) max_skew: &'static str,
+    /// How old a tombstone is before it is dropped: recordings get older.
+    pub(crate) grace: &'static str,
 }
 
 impl Racks {
@@ -45,6 +49,8 @@ impl Racks {
             servers,
             dir: tempfile::tempdir().expect("a temporary directory"),
             more: "state: none\n".into(),
+            max_skew: "36500d",
+            grace: "36500d",
         }
     }
 
@@ -70,7 +76,10 @@ impl Racks {
             format!("  - {{ name: rack{number}, url: \"{url}\", layout: dynomite }}\n")
         };
         let racks: String = self.servers.iter().enumerate().map(rack).collect();
-        let guards = "guards: { settle: 10ms }\n";
+        let (skew, grace) = (self.max_skew, self.grace);
+        let guards = format!(
+            "guards: {{ settle: 10ms }}\nclock: {{ max_skew: {skew} }}\ndynomite: {{ tombstone_grace: {grace} }}\n"
+        );
         let path = self.dir.path().join("reknit.yaml");
         fs::write(&path, format!("replicas:\n{racks}{guards}{}", self.more)).expect("a file");
         path

@@ -56,6 +56,7 @@ fn settings(mode: Mode) -> Settings {
         breaker: Breaker::default(),
         replicates: false,
         max_skew: Duration::from_secs(60),
+        tombstone_grace: Duration::from_secs(60),
     }
 }
 

@@ -45,7 +45,10 @@ impl Rack {
                 self.stamps.key.removed = None;
                 self.stamps.key.added = self.stamps.key.added.max(now);
                 let own = self.stamps.elements.entry(name(*field)).or_default();
-                if own.added.max(own.removed) <= now {
+                if own.removed > now {
+                    // A late add is refused, and yet deletes the later tombstone.
+                    own.removed = None;
+                } else if own.added <= now {
                     *own = Stamped {
                         added: now,
                         removed: None,

@@ -258,7 +258,7 @@ impl FindingFamilies {
             ),
             repaired: make.counter(
                 "reknit_repaired_keys_total",
-                "Keys that were written, read again and found alike, by type, merge rule and evidence: agreed (the past was remembered) or none.",
+                "Keys that were written, read again and found alike, by type, merge rule and evidence: recorded (stamps stand beside the data), agreed (the past was remembered) or none.",
                 &["type", "rule", "evidence"],
             ),
             superseded: make.counter(

@@ -129,6 +129,7 @@ impl Site<'_, '_> {
                 candidate,
                 observed,
                 recollection: self.recollection,
+                recorded: false,
             },
             replica: self.replica,
             look: candidate.looks[self.replica].ok_or(Stopped::Again)?,

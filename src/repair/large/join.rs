@@ -151,6 +151,9 @@ impl Large<'_> {
         if self.shared.run.settings.mode == Mode::Diff {
             return Ok(());
         }
+        if self.recorded {
+            return self.join_stamped(holders, &states, names, work).await;
+        }
         let target = self.merge_elements(holders, &states, names, work)?;
         for (&replica, state) in holders.iter().zip(&states) {
             let Some(wanted) = target.at(Some(state)) else {
@@ -212,6 +215,25 @@ impl Large<'_> {
         if ops.is_empty() {
             return Ok(());
         }
+        let expect = Expect::Elements {
+            kind: state.value.kind(),
+            names: names.to_vec(),
+            digest: work.digester.value(&state.value),
+            expiry: state.expiry,
+        };
+        self.write_as_expected(replica, (state, wanted), names, (expect, ops), work)
+            .await
+    }
+
+    /// The same, on this condition.
+    pub(super) async fn write_as_expected(
+        &self,
+        replica: usize,
+        (state, wanted): (&State, &State),
+        names: &[Bytes],
+        (expect, ops): (Expect, Vec<Op>),
+        work: &mut Work<'_>,
+    ) -> Result<(), Stopped> {
         let words: Vec<String> = ops.iter().map(describe_op).collect();
         let lost = loss(Some(state), &ops);
         if let Some(loss) = lost {
@@ -221,12 +243,6 @@ impl Large<'_> {
             self.note(work, replica, &words, Fate::Planned);
             return Ok(());
         }
-        let expect = Expect::Elements {
-            kind: state.value.kind(),
-            names: names.to_vec(),
-            digest: work.digester.value(&state.value),
-            expiry: state.expiry,
-        };
         let trace = Trace::Elements {
             held: state,
             wanted,

@@ -25,7 +25,8 @@ pub(super) enum Lead {
 impl Large<'_> {
     /// Who leads, by what is remembered; nobody without memory, or where several sides are to be joined.
     pub(super) async fn lead(&self, work: &mut Work<'_>) -> Result<Option<Lead>, Stopped> {
-        let Some(recollection) = self.recollection else {
+        // Stamps are stronger evidence, and reach down to elements.
+        let Some(recollection) = self.recollection.filter(|_| !self.recorded) else {
             return Ok(None);
         };
         if self.policy().rules.string == StringRule::BitmapOr {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::{
     DbIndex, DigestKey, Expiry, Key, Kind, Marker, Millis, OwnerToken, ReplicaName, RunNumber,
-    State, Write,
+    Stamp, State, Write,
 };
 use crate::store::{
     EntrySink, Facts, Health, LargeState, Observed, Pace, Piece, PieceCursor, Replica, ScanReport,
@@ -231,6 +231,24 @@ impl Replica for Paced {
         queries: &[StampQuery],
     ) -> Result<Vec<StampReading>, StoreError> {
         self.work(queries.len(), self.replica.stamps(db, queries))
+            .await
+    }
+
+    async fn removals(
+        &self,
+        db: Option<DbIndex>,
+        of: Option<&Key>,
+        cursor: u64,
+    ) -> Result<(Vec<(Bytes, Stamp)>, u64), StoreError> {
+        self.work(0, self.replica.removals(db, of, cursor)).await
+    }
+
+    async fn keys_with_removals(
+        &self,
+        db: Option<DbIndex>,
+        cursor: u64,
+    ) -> Result<(Vec<Key>, u64), StoreError> {
+        self.work(0, self.replica.keys_with_removals(db, cursor))
             .await
     }
 

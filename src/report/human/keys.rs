@@ -177,7 +177,9 @@ fn detail_name(what: &str, name: &Bytes) -> String {
 /// What reknit wrote itself needs no quotes; a value that was cut shows that it goes on.
 pub(super) fn detail_value(what: &str, value: &Bytes) -> String {
     match what {
-        "score" | "last-id" | "member" | "group" => crate::model::escape(value),
+        "score" | "last-id" | "member" | "group" | "added" | "removed" => {
+            crate::model::escape(value)
+        }
         _ if value.len() >= Detail::SHOWN_BYTES => format!("{}…", quoted(value)),
         _ => quoted(value),
     }

@@ -27,7 +27,7 @@ use bytes::Bytes;
 
 use crate::model::{
     DbIndex, DigestKey, Expiry, Key, Kind, Marker, Millis, OwnerToken, ReplicaName, RunNumber,
-    State, Write,
+    Stamp, State, Write,
 };
 
 use super::{
@@ -347,6 +347,23 @@ impl Replica for MemoryReplica {
         queries: &[StampQuery],
     ) -> Result<Vec<StampReading>, StoreError> {
         self.lock().stamps(db, queries)
+    }
+
+    async fn removals(
+        &self,
+        db: Option<DbIndex>,
+        of: Option<&Key>,
+        _cursor: u64,
+    ) -> Result<(Vec<(Bytes, Stamp)>, u64), StoreError> {
+        self.lock().removals(db, of)
+    }
+
+    async fn keys_with_removals(
+        &self,
+        db: Option<DbIndex>,
+        _cursor: u64,
+    ) -> Result<(Vec<Key>, u64), StoreError> {
+        self.lock().keys_with_removals(db)
     }
 
     async fn dump(

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+
 use crate::model::{DbIndex, Key, Op, Stamp, StampSet, Stamped, Stamps, Value, Witness};
 use crate::store::stamped::still_so;
-use crate::store::stamps::misused;
+use crate::store::stamps::{misused, removals_of};
 use crate::store::{ApplyError, StampQuery, StampReading, StoreError};
 
 use super::markers::WRONG_TYPE;
@@ -21,8 +23,44 @@ impl Inner {
         }
         let db = self.db(db);
         self.count_round_trip(4 * queries.len() as u64);
-        let one = |query: &StampQuery| self.data.stamps(db, &query.key);
-        Ok(queries.iter().map(one).collect())
+        let mut one = |query: &StampQuery| {
+            let mut stamps = self.data.stamps(db, &query.key)?;
+            let is_wanted = |name: &Bytes| !query.only || query.elements.contains(name);
+            stamps.elements.retain(|name, _| is_wanted(name));
+            Ok(stamps)
+        };
+        Ok(queries.iter().map(&mut one).collect())
+    }
+
+    /// All removals at once: of keys, or of a key's elements.
+    pub(super) fn removals(
+        &mut self,
+        db: Option<DbIndex>,
+        of: Option<&Key>,
+    ) -> Result<(Vec<(Bytes, Stamp)>, u64), StoreError> {
+        if !self.reachable {
+            return Err(self.unreachable("ZSCAN"));
+        }
+        let (db, set) = (self.db(db), removals_of(of));
+        self.count_round_trip(1);
+        let listed = self.data.listed(db, &set);
+        let listed = listed.map_err(|words| self.refused("ZSCAN", words))?;
+        Ok((listed.into_iter().collect(), 0))
+    }
+
+    /// All keys that have removals of elements beside them.
+    pub(super) fn keys_with_removals(
+        &mut self,
+        db: Option<DbIndex>,
+    ) -> Result<(Vec<Key>, u64), StoreError> {
+        if !self.reachable {
+            return Err(self.unreachable("SCAN"));
+        }
+        let db = self.db(db);
+        self.count_round_trip(1);
+        let names = self.data.keys(db).into_iter();
+        let keys = names.filter_map(|name| StampSet::Removed.owner(name.as_bytes()));
+        Ok((keys.collect(), 0))
     }
 
     /// Whether a key and its stamps are what a write was worked out from; words where a set of stamps is none.
@@ -55,7 +93,7 @@ impl Data {
         Ok(stamps)
     }
 
-    fn listed(&mut self, db: DbIndex, set: &Key) -> Result<BTreeMap<bytes::Bytes, Stamp>, String> {
+    fn listed(&mut self, db: DbIndex, set: &Key) -> Result<BTreeMap<Bytes, Stamp>, String> {
         match self.get(db, set).map(|state| state.value) {
             None => Ok(BTreeMap::new()),
             Some(Value::SortedSet(members)) => Ok(members
@@ -98,7 +136,7 @@ impl Data {
         member: &[u8],
         stamp: Option<Stamp>,
     ) -> Result<(), ApplyError> {
-        let member = bytes::Bytes::copy_from_slice(member);
+        let member = Bytes::copy_from_slice(member);
         match stamp {
             Some(Stamp(at)) => self.apply(db, set, &Op::SetScores(vec![(member, at)])),
             None => self.apply(db, set, &Op::RemoveScored(vec![member])),

@@ -1,0 +1,130 @@
+//! A large collection whose elements have stamps: merged by them, and written together with them, a few at a time.
+//!
+//! Deliberately absent: values that have to be copied or removed whole, for their stamps would have to be copied in
+//! the same moment. They are reported.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use crate::crdt::{MergeInput, Outcome, Sibling, merge};
+use crate::model::{Kind, Stamps, State};
+use crate::store::StampQuery;
+
+use super::super::finding::Verdict;
+use super::super::ops::ops_within;
+use super::super::restamp::stamped;
+use super::super::round::Candidate;
+use super::super::stamps::{Stampings, stamps};
+use super::{Large, Stopped, Work};
+
+/// What is said of a large key that stamps tell of, and that cannot be merged element by element.
+const WHOLE: &str = "it is large and has stamps, and one replica lacks it or holds another type: to be copied or removed \
+                     by hand, together with its stamps";
+
+/// Whether stamps tell of a large key: any replica lists it. Where the type is not merged by elements, or counts, they
+/// are not asked.
+pub(super) fn is_recorded(candidate: &Candidate<'_>, stampings: &Stampings) -> bool {
+    let rules = &candidate.keyspace.policy.rules;
+    let kinds = || {
+        candidate
+            .looks
+            .iter()
+            .flatten()
+            .filter_map(|look| look.kind())
+    };
+    let asks =
+        |kind| matches!(kind, Kind::Hash | Kind::Set | Kind::SortedSet) && !rules.counts(kind);
+    let mut all = stampings
+        .iter()
+        .filter_map(|reading| stamps(reading.as_ref()));
+    kinds().any(asks) && all.any(|stamps| !stamps.key.is_silent())
+}
+
+impl Large<'_> {
+    /// Joins a collection that every replica holds.
+    pub(super) async fn join_recorded(
+        &self,
+        kind: Kind,
+        joined: bool,
+        work: &mut Work<'_>,
+    ) -> Result<(), Stopped> {
+        match joined && self.lacking().is_empty() {
+            true => self.join(kind, work).await,
+            false => Err(Stopped::Verdict(Verdict::Unresolved(WHOLE.into()))),
+        }
+    }
+
+    /// Merges some elements with their stamps.
+    pub(super) async fn join_stamped(
+        &self,
+        holders: &[usize],
+        states: &[State],
+        names: &[Bytes],
+        work: &mut Work<'_>,
+    ) -> Result<(), Stopped> {
+        let stamps = self.fetch_stamps(holders, names).await?;
+        let shown: BTreeSet<Bytes> = names.iter().cloned().collect();
+        let siblings = self.siblings(holders, states).into_iter().zip(&stamps);
+        let siblings: Vec<Sibling<'_>> = siblings
+            .map(|(sibling, stamps)| Sibling {
+                stamps: Some(stamps),
+                ..sibling
+            })
+            .collect();
+        let input = MergeInput {
+            shown: Some(&shown),
+            ..MergeInput::without_memory(&siblings, self.policy(), self.shared.now())
+        };
+        let merged = merge(&input, work.digester);
+        work.finding.rule = Some(merged.rule);
+        work.finding.evidence = Some(merged.evidence);
+        let target = match merged.outcome {
+            Outcome::Target(target) => target,
+            Outcome::Unresolved(reason) => {
+                return Err(Stopped::Verdict(Verdict::Unresolved(reason.to_string())));
+            }
+        };
+        for ((&replica, state), held) in holders.iter().zip(states).zip(&stamps) {
+            let Some(wanted) = target.at(Some(state)) else {
+                continue;
+            };
+            let ops = ops_within(state, &wanted).map_err(|_| Stopped::Again)?;
+            let after = merged
+                .stamps
+                .as_ref()
+                .map_or_else(|| held.clone(), |all| all.at(held));
+            if let Some(write) = stamped(Some(state), ops, held, &after) {
+                self.write_as_expected(replica, (state, &wanted), names, write, work)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn fetch_stamps(
+        &self,
+        holders: &[usize],
+        names: &[Bytes],
+    ) -> Result<Vec<Stamps>, Stopped> {
+        let query = [StampQuery {
+            key: self.candidate.key.clone(),
+            elements: names.to_vec(),
+            only: true,
+        }];
+        let mut all = Vec::with_capacity(holders.len());
+        for &replica in holders {
+            let source = &self.shared.run.participants[replica].replica;
+            let read = source.stamps(self.candidate.keyspace.db, &query).await;
+            match self.reached(replica, read)?.pop() {
+                Some(Ok(stamps)) => all.push(stamps),
+                Some(Err(words)) => {
+                    let verdict = Verdict::Unreadable(source.name().clone(), words);
+                    return Err(Stopped::Verdict(verdict));
+                }
+                None => return Err(Stopped::Again),
+            }
+        }
+        Ok(all)
+    }
+}
