@@ -252,3 +252,61 @@ fn files_that_make_no_configuration_are_refused_and_nothing_is_written() {
         assert!(!path.exists());
     }
 }
+
+/// Commands at a node, one a line.
+fn tell(server: &RedisServer, commands: &str) {
+    for command in commands
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+    {
+        server.cmd(command.split(' '));
+    }
+}
+
+#[test]
+fn racks_of_several_nodes_are_repaired_key_by_key_where_the_ring_says() {
+    // By their tokens, foo and key:1 are at the node with 100, user1 and bar at that with 2147483747.
+    let racks = Racks::new(4);
+    let config = imported(&racks, "e212", 50);
+    let [one_low, one_high, two_low, two_high] = &racks.servers[..] else {
+        panic!("two racks of two nodes");
+    };
+    tell(
+        one_low,
+        "SET foo new\nZADD ._add-set 20 foo\nZADD ._rem-set 30 key:1",
+    );
+    tell(
+        two_low,
+        "SET foo old\nZADD ._add-set 10 foo\nSET key:1 x\nZADD ._add-set 10 key:1",
+    );
+    tell(
+        one_high,
+        "HSET user1 f v\nZADD ._add-set 7 user1\nZADD ._add-set_user1 7 f\nSET {user1}mail x",
+    );
+    // Left here by another ring: it does not count, and is not touched.
+    tell(one_high, "SET foo stray");
+    let run = |command: &str| Reknit::new([command]).arg_pair("-c", &config).run();
+    run("diff").assert_code(1);
+    run("repair").assert_code(0);
+    run("diff").assert_code(0);
+    run("check").assert_code(0);
+    let get = |server: &RedisServer, key: &str| {
+        query::<Option<String>>(&mut server.client(), &[b"GET", key.as_bytes()])
+    };
+    assert_eq!(get(two_low, "foo").as_deref(), Some("new"));
+    assert_eq!(get(two_low, "key:1"), None);
+    assert_eq!(get(two_high, "{user1}mail").as_deref(), Some("x"));
+    assert_eq!(
+        query::<String>(&mut two_high.client(), &[b"HGET", b"user1", b"f"]),
+        "v"
+    );
+    assert_eq!(get(one_high, "foo").as_deref(), Some("stray"));
+    assert_eq!((get(two_high, "foo"), get(one_low, "user1")), (None, None));
+    for (left, right) in [(0, 2), (1, 3)] {
+        assert_eq!(racks.stamps(left), racks.stamps(right));
+    }
+    let stamps = racks.stamps(2);
+    assert_eq!(stamps["._add-set"], [("foo".to_owned(), 20)].into());
+    assert_eq!(stamps["._rem-set"], [("key:1".to_owned(), 30)].into());
+}

@@ -2,9 +2,14 @@
 
 mod support;
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use redis::{FromRedisValue, Value};
+use reknit::model::{
+    DbIndex, DigestKey, Expect, Field, Key, Op, ReplicaName, Stamp, Stamped, Stamps, State,
+    Witness, Write,
+};
+use reknit::store::{Connecting, Endpoint, RedisReplica, Replica, WriteOutcome};
 use support::judge::assert_equal;
 use support::racks::Racks;
 
@@ -325,4 +330,102 @@ fn a_large_collection_that_would_have_to_be_copied_with_its_stamps_is_told_and_l
         "{outcome}"
     );
     assert_eq!(racks.at(1, "EXISTS big"), Value::Int(0));
+}
+
+/// The rack's Redis as a run writes to it.
+fn replica(racks: &Racks, rack: usize) -> RedisReplica {
+    let connecting = Connecting {
+        endpoint: Endpoint::Tcp {
+            host: "127.0.0.1".into(),
+            port: racks.servers[rack].port(),
+        },
+        username: None,
+        password: None,
+        tls: None,
+        asking: false,
+        db: DbIndex(0),
+        connect_timeout: Duration::from_secs(5),
+        read_timeout: Duration::from_secs(30),
+    };
+    RedisReplica::new(ReplicaName("rack".into()), connecting, 10)
+}
+
+fn stamped(added: i64, removed: i64) -> Stamped {
+    let time = |time: i64| (time > 0).then(|| Stamp::millis(time));
+    Stamped {
+        added: time(added),
+        removed: time(removed),
+    }
+}
+
+/// Removes field f of hash h, which was v under the stamp 5, for a removal at 9, if all is still as in the witness.
+fn removal() -> Write {
+    let name = bytes::Bytes::from("f");
+    let stamps = |added, removed| Stamps {
+        key: stamped(7, 0),
+        elements: [(name.clone(), stamped(added, removed))].into(),
+    };
+    let held = reknit::model::Value::Hash([(name.clone(), Field::lasting("v"))].into());
+    Write {
+        key: Key::from("h"),
+        expect: Expect::Stamped(Box::new(Witness {
+            held: Some(State::lasting(held)),
+            touched: Some([name.clone()].into()),
+            stamps: stamps(5, 0),
+            only_stamps: false,
+        })),
+        ops: vec![
+            Op::RemoveFields(vec![name.clone()]),
+            Op::Stamp(stamps(0, 9)),
+        ],
+    }
+}
+
+#[tokio::test]
+async fn data_and_stamps_are_written_together_only_where_both_are_as_they_were() {
+    // What a client does between the read and the write, and whether the write still happens.
+    let table = [
+        ("PING", true),
+        // Another field of the same hash is kept, and so is the later time of the key.
+        (
+            "HSET h other x\nZADD ._add-set_h 8 other\nZADD ._add-set 8 h",
+            true,
+        ),
+        ("HSET h f w", false),
+        ("HDEL h f", false),
+        ("ZADD ._add-set_h 6 f", false),
+        ("ZADD ._rem-set_h 6 f", false),
+        ("ZADD ._rem-set 6 h", false),
+        ("PEXPIREAT h 4000000000000", false),
+        ("DEL h\nSADD h f", false),
+        ("DEL h", false),
+    ];
+    for (meanwhile, happens) in table {
+        let racks = Racks::new(1);
+        hash(&racks, 0, "h", &[("f", "v", 5), ("g", "v", 7)]);
+        meanwhile
+            .lines()
+            .for_each(|command| drop(racks.at(0, command)));
+        let before = racks.stamps(0);
+        let (key, write) = (DigestKey::new([7; 32]), removal());
+        let written = replica(&racks, 0)
+            .write(None, &[write], &key, None)
+            .await
+            .unwrap();
+        let wanted = if happens {
+            WriteOutcome::Applied
+        } else {
+            WriteOutcome::Superseded
+        };
+        assert_eq!(written.outcomes, [wanted], "{meanwhile}");
+        let stamps = racks.stamps(0);
+        if happens {
+            assert_eq!(racks.at(0, "HEXISTS h f"), Value::Int(0));
+            assert_eq!(stamps["._rem-set_h"], [("f".to_owned(), 9)].into());
+            assert!(!stamps["._add-set_h"].contains_key("f"));
+            assert_eq!(stamps["._add-set"], before["._add-set"]);
+        } else {
+            assert_eq!(stamps, before, "{meanwhile}");
+        }
+    }
 }

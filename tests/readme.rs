@@ -90,6 +90,7 @@ fn every_command_and_option_of_the_readme_exists() {
         "repair",
         "check",
         "explain",
+        "import",
         "clean",
         "run",
         "status",

@@ -10,7 +10,8 @@ use crate::model::{Address, Datacenter, DbIndex, DigestKey, HostPort, ReplicaNam
 use crate::repair::{Breaker, Mode, Participant, Progress, Rates, Run, Scope, Settings, Throttle};
 use crate::state::StateError;
 use crate::store::{
-    ClusterReplica, Connecting, Endpoint, RedisReplica, Replica, SharedDeployment, StoreError,
+    ClusterReplica, Connecting, Endpoint, RackReplica, RedisReplica, Replica, SharedDeployment,
+    StoreError,
 };
 
 use super::journal::Unkept;
@@ -147,6 +148,14 @@ impl Fleet {
 
 fn deployment(replica: &ReplicaConfig, connecting: Connecting, depth: usize) -> SharedDeployment {
     let name = replica.name.clone();
+    if let Some(rack) = replica.rack.as_ref().filter(|rack| rack.nodes.len() > 1) {
+        let at = |address| Connecting {
+            endpoint: endpoint(address),
+            ..connecting.clone()
+        };
+        let nodes = rack.nodes.iter().map(at).collect();
+        return Arc::new(RackReplica::new(name, rack.ring.clone(), nodes, depth));
+    }
     match &replica.address {
         Address::Cluster(seeds) => {
             let seeds = seeds.clone();

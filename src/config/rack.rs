@@ -256,3 +256,84 @@ pub(super) fn refuse_unlike(
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::Config;
+
+    fn complaint(rack: &str) -> String {
+        let text = format!(
+            "replicas:\n  - {{ name: a, layout: dynomite, url: redis://a }}\n  - {{ name: b, layout: dynomite, {rack} }}\n"
+        );
+        match Config::from_yaml(&text, Path::new("f"), None) {
+            Ok(_) => String::new(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn tokens_are_written_as_a_number_a_text_or_a_list() {
+        for tokens in ["7", "'7'", "'7, 8'", "[7, 8]", "['7', 8]", "4294967295"] {
+            let nodes = format!("nodes: [{{ url: redis://b, tokens: {tokens} }}]");
+            assert_eq!(complaint(&nodes), "");
+        }
+    }
+
+    #[test]
+    fn every_contradiction_of_a_rack_is_named() {
+        let table = [
+            ("hash: murmur", "missing key `url`"),
+            ("nodes: []", "nodes: the rack has no nodes"),
+            (
+                "url: redis://b, nodes: [{ url: redis://c, tokens: 1 }]",
+                "nodes: the rack has a url too",
+            ),
+            (
+                "hash: sha1, url: redis://b",
+                "hash: `sha1` is no hash of dynomite's",
+            ),
+            (
+                "hash_tag: '{', url: redis://b",
+                "hash_tag: `{` is not two characters",
+            ),
+            (
+                "nodes: [{ url: redis://b, tokens: [] }]",
+                "nodes[0].tokens: the node has no token",
+            ),
+            (
+                "nodes: [{ url: redis://b, tokens: -1 }]",
+                "`-1` is not a token",
+            ),
+            (
+                "nodes: [{ url: redis://b, tokens: 4294967296 }]",
+                "`4294967296` is not a token",
+            ),
+            (
+                "nodes: [{ url: redis://b, tokens: 1 }, { url: redis://c, tokens: 1 }]",
+                "nodes[1].tokens: token 1 is that of node 1 as well",
+            ),
+            (
+                "nodes: [{ url: redis://b, tokens: 1 }, { url: redis://b, tokens: 2 }]",
+                "nodes[1].url: another node of the rack listens there",
+            ),
+            (
+                "nodes: [{ url: redis://b/1, tokens: 1 }]",
+                "nodes[0].url: the url of a node names an address alone",
+            ),
+        ];
+        for (rack, words) in table {
+            let found = complaint(rack);
+            assert!(found.contains(words), "{rack}: {found}\nlacks: {words}");
+        }
+        let plain = "replicas:\n  - { name: a, url: redis://a }\n  - { name: b, url: redis://b, hash: md5 }\n";
+        let found = Config::from_yaml(plain, Path::new("f"), None)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            found.contains("hash: only a rack of dynomite has this"),
+            "{found}"
+        );
+    }
+}

@@ -9,9 +9,7 @@ use super::http::file;
 use super::rack::{RackConfig, rack, refuse_unlike, url_of};
 use super::raw::RawReplica;
 use super::{ConfigError, RESERVED_NAMES, ReplicaUrl, YamlPath};
-use crate::model::{
-    Address, Credentials, Datacenter, DbIndex, Layout, ReplicaName, Secret, Tls,
-};
+use crate::model::{Address, Credentials, Datacenter, DbIndex, Layout, ReplicaName, Secret, Tls};
 
 /// How many replicas one configuration may name.
 pub const MAX_REPLICAS: usize = 64;

@@ -50,7 +50,7 @@ macro_rules! at_owner {
     }};
 }
 
-mod facts;
+pub(super) mod facts;
 mod map;
 mod routing;
 mod scanning;

@@ -62,7 +62,7 @@ impl ClusterReplica {
 }
 
 /// The facts of two masters as those of one: the older version, the fuller memory.
-fn joined(one: Facts, other: Facts) -> Facts {
+pub(in crate::store) fn joined(one: Facts, other: Facts) -> Facts {
     let mut keys = one.keys.clone();
     for (db, count) in &other.keys {
         *keys.entry(*db).or_default() += count;
@@ -99,7 +99,8 @@ fn fullness(facts: &Facts) -> f64 {
     }
 }
 
-fn worse(one: Health, other: Health) -> Health {
+/// Of two healths the worse.
+pub(in crate::store) fn worse(one: Health, other: Health) -> Health {
     let fullness = |health: &Health| match health.max_memory {
         0 => 0.0,
         limit => health.used_memory as f64 / limit as f64,
