@@ -1,5 +1,7 @@
 //! Racks of a real Dynomite cluster, repaired by the stamps that Dynomite kept beside the data.
 
+#![allow(clippy::unwrap_used)] // a test that panics has failed, as it should
+
 mod support;
 
 use std::collections::BTreeMap;

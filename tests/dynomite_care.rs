@@ -1,7 +1,14 @@
 //! What stamps cannot tell, or tell wrongly: keys are left alone, or judged by other evidence.
 
+#![allow(clippy::unwrap_used)] // a test that panics has failed, as it should
+#![allow(
+    clippy::disallowed_methods,
+    reason = "stamps from the future are told by the wall clock"
+)]
+
 mod support;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use redis::{FromRedisValue, Value};
@@ -428,4 +435,38 @@ async fn data_and_stamps_are_written_together_only_where_both_are_as_they_were()
             assert_eq!(stamps, before, "{meanwhile}");
         }
     }
+}
+
+#[test]
+fn a_collection_that_clients_write_all_the_time_is_repaired_all_the_same() {
+    let racks = Racks::new(2);
+    for rack in 0..2 {
+        hash(&racks, rack, "h", &[("f", "old", THEN), ("g", "old", THEN)]);
+    }
+    hash(&racks, 0, "h", &[("f", "new", THEN + 5)]);
+    let (stop, url) = (AtomicBool::new(false), racks.servers[0].url());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut client = redis::Client::open(url.as_str())
+                .unwrap()
+                .get_connection()
+                .unwrap();
+            let mut time = THEN + 10;
+            while !stop.load(Ordering::Relaxed) {
+                time += 1;
+                let mut write = redis::pipe();
+                write.atomic().cmd("HSET").arg("h").arg("busy").arg(time);
+                write.cmd("ZADD").arg("._add-set_h").arg(time).arg("busy");
+                write.cmd("ZADD").arg("._add-set").arg(time).arg("h");
+                write.exec(&mut client).unwrap();
+            }
+        });
+        let outcome = racks.reknit("repair").run();
+        stop.store(true, Ordering::Relaxed);
+        outcome.assert_code(0);
+    });
+    assert_eq!(text(racks.at(1, "HGET h f")).as_deref(), Some("new"));
+    assert_eq!(racks.stamps(1)["._add-set_h"]["f"], THEN + 5);
+    racks.repair();
+    assert_equal(&[&racks.servers[0], &racks.servers[1]]);
 }

@@ -1,5 +1,7 @@
 //! The page about Dynomite is followed command by command, over racks of a recorded cluster.
 
+#![allow(clippy::unwrap_used)] // a test that panics has failed, as it should
+
 mod support;
 
 use std::process::Command;

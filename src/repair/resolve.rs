@@ -75,6 +75,17 @@ impl Resolution {
             && writes.all(|(_, write)| write.expect.is_counted())
     }
 
+    /// Whether it touches single elements alone, each as it was with its stamps, whatever clients do to others meanwhile.
+    pub(crate) fn only_touches(&self) -> bool {
+        let touches = |write: &Write| match &write.expect {
+            Expect::Stamped(witness) => witness.touched.is_some(),
+            _ => false,
+        };
+        !self.writes.is_empty()
+            && self.stuck.is_empty()
+            && self.writes.iter().all(|(_, write)| touches(write))
+    }
+
     /// How a replica that took part stands to the merged state.
     pub(crate) fn fate(&self, replica: ReplicaIndex) -> Fate {
         if self.writes.iter().any(|(one, _)| *one == replica) {

@@ -99,7 +99,7 @@ pub(crate) struct Tracked<'a> {
     finding: Option<Finding>,
     /// Participants that lack the key because they evict.
     evicted: Vec<usize>,
-    /// Whether the last round increased it as a counter.
+    /// Whether the last round increased it as a counter, or touched some of its elements while clients touched others.
     counts: bool,
     /// Whether the last round wrote it as a large value, which is remembered only once all are alike.
     large: bool,
@@ -396,7 +396,8 @@ impl<'a> Round<'a> {
         explain_into(self.shared, &resolution, &mut one.finding);
         self.keep_earlier(&mut one);
         let is_plan = self.shared.run.settings.mode == Mode::Plan;
-        if one.moving && !resolution.only_counts() {
+        let keeps = resolution.only_counts() || resolution.only_touches();
+        if one.moving && !keeps {
             return self.keep_moving(one, work);
         }
         match resolution.unresolved() {
@@ -414,7 +415,7 @@ impl<'a> Round<'a> {
             }
             _ => {
                 let number = work.wrote.len();
-                let counts = resolution.only_counts();
+                let counts = resolution.only_counts() || one.moving && keeps;
                 match recollection {
                     Some(_) => {
                         let case = case(&one, resolution, recollection);

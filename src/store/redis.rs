@@ -21,7 +21,7 @@ use super::markers::{fence, read_markers, read_states};
 use super::observe::observe;
 use super::pieces::{build_aside, list_elements, read_piece, unlink};
 use super::seal::SealError;
-use super::stamps::{self, read_stamps};
+use super::stamps::read_stamps;
 use super::wire::{Connecting, Endpoint, Meter, Wire, WireError};
 use super::{
     EntrySink, Facts, Health, LargeState, Observed, Pace, Piece, PieceCursor, Replica, ScanReport,
@@ -384,10 +384,7 @@ impl Replica for RedisReplica {
         aside: &Key,
         piece: Piece,
     ) -> Result<(), StoreError> {
-        debug_assert!(
-            aside.as_bytes().starts_with(ASIDE_PREFIX),
-            "only aside keys are built"
-        );
+        debug_assert!(aside.as_bytes().starts_with(ASIDE_PREFIX), "aside keys");
         let mut lease = self.lease(db, "build aside").await?;
         let refusal = build_aside(&mut lease.wire, aside, &piece)
             .await
@@ -462,14 +459,7 @@ impl Replica for RedisReplica {
         of: Option<&Key>,
         cursor: u64,
     ) -> Result<(Vec<(Bytes, Stamp)>, u64), StoreError> {
-        let set = stamps::removals_of(of);
-        let page: Result<_, StoreError> =
-            retrying!(self, db, "ZSCAN", |wire| stamps::page(wire, &set, cursor));
-        page?.map_err(|words| StoreError::Refused {
-            replica: self.name.clone(),
-            command: "ZSCAN".into(),
-            reason: stamps::misused(&set, &words),
-        })
+        self.page_of_removals(db, of, cursor).await
     }
 
     async fn keys_with_removals(
@@ -477,7 +467,7 @@ impl Replica for RedisReplica {
         db: Option<DbIndex>,
         cursor: u64,
     ) -> Result<(Vec<Key>, u64), StoreError> {
-        retrying!(self, db, "SCAN", |wire| stamps::keys_page(wire, cursor))
+        self.page_of_keys_with_removals(db, cursor).await
     }
 
     async fn dump(&self, db: Option<DbIndex>, keys: &[Key]) -> Result<Vec<Dumped>, StoreError> {

@@ -307,7 +307,8 @@ fn text(merged: &Merged) -> Option<String> {
 
 #[test]
 fn the_latest_write_wins_and_a_later_removal_removes() {
-    let table: [(&[(&str, i64, i64)], Option<&str>); 9] = [
+    type Case<'a> = (&'a [(&'a str, i64, i64)], Option<&'a str>);
+    let table: [Case<'_>; 9] = [
         (&[("old", 1, 0), ("new", 2, 0)], Some("new")),
         (&[("", 0, 3), ("new", 2, 0)], None),
         (&[("", 0, 1), ("new", 2, 0)], Some("new")),

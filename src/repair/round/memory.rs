@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::crdt::Outcome;
-use crate::model::{Digester, ReplicaIndex, RunNumber};
+use crate::model::{Digester, Kind, Layout, ReplicaIndex, RunNumber};
 use crate::store::{BATCH_KEYS, Observed};
 
 use super::super::finding::Verdict;
@@ -76,7 +76,8 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Whether clients may be counting in a key while it is repaired: what they add is kept, and they may never stop.
+    /// Whether clients may be counting in a key, or adding to a collection with stamps, while it is repaired: what they
+    /// add is kept, and they may never stop.
     pub(super) fn counts_on(
         &self,
         candidate: &Candidate<'_>,
@@ -84,11 +85,17 @@ impl<'a> Round<'a> {
         looks: &[Option<Look>],
     ) -> bool {
         let rules = &candidate.keyspace.policy.rules;
+        let mut present = looks.iter().flatten().filter(|look| **look != Look::Absent);
         let mut kinds = looks.iter().flatten().map(Look::kind);
-        self.shared.run.settings.mode != Mode::Diff
-            && self.shared.notary(candidate.keyspace.db).is_some()
-            && kinds.all(|kind| kind.is_some_and(|kind| rules.counts(kind)))
-            && !is_large(observed)
+        let counts = self.shared.notary(candidate.keyspace.db).is_some()
+            && kinds.all(|kind| kind.is_some_and(|kind| rules.counts(kind)));
+        let is_collection = |look: &Look| {
+            let kind = look.kind();
+            kind.is_some_and(|kind| matches!(kind, Kind::Hash | Kind::Set | Kind::SortedSet))
+        };
+        let is_stamped =
+            self.shared.run.scope.layout() == Layout::Dynomite && present.all(is_collection);
+        self.shared.run.settings.mode != Mode::Diff && (counts || is_stamped) && !is_large(observed)
     }
 
     /// Takes those out that lack the key because they evict. Answers which.

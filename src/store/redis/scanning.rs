@@ -1,13 +1,41 @@
 //! Scanning over connections that get lost.
 
-use crate::model::DbIndex;
+use bytes::Bytes;
+
+use crate::model::{DbIndex, Key, Stamp};
 use crate::store::bulk::Bulk;
+use crate::store::seal::SealError;
 use crate::store::wire::{Wire, WireError};
-use crate::store::{ScanReport, StoreError, server_info};
+use crate::store::{ScanReport, StoreError, server_info, stamps};
 
 use super::RedisReplica;
 
 impl RedisReplica {
+    pub(super) async fn page_of_keys_with_removals(
+        &self,
+        db: Option<DbIndex>,
+        cursor: u64,
+    ) -> Result<(Vec<Key>, u64), StoreError> {
+        retrying!(self, db, "SCAN", |wire| stamps::keys_page(wire, cursor))
+    }
+
+    /// A page of a set of removals; one that is none is refused.
+    pub(super) async fn page_of_removals(
+        &self,
+        db: Option<DbIndex>,
+        of: Option<&Key>,
+        cursor: u64,
+    ) -> Result<(Vec<(Bytes, Stamp)>, u64), StoreError> {
+        let set = stamps::removals_of(of);
+        let page: Result<_, StoreError> =
+            retrying!(self, db, "ZSCAN", |wire| stamps::page(wire, &set, cursor));
+        page?.map_err(|words| StoreError::Refused {
+            replica: self.name.clone(),
+            command: "ZSCAN".into(),
+            reason: stamps::misused(&set, &words),
+        })
+    }
+
     pub(super) async fn run_bulk(
         &self,
         db: Option<DbIndex>,
