@@ -174,6 +174,38 @@ fn an_undo_can_be_undone() {
 }
 
 #[test]
+fn what_an_undo_took_back_everywhere_is_not_undone_at_one_replica_alone() {
+    let site = Site::new(3);
+    site.cmd(0, "SET k old");
+    site.repair();
+    site.cmd(0, "SET k new");
+    site.repair();
+    site.with("undo").args(["2"]).run().assert_code(0);
+    let alone = site.with("undo").args(["3", "--replica", "r2"]).run();
+    alone.assert_code(1);
+    assert_says(&alone, &["this undo took it back everywhere"]);
+    assert_eq!(site.cmd(1, "GET k"), text("old"));
+    site.with("undo").args(["3"]).run().assert_code(0);
+    site.assert_all("GET k", &text("new"));
+}
+
+#[test]
+fn a_large_value_is_taken_back_everywhere_or_nowhere() {
+    let site = Site::new(3);
+    fill(&site, 0, "s");
+    site.repair();
+    site.cmd(0, "SREM s m1-1");
+    site.repair();
+    let alone = site.with("undo").args(["2", "--replica", "r2"]).run();
+    alone.assert_code(1);
+    assert_says(&alone, &["at all replicas that the run wrote, or at none"]);
+    site.assert_all("SISMEMBER s m1-1", &Value::Int(0));
+    site.with("undo").args(["2"]).run().assert_code(0);
+    assert_eq!(site.cmd(1, "SISMEMBER s m1-1"), Value::Int(1));
+    assert_eq!(site.cmd(2, "SISMEMBER s m1-1"), Value::Int(1));
+}
+
+#[test]
 fn an_undo_passes_the_guards_and_can_be_forced_with_a_reason() {
     let site = Site::new(2);
     let keys: Vec<String> = (0..150).map(|number| format!("k{number} v")).collect();

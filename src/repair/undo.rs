@@ -28,6 +28,7 @@ use super::pacing::watched;
 use super::reading::{looks, read, siblings};
 use super::round::{Candidate, steps};
 use super::run::{Run, RunError, Shared};
+use super::writing::Written;
 pub use file::undo_from_file;
 use large::is_large;
 use plan::{Planned, draft};
@@ -168,6 +169,7 @@ async fn go(
         request,
         names: BTreeMap::new(),
         began: None,
+        is_undo: false,
         scales: Scales::new(&shared),
         listener,
         summary,
@@ -194,6 +196,8 @@ struct Work<'a, 'l> {
     names: BTreeMap<ReplicaId, ReplicaName>,
     /// When the run that is undone began.
     began: Option<crate::model::Millis>,
+    /// It is an undo itself.
+    is_undo: bool,
     scales: Scales,
     listener: &'l mut dyn UndoListener,
     summary: UndoSummary,
@@ -204,7 +208,9 @@ impl Work<'_, '_> {
         let state = &self.memory.state;
         let known = state.replicas()?.into_iter();
         self.names = known.map(|one| (one.id, one.name)).collect();
-        self.began = state.run(self.request.undone)?.map(|run| run.start.at);
+        let undone = state.run(self.request.undone)?;
+        self.began = undone.as_ref().map(|run| run.start.at);
+        self.is_undo = undone.is_some_and(|run| run.start.undoes.is_some());
         let mut listed = self.list()?;
         for db in self.shared.run.scope.databases() {
             let keys = listed.remove(&self.shared.db_index(db)).unwrap_or_default();
@@ -287,6 +293,7 @@ impl Work<'_, '_> {
                 names: &self.names,
                 only: self.request.replica,
                 began: self.began,
+                is_undo: self.is_undo,
             };
             let draft = draft(&asked, candidate, &observed)?;
             if is_large(&observed, &entries) {
@@ -335,14 +342,15 @@ impl Work<'_, '_> {
         let run = self.shared.run;
         if self.scales.writes(self.shared) {
             for range in steps(&cases, 0) {
-                let written = notary.step(self.shared, &cases[range.clone()]).await;
-                let written = match written {
+                let cases = &cases[range.clone()];
+                let written = match notary.step(self.shared, cases).await {
                     Ok(written) => written,
                     Err(error) => {
                         self.shared.break_off(error);
                         break;
                     }
                 };
+                self.erase(notary, cases, &written).await?;
                 for one in written {
                     let name = run.participants[one.replica].replica.name();
                     let findings = waiting[range.start + one.key].iter_mut();
@@ -357,6 +365,30 @@ impl Work<'_, '_> {
         for mut findings in waiting {
             self.scales.settle(self.shared, &mut findings);
             findings.iter().for_each(|finding| self.say(finding));
+        }
+        Ok(())
+    }
+
+    /// Where everything came back, what was before the run is agreed again. If it does not come to that, what was put
+    /// back is remembered all the same, replica by replica.
+    async fn erase(
+        &self,
+        notary: &Notary<'_>,
+        cases: &[Case<'_>],
+        written: &[Written],
+    ) -> Result<(), StateError> {
+        let applied = |number: usize| {
+            let of_key = written.iter().filter(|one| one.key == number);
+            of_key.filter(|one| one.fate == Fate::Applied).count()
+        };
+        let numbered = cases.iter().enumerate();
+        let whole = numbered.filter(|(number, case)| applied(*number) == case.writes.len());
+        let erasures = whole.filter_map(|(_, case)| plan::erasure(notary, case).transpose());
+        let erasures = erasures.collect::<Result<Vec<_>, _>>()?;
+        if !erasures.is_empty()
+            && let Err(error) = notary.step(self.shared, &erasures).await
+        {
+            self.shared.break_off(error);
         }
         Ok(())
     }

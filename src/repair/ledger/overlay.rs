@@ -58,19 +58,30 @@ pub(crate) fn overlay(
     if same(read, base.as_ref()) {
         return wrote.cloned();
     }
-    let wrote = wrote?;
-    if let Some(total) = total(base.as_ref(), read, wrote, counting) {
+    if let Some(wrote) = wrote
+        && let Some(total) = total(base.as_ref(), read, wrote, counting)
+    {
         return Some(counter(total, wrote, digester));
     }
     match elements(base.as_ref(), read, wrote, counting, digester) {
         Some(merged) => merged,
-        None => Some(wrote.clone()),
+        None => wrote.cloned(),
     }
 }
 
+/// SUBTLE: the digest does not tell it alone. Where an element had to wait, the rest of a base moved on without it, and
+/// the digest of the whole is that of the state that was read.
 fn same(one: Option<&Memory>, other: Option<&Memory>) -> bool {
     let shown = |memory: &Memory| (memory.kind, memory.digest, memory.expiry);
-    one.map(shown) == other.map(shown)
+    let elements = |memory: Option<&Memory>| -> Option<Vec<(Bytes, ValueDigest)>> {
+        let elements = memory?.elements()?.iter();
+        Some(
+            elements
+                .map(|(name, element)| (name.clone(), element.digest))
+                .collect(),
+        )
+    };
+    one.map(shown) == other.map(shown) && elements(one) == elements(other)
 }
 
 /// The number that a counter's base becomes; nothing for what is no counter.
@@ -104,17 +115,18 @@ fn counter(total: i64, like: &Memory, digester: &mut Digester) -> Memory {
 fn elements(
     base: Option<&Memory>,
     read: Option<&Memory>,
-    wrote: &Memory,
+    wrote: Option<&Memory>,
     counting: Counting,
     digester: &mut Digester,
 ) -> Option<Option<Memory>> {
     let none = BTreeMap::new();
+    let like = wrote.or(base)?;
     let of = |memory: Option<&Memory>| match memory {
         None => Some(none.clone()),
-        Some(memory) if memory.kind == wrote.kind => memory.elements().cloned(),
+        Some(memory) if memory.kind == like.kind => memory.elements().cloned(),
         Some(_) => None,
     };
-    let (mut merged, before, after) = (of(base)?, of(read)?, of(Some(wrote))?);
+    let (mut merged, before, after) = (of(base)?, of(read)?, of(wrote)?);
     let names: BTreeSet<Bytes> = before.keys().chain(after.keys()).cloned().collect();
     for name in names {
         let (was, is) = (before.get(&name), after.get(&name));
@@ -134,16 +146,16 @@ fn elements(
     let digests = |all: &BTreeMap<Bytes, ElementMemory>| -> Vec<ValueDigest> {
         all.values().map(|element| element.digest).collect()
     };
-    let known = [base, Some(wrote)].into_iter().flatten().find(|memory| {
+    let known = [base, wrote].into_iter().flatten().find(|memory| {
         let all = memory.elements();
         all.is_some_and(|all| all.keys().eq(merged.keys()) && digests(all) == digests(&merged))
     });
-    let mut memory = known.unwrap_or(wrote).clone();
+    let mut memory = known.unwrap_or(like).clone();
     if known.is_none() {
         memory.digest = unlike(&memory.digest);
     }
     if let (Some(read), Some(base)) = (read, base)
-        && read.expiry == wrote.expiry
+        && wrote.is_none_or(|wrote| read.expiry == wrote.expiry)
     {
         memory.expiry = base.expiry;
     }

@@ -1,17 +1,26 @@
 //! What is to be remembered of a key whose last run is undone. Pure.
 //!
 //! ```text
-//! before the run   W ── run wrote T there ──▶ base T ── undone ──▶ base W again
-//!                                              │ not undone: W, plus what the run wrote there
+//! before the run  W, v ── run wrote T, v+1 ──▶ base T, seen v+1
+//!                   │ put back                    ▼
+//!                   │             base reduced by what was written, seen as before: as if that write had failed
+//!                   │ everywhere, and nobody went on from T
+//!                   ▼
+//!                  W, v+2: a new version with the old content, as if the run had never been
 //! ```
 //!
-//! A new version with the old content: what clients did until the run counts again, once, as if the run had not been.
-//! If what is agreed has moved on since, it stays, and the undone replica lags with its base reduced by what the run had
-//! written there.
+//! Where a write is put back, what is agreed stays, and the replica lags as it would had that write failed: right
+//! whatever became of the other replicas and whatever later runs did. Only once all that the run wrote is put back, and
+//! nobody went on from it, is the old content agreed again: then what clients did until the run counts again, once.
+//!
+//! SUBTLE: the old content beside replicas that keep what the run wrote would be wrong. What came to them by the run would
+//! count as new at its origin, and their clients' removals of it would not.
 //!
 //! Deliberately absent: which writes can be undone, and what is written for that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
 
 use super::overlay::{Counting, overlay};
 use super::{Lesson, Part, Past};
@@ -22,8 +31,6 @@ use crate::model::{
 /// One write of the run at one replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Deed {
-    /// Its step.
-    pub(crate) step: Sequence,
     /// What was there.
     pub(crate) read: Option<Memory>,
     /// What was written.
@@ -41,8 +48,8 @@ pub(crate) struct Party {
     pub(crate) left: Option<usize>,
     /// How it stands to this step.
     pub(crate) presence: Presence,
-    /// What a later run brought to the version it had then, without a new one: what was there before.
-    pub(crate) delivered: Option<Option<Memory>>,
+    /// What it had seen before the writes that are put back.
+    pub(crate) seen_before: Seen,
     /// It was enrolled after the run.
     pub(crate) is_new: bool,
 }
@@ -65,8 +72,8 @@ pub(crate) struct Undo {
     pub(crate) past: Past,
     /// What was remembered before the run's first write.
     pub(crate) before: Past,
-    /// Whether what is agreed has moved on since the run's last write.
-    pub(crate) moved: bool,
+    /// Whether all that the run wrote is put back, and no run went on from it.
+    pub(crate) complete: bool,
     /// Whether nothing was known of anybody: the run's merge was a first one.
     pub(crate) first: bool,
     /// Everybody who is enrolled, in datacenter order where configured.
@@ -84,35 +91,31 @@ struct Basis {
 }
 
 impl Undo {
-    /// What is to be remembered if the step comes about.
-    pub(crate) fn lesson(&self, step: Sequence, now: Millis, digester: &mut Digester) -> Lesson {
-        if self.moved {
-            self.reduced(step, digester)
-        } else {
-            self.restored(step, now, digester)
-        }
-    }
-
-    /// What is agreed stays; undone replicas lag.
-    fn reduced(&self, step: Sequence, digester: &mut Digester) -> Lesson {
+    /// What is to be remembered of the writes that put something back, each for itself: what is agreed stays, and an
+    /// undone replica is as if what it was written had failed.
+    pub(crate) fn lesson(&self, step: Sequence, digester: &mut Digester) -> Lesson {
         let mut lesson = Lesson::default();
         for party in &self.parties {
             let Some(left) = party.left else { continue };
             let now = self.present(party);
             let otherwise = lag(now.clone(), step);
+            let undone = &party.deeds[left..];
             let mut base = self.memory_of(&now.base);
-            for deed in party.deeds[left..].iter().rev() {
+            for deed in undone.iter().rev() {
                 let (wrote, read) = (deed.wrote.as_ref(), deed.read.as_ref());
                 base = overlay(base, wrote, read, self.counting, digester);
             }
-            let unknown = now.base == LagBase::Unknown || party.presence == Presence::Forgetful;
+            let forgot = party.presence == Presence::Forgetful;
             let reduced = Basis {
-                base: match unknown {
+                seen: match forgot {
+                    true => Seen::default(),
+                    false => self.seen_again(&party.seen_before, &now, undone),
+                },
+                base: match forgot || now.base == LagBase::Unknown {
                     true => LagBase::Unknown,
                     false => LagBase::Held(base),
                 },
                 proved: step,
-                ..now
             };
             lesson.parts.push(Part {
                 replica: party.id,
@@ -123,34 +126,54 @@ impl Undo {
         lesson
     }
 
-    /// A new version with the old content, and everybody's former base.
-    fn restored(&self, step: Sequence, now: Millis, digester: &mut Digester) -> Lesson {
+    /// What an undone replica has seen: what it had before, and of elements that the run left alone what it has now.
+    fn seen_again(&self, before: &Seen, now: &Basis, undone: &[Deed]) -> Seen {
+        let read = undone.first().and_then(|deed| deed.read.as_ref());
+        let wrote = undone.last().and_then(|deed| deed.wrote.as_ref());
+        let agreement = self.past.agreement.as_ref();
+        let agreed = agreement.and_then(|agreed| agreed.memory.as_ref());
+        let held = self.memory_of(&now.base);
+        let memories = [read, wrote, agreed, held.as_ref()].into_iter().flatten();
+        let elements = memories.filter_map(Memory::elements);
+        let removed = agreement.into_iter().flat_map(|one| one.removed.keys());
+        let names = elements.flat_map(BTreeMap::keys).chain(removed);
+        let names: BTreeSet<&Bytes> = names.collect();
+        let of = |memory: Option<&Memory>, name: &Bytes| {
+            let element = memory?.elements()?.get(name)?;
+            Some(element.digest)
+        };
+        let mut seen = before.clone();
+        for name in names {
+            if of(read, name) == of(wrote, name) {
+                seen.elements.insert(name.clone(), now.seen.of(name));
+            }
+        }
+        seen
+    }
+
+    /// What is to be remembered once everything is put back: a new version with the old content, and everybody's former
+    /// base.
+    pub(crate) fn erased(&self, step: Sequence, now: Millis) -> Lesson {
         let agreement = self.agreement(step, now);
         let mut lesson = Lesson::default();
         for party in &self.parties {
-            let former = self.former(party, agreement.version);
-            let at = |left: usize, digester: &mut Digester| {
-                self.with_deeds(party, former.clone(), left, step, digester)
+            let basis = self.former(party, agreement.version);
+            let known = self.past.lags.get(&party.id);
+            let evicted = known.is_some_and(|lag| lag.evicted);
+            let entry = match party.presence {
+                Presence::Here | Presence::Forgetful => self.entry(
+                    &agreement,
+                    Basis {
+                        proved: step,
+                        ..basis
+                    },
+                    step,
+                ),
+                Presence::Away => Some(lag(basis, step)),
             };
-            match party.left {
-                Some(left) => lesson.parts.push(Part {
-                    replica: party.id,
-                    applied: self.entry(&agreement, at(left, digester), step),
-                    otherwise: lag(at(party.deeds.len(), digester), step),
-                }),
-                None => {
-                    let basis = at(party.deeds.len(), digester);
-                    let entry = match party.presence {
-                        Presence::Here | Presence::Forgetful => self.entry(&agreement, basis, step),
-                        Presence::Away => Some(lag(basis, step)),
-                    };
-                    let known = self.past.lags.get(&party.id);
-                    let evicted = known.is_some_and(|lag| lag.evicted);
-                    let entry = entry.map(|entry| Lag { evicted, ..entry });
-                    if entry.is_some() || known.is_some() {
-                        lesson.settled.push((party.id, entry));
-                    }
-                }
+            let entry = entry.map(|entry| Lag { evicted, ..entry });
+            if entry.is_some() || known.is_some() || !party.deeds.is_empty() {
+                lesson.settled.push((party.id, entry));
             }
         }
         lesson.agreement = Some(agreement);
@@ -187,15 +210,21 @@ impl Undo {
     /// that the run had merged are changes again that had seen what they changed.
     fn former(&self, party: &Party, version: Version) -> Basis {
         let before = self.before.agreement.as_ref();
-        let mut basis = if party.is_new {
-            self.present(party)
-        } else {
-            self.known_before(party)
+        let mut basis = match party.is_new {
+            true => self.present(party),
+            false => self.known_before(party),
         };
+        if basis.base == LagBase::Agreed {
+            basis.base = LagBase::Held(self.memory_of(&basis.base));
+        }
         let old = before.map_or(Version::default(), |before| before.version);
         if basis.seen.key >= old {
             basis.seen.key = version;
         }
+        let elements = basis.seen.elements.values_mut();
+        elements
+            .filter(|seen| **seen >= old)
+            .for_each(|seen| *seen = version);
         if party.presence == Presence::Forgetful {
             basis.base = LagBase::Unknown;
             basis.seen = Seen::default();
@@ -225,23 +254,14 @@ impl Undo {
                 seen: Seen::all(before.version),
                 proved: before.proved,
             },
-            // It took no part then: what was known of it stood in its lag, until a later run brought it along.
-            (None, None) => match (self.past.lags.get(&party.id), &party.delivered) {
-                (Some(lag), _) => Basis {
+            // It took no part then: what was known of it stands in its lag.
+            (None, None) => match self.past.lags.get(&party.id) {
+                Some(lag) => Basis {
                     base: lag.base.clone(),
                     seen: lag.seen.clone(),
                     proved: lag.proved,
                 },
-                (None, Some(held)) => Basis {
-                    base: LagBase::Held(held.clone()),
-                    seen: Seen::default(),
-                    proved: Sequence::default(),
-                },
-                (None, None) => Basis {
-                    base: LagBase::Unknown,
-                    seen: Seen::default(),
-                    proved: Sequence::default(),
-                },
+                None => nothing(),
             },
         }
     }
@@ -284,65 +304,6 @@ impl Undo {
         }
     }
 
-    /// A base, and what was written to it since: so many of the run's writes, or what a later run brought there.
-    fn with_deeds(
-        &self,
-        party: &Party,
-        former: Basis,
-        left: usize,
-        step: Sequence,
-        digester: &mut Digester,
-    ) -> Basis {
-        let proved = match (party.presence, party.deeds.last()) {
-            (Presence::Here | Presence::Forgetful, _) => step,
-            (Presence::Away, Some(deed)) => deed.step,
-            (Presence::Away, None) if party.delivered.is_some() => self.proved_now(),
-            (Presence::Away, None) => former.proved,
-        };
-        let base = match (former.base, &party.delivered) {
-            (LagBase::Unknown, None) if left == 0 => LagBase::Unknown,
-            (base, delivered) => {
-                let mut memory = self.memory_of(&base);
-                let unknown = base == LagBase::Unknown;
-                if party.deeds.is_empty()
-                    && let Some(read) = delivered
-                {
-                    let now = self
-                        .past
-                        .agreement
-                        .as_ref()
-                        .and_then(|now| now.memory.clone());
-                    memory = self.written(unknown, memory, read.as_ref(), now, digester);
-                }
-                for deed in &party.deeds[..left] {
-                    let (read, wrote) = (deed.read.as_ref(), deed.wrote.clone());
-                    memory = self.written(unknown, memory, read, wrote, digester);
-                }
-                LagBase::Held(memory)
-            }
-        };
-        Basis {
-            base,
-            seen: former.seen,
-            proved,
-        }
-    }
-
-    fn written(
-        &self,
-        unknown: bool,
-        base: Option<Memory>,
-        read: Option<&Memory>,
-        wrote: Option<Memory>,
-        digester: &mut Digester,
-    ) -> Option<Memory> {
-        match unknown {
-            // Nothing was known: it is what was written.
-            true => wrote,
-            false => overlay(base, read, wrote.as_ref(), self.counting, digester),
-        }
-    }
-
     fn present(&self, party: &Party) -> Basis {
         let agreement = self.past.agreement.as_ref();
         match (self.past.lags.get(&party.id), agreement) {
@@ -352,18 +313,11 @@ impl Undo {
                 proved: lag.proved,
             },
             (None, Some(agreement)) => Basis {
-                base: match self.moved {
-                    true => LagBase::Agreed,
-                    false => LagBase::Held(agreement.memory.clone()),
-                },
+                base: LagBase::Agreed,
                 seen: Seen::all(agreement.version),
                 proved: agreement.proved,
             },
-            (None, None) => Basis {
-                base: LagBase::Unknown,
-                seen: Seen::default(),
-                proved: Sequence::default(),
-            },
+            (None, None) => nothing(),
         }
     }
 
@@ -374,10 +328,14 @@ impl Undo {
             LagBase::Unknown => None,
         }
     }
+}
 
-    fn proved_now(&self) -> Sequence {
-        let agreement = self.past.agreement.as_ref();
-        agreement.map_or(Sequence::default(), |agreement| agreement.proved)
+/// Of whom nothing is known.
+fn nothing() -> Basis {
+    Basis {
+        base: LagBase::Unknown,
+        seen: Seen::default(),
+        proved: Sequence::default(),
     }
 }
 

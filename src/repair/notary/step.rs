@@ -48,6 +48,8 @@ pub(crate) struct Undoing {
     pub(crate) undo: Undo,
     /// What is put back, by participant.
     pub(crate) targets: BTreeMap<usize, Option<State>>,
+    /// All of it stands there by now: what was before the run is agreed again.
+    pub(crate) erases: bool,
 }
 
 /// A participant that took part in a key.
@@ -235,7 +237,10 @@ impl<'s> Step<'s, '_> {
     fn lesson(&self, case: &Case<'_>, digester: &mut Digester) -> Lesson {
         if let Some(undoing) = &case.undoing {
             let now = self.shared.run.clock.now();
-            return undoing.undo.lesson(self.sequence, now, digester);
+            return match undoing.erases {
+                true => undoing.undo.erased(self.sequence, now),
+                false => undoing.undo.lesson(self.sequence, digester),
+            };
         }
         let trusts: Vec<Option<Trust>> = case
             .pupils

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Body, Digester, Key, Lag, LagBase, Memory, ReplicaId, Seen, Sequence, Write};
+use crate::model::{Body, Key, Lag, LagBase, Memory, ReplicaId, Seen, Sequence, Write};
 use crate::repair::finding::Verdict;
 use crate::repair::ledger::{Undo, alike};
 use crate::repair::look::Look;
@@ -99,8 +99,8 @@ impl Notary<'_> {
         self.memory.state.commit(changes)
     }
 
-    /// Remembers a large key that was taken back at the touched replicas. Where what is agreed has moved on, or a replica
-    /// cannot prove what it holds, nothing is known any more of those that were touched.
+    /// Remembers a large key that was taken back at the touched replicas. Where that is not all that the run wrote, or a
+    /// replica cannot prove what it holds, nothing is known any more of those that were touched.
     ///
     /// # Errors
     /// When the state directory takes no more.
@@ -116,7 +116,7 @@ impl Notary<'_> {
         let proved = self.prove_all(shared, took_part, step).await?;
         let now = shared.run.clock.now();
         let mut changes = Changes::new(now);
-        if undo.moved || !proved {
+        if !undo.complete || !proved {
             for id in touched {
                 let lag = Lag {
                     base: LagBase::Unknown,
@@ -128,8 +128,7 @@ impl Notary<'_> {
                 changes.put_lag(self.index, key.clone(), *id, lag);
             }
         } else {
-            let mut digester = Digester::new(shared.run.digest_key.clone());
-            let lesson = undo.lesson(step, now, &mut digester);
+            let lesson = undo.erased(step, now);
             remember_lesson(&mut changes, self.index, key, &lesson);
         }
         if proved {

@@ -1,21 +1,23 @@
 //! Undoing what a run wrote to a large key: part by part, and then what is remembered of it.
 //!
-//! A large key is remembered by its digest alone, so what its parts teach is taken as a whole: a replica that was taken
-//! back has its former base; one of which a part stays is taken as one of which nothing is known.
+//! A large key is remembered by its digest alone, so what its parts teach is taken as a whole: once all replicas are taken
+//! back each has its former base. If one cannot be reached, is not asked for, or the agreement moved on, none is taken
+//! back: nothing that is remembered could tell what one of them alone lacks. Where parts turn out to have been written
+//! since, the replicas that were touched are taken as ones of which nothing is known.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use crate::model::{Body, Memory, ReplicaId, ReplicaName, Sequence};
+use crate::model::{ReplicaId, ReplicaName, Sequence};
 use crate::repair::large::{PutBack, Site, Trouble, put_back};
-use crate::repair::ledger::{Counting, Deed, Past, Presence, Undo};
+use crate::repair::ledger::{Counting, Party, Undo};
 use crate::repair::loss::{Loss, Losses};
 use crate::repair::notary::Recollection;
 use crate::repair::reading::is_large as is_observed_large;
-use crate::state::{JournalEntry, Post, PreImage, StateError};
+use crate::state::{JournalEntry, StateError};
 use crate::store::Observed;
 
 use super::back::{Chain, Old, Standing, chains};
-use super::plan::Draft;
+use super::plan::{Draft, OPEN, Undone, before, next_version};
 use super::{UndoFate, UndoFinding, named};
 
 /// Reads the entry of a part.
@@ -136,12 +138,13 @@ impl Draft<'_, '_, '_, '_> {
         let asked = self.asked;
         let chains = chains(entries, &asked.notary.memory.ids);
         let standing = self.standing();
-        if self.is_open()? {
-            let open = chains
-                .iter()
-                .map(|_| Done::stays(UndoFate::Kept(super::plan::OPEN.into())));
-            let told = told(&standing, &chains, open.collect(), asked.names);
-            return Ok((told, Losses::new()));
+        if let Some(reason) = self.keeps_large(&chains, entries)? {
+            let stays = |chain: &Chain<'_>| {
+                let kept = || UndoFate::Kept(reason.into());
+                Done::stays(standing.reached(chain).map_or_else(|fate| fate, |_| kept()))
+            };
+            let stay = chains.iter().map(stays).collect();
+            return Ok((told(&standing, &chains, stay, asked.names), Losses::new()));
         }
         let key = &self.candidate.key;
         let was_held = asked.notary.memory.state.held(asked.notary.index, key)?;
@@ -171,43 +174,15 @@ impl Draft<'_, '_, '_, '_> {
         let Some(first) = entries.first() else {
             return Ok(());
         };
-        let moved = self.has_large_moved();
-        let (mut deeds, mut unknown) = (BTreeMap::new(), BTreeSet::new());
-        let mut touched = Vec::new();
-        for (chain, done) in chains.iter().zip(done) {
-            if done.is_touched {
-                touched.push(chain.id);
-            }
-            let left = match done.is_back {
-                true => Some(Vec::new()),
-                false if done.is_touched => None,
-                false => chain.entries.iter().map(|entry| deed(entry)).collect(),
-            };
-            match left {
-                Some(left) => {
-                    deeds.insert(chain.id, (left, None));
-                }
-                None => {
-                    unknown.insert(chain.id);
-                }
-            }
-        }
-        let mut parties = self.parties(deeds, first.sequence, moved)?;
-        for party in parties
-            .iter_mut()
-            .filter(|party| unknown.contains(&party.id))
-        {
-            party.presence = Presence::Forgetful;
-        }
+        let of_chains = chains.iter().zip(done);
+        let touched = of_chains.filter(|(_, one)| one.is_touched);
+        let touched: Vec<ReplicaId> = touched.map(|(chain, _)| chain.id).collect();
         let undo = Undo {
             past: self.recollection.past.clone(),
-            before: Past {
-                agreement: first.agreement_before.clone(),
-                lags: first.lags_before.clone(),
-            },
-            moved,
+            before: before(first),
+            complete: done.iter().all(|one| one.is_back),
             first: first.evidence == "none",
-            parties,
+            parties: self.parties(BTreeMap::new())?,
             counting: Counting::of(&self.candidate.keyspace.policy),
         };
         let shared = self.asked.shared;
@@ -219,46 +194,48 @@ impl Draft<'_, '_, '_, '_> {
             .await
     }
 
-    /// Whether what is agreed is by now something that none of the replicas holds.
-    fn has_large_moved(&self) -> bool {
+    /// Why nothing of a large key is put back, if so.
+    fn keeps_large(
+        &self,
+        chains: &[Chain<'_>],
+        entries: &[JournalEntry],
+    ) -> Result<Option<&'static str>, StateError> {
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
+            return Ok(None);
+        };
+        if self.is_open()? {
+            return Ok(Some(OPEN));
+        }
+        let standing = self.standing();
+        if !chains.iter().all(|chain| standing.reached(chain).is_ok()) {
+            return Ok(Some(NOT_ALONE));
+        }
+        let went_on = match self.asked.is_undo {
+            true => matches!(self.undone_undo(last)?, Undone::Partly | Undone::TakenUp),
+            false => {
+                let parties = self.parties(BTreeMap::new())?.into_iter();
+                let written = |party: &Party| chains.iter().any(|one| one.id == party.id);
+                let others: Vec<Party> = parties.filter(|party| !written(party)).collect();
+                self.has_large_moved(last) || self.was_delivered(&others, first.sequence)?
+            }
+        };
+        Ok(went_on.then_some(WENT_ON))
+    }
+
+    /// Whether what is agreed has moved on, or is by now something that none of the replicas holds.
+    fn has_large_moved(&self, last: &JournalEntry) -> bool {
         let Some(latest) = self.recollection.past.agreement.as_ref() else {
             return true;
         };
         let agreed = latest.memory.as_ref().map(|memory| memory.digest);
         let mut looks = self.candidate.looks.iter().flatten();
-        !looks.any(|look| look.digest() == agreed)
+        latest.version > next_version(last) || !looks.any(|look| look.digest() == agreed)
     }
 }
 
-/// A write to a whole key, by its digests; nothing for one of which only a part is known.
-fn deed(entry: &JournalEntry) -> Option<Deed> {
-    let whole = |kind, digest, expiry| Memory {
-        kind,
-        digest,
-        expiry,
-        body: Body::Whole,
-    };
-    let read = match &entry.before {
-        PreImage::Absent => None,
-        PreImage::Parts {
-            kind,
-            digest,
-            expiry,
-            ..
-        } => Some(whole(*kind, *digest, *expiry)),
-        PreImage::Whole(_)
-        | PreImage::Dumped(..)
-        | PreImage::Elements { .. }
-        | PreImage::Part(_) => return None,
-    };
-    let wrote = match (&entry.wrote, &read) {
-        (Post::Absent, _) => None,
-        (Post::Whole { digest, expiry }, Some(read)) => Some(whole(read.kind, *digest, *expiry)),
-        (Post::Whole { .. }, None) | (Post::Elements { .. }, _) => return None,
-    };
-    Some(Deed {
-        step: entry.sequence,
-        read,
-        wrote,
-    })
-}
+/// Why a large key is kept where not everybody is reached.
+const NOT_ALONE: &str =
+    "a large value is taken back at all replicas that the run wrote, or at none";
+
+/// Why a large key is kept that later runs brought somewhere.
+const WENT_ON: &str = "later runs went on from it, and of a large value too little is remembered to take back one of them";

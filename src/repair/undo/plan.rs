@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::crdt::{Changes, Evidence, Merged, Outcome, Reason, Target, remember};
 use crate::model::{
-    Agreement, Digester, Expiry, Key, Lag, LagBase, Memory, Millis, ReplicaId, ReplicaName,
-    Sequence, State, Version, Write,
+    Agreement, Digester, Expiry, Key, Memory, Millis, ReplicaId, ReplicaName, Seen, Sequence,
+    State, Version, Write,
 };
 use crate::repair::ledger::{Counting, Deed, Fate, Party, Past, Presence, Undo};
 use crate::repair::loss::Losses;
@@ -28,6 +28,8 @@ pub(super) struct Asked<'a, 'n> {
     pub(super) only: Option<ReplicaId>,
     /// When the run that is undone began.
     pub(super) began: Option<Millis>,
+    /// Whether that run is an undo itself.
+    pub(super) is_undo: bool,
 }
 
 /// What is to be done for a key.
@@ -92,16 +94,15 @@ impl<'k> Draft<'_, '_, 'k, '_> {
             })
             .collect();
         let undo = match ways.iter().any(|way| matches!(way, Way::Back(..))) {
-            true => self.undo(&chains, &ways, entries, digester)?,
+            true => match self.undo(&chains, &ways, entries, digester)? {
+                Ok(undo) => Some(undo),
+                Err(reason) => {
+                    stay(&mut ways, reason);
+                    None
+                }
+            },
             false => None,
         };
-        if undo.is_none() {
-            for way in &mut ways {
-                if matches!(way, Way::Back(..)) {
-                    *way = Way::Stay(UndoFate::Kept(TOO_OLD.into()));
-                }
-            }
-        }
         let Steps {
             findings,
             writes,
@@ -140,48 +141,73 @@ impl<'k> Draft<'_, '_, 'k, '_> {
         Ok(here.any(|one| one.key == *key))
     }
 
-    /// What the undo teaches; nothing where what was written is not known any more.
+    /// What the undo teaches, or why nothing of the key is put back.
     fn undo(
         &self,
         chains: &[Chain<'_>],
         ways: &[Way],
         entries: &[JournalEntry],
         digester: &mut Digester,
-    ) -> Result<Option<Undo>, StateError> {
+    ) -> Result<Result<Undo, &'static str>, StateError> {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
-            return Ok(None);
+            return Ok(Err(TOO_OLD));
         };
-        let mut deeds = BTreeMap::new();
+        let mut done = BTreeMap::new();
         for (chain, way) in chains.iter().zip(ways) {
-            let mut done = Vec::with_capacity(chain.entries.len());
-            for entry in &chain.entries {
-                let Some(deed) = self.deed(entry, entries, digester) else {
-                    return Ok(None);
-                };
-                done.push(deed);
-            }
-            let left = match way {
-                Way::Back(left, old) => chain
-                    .replica
-                    .and_then(|replica| self.standing().write(replica, old).ok())
-                    .map(|_| *left),
-                Way::Stay(_) => None,
+            let deeds = chain.entries.iter();
+            let deeds = deeds.map(|entry| self.deed(entry, entries, digester));
+            let Some(deeds) = deeds.collect::<Option<Vec<Deed>>>() else {
+                return Ok(Err(TOO_OLD));
             };
-            deeds.insert(chain.id, (done, left));
+            let left = self.left(chain, way);
+            let seen = seen_before(chain, left.unwrap_or_default());
+            done.insert(chain.id, Done { deeds, left, seen });
         }
-        let moved = self.has_moved(last);
-        let parties = self.parties(deeds, first.sequence, moved)?;
-        Ok(Some(Undo {
-            past: self.recollection.past.clone(),
-            before: Past {
-                agreement: first.agreement_before.clone(),
-                lags: first.lags_before.clone(),
+        let is_all = done.values().all(|one| one.left == Some(0));
+        let parties = self.parties(done)?;
+        let went_on = match self.asked.is_undo {
+            false => self.has_moved(last) || self.was_delivered(&parties, first.sequence)?,
+            true => match self.undone_undo(last)? {
+                Undone::Partly => true,
+                Undone::Wholly if is_all => false,
+                Undone::Wholly => return Ok(Err(WHOLLY)),
+                Undone::TakenUp => return Ok(Err(TAKEN_UP)),
             },
-            moved,
+        };
+        Ok(Ok(Undo {
+            past: self.recollection.past.clone(),
+            before: before(first),
+            complete: is_all && !went_on,
             first: first.evidence == "none",
             parties,
             counting: Counting::of(&self.candidate.keyspace.policy),
         }))
+    }
+
+    /// How many of the writes to a replica stay; nothing if none of them is put back.
+    fn left(&self, chain: &Chain<'_>, way: &Way) -> Option<usize> {
+        match way {
+            Way::Back(left, old) => {
+                let write = self.standing().write(chain.replica?, old);
+                write.ok().map(|_| *left)
+            }
+            Way::Stay(_) => None,
+        }
+    }
+
+    /// How the undo stands that is to be undone.
+    pub(super) fn undone_undo(&self, last: &JournalEntry) -> Result<Undone, StateError> {
+        let (notary, key) = (self.asked.notary, self.key());
+        let held = notary.memory.state.held(notary.index, key)?;
+        if held.is_none_or(|hold| hold.run != last.run) {
+            return Ok(Undone::TakenUp);
+        }
+        let version = |agreement: &Option<Agreement>| agreement.as_ref().map(|one| one.version);
+        let latest = version(&self.recollection.past.agreement);
+        Ok(match latest == version(&last.agreement_before) {
+            true => Undone::Partly,
+            false => Undone::Wholly,
+        })
     }
 
     /// Whether what is agreed has moved on since the run's last write.
@@ -196,6 +222,7 @@ impl<'k> Draft<'_, '_, 'k, '_> {
         match then {
             Some(then) => then.version != latest.version,
             // It is forgotten which version that was: the same content is as good.
+            None if next_version(last) < latest.version => true,
             None => latest.memory.as_ref().map(|memory| memory.digest) != digest_of(&last.wrote),
         }
     }
@@ -234,11 +261,7 @@ impl<'k> Draft<'_, '_, 'k, '_> {
             }
             Post::Elements { .. } => return None,
         };
-        Some(Deed {
-            step: entry.sequence,
-            read,
-            wrote,
-        })
+        Some(Deed { read, wrote })
     }
 
     fn memory(&self, state: &State, digester: &mut Digester) -> Memory {
@@ -248,32 +271,24 @@ impl<'k> Draft<'_, '_, 'k, '_> {
 
     pub(super) fn parties(
         &self,
-        mut deeds: BTreeMap<ReplicaId, (Vec<Deed>, Option<usize>)>,
-        first: Sequence,
-        moved: bool,
+        mut done: BTreeMap<ReplicaId, Done>,
     ) -> Result<Vec<Party>, StateError> {
         let memory = self.asked.notary.memory;
         let enrolled = memory.state.replicas()?;
-        let ids = memory.ids.iter().chain(&memory.others);
-        let mut parties = Vec::new();
-        for (index, id) in ids.enumerate() {
-            let (deeds, left) = deeds.remove(id).unwrap_or_default();
+        let ids = memory.ids.iter().chain(&memory.others).enumerate();
+        let parties = ids.map(|(index, id)| {
             let known = enrolled.iter().find(|one| one.id == *id);
-            let is_new = known.is_none_or(|one| self.asked.began.is_some_and(|at| one.since > at));
-            let delivered = match deeds.is_empty() && !moved {
-                true => self.delivered(*id, first)?,
-                false => None,
-            };
-            parties.push(Party {
+            let Done { deeds, left, seen } = done.remove(id).unwrap_or_default();
+            Party {
                 id: *id,
                 deeds,
                 left,
+                seen_before: seen,
                 presence: self.presence(index),
-                delivered,
-                is_new,
-            });
-        }
-        Ok(parties)
+                is_new: known.is_none_or(|one| self.asked.began.is_some_and(|at| one.since > at)),
+            }
+        });
+        Ok(parties.collect())
     }
 
     fn presence(&self, replica: usize) -> Presence {
@@ -287,25 +302,29 @@ impl<'k> Draft<'_, '_, 'k, '_> {
         }
     }
 
-    /// What a replica held that was brought to the run's version only by a later run.
-    fn delivered(
+    /// Whether a later run brought what was agreed to a replica that the run had not written to.
+    pub(super) fn was_delivered(
         &self,
-        id: ReplicaId,
+        parties: &[Party],
         first: Sequence,
-    ) -> Result<Option<Option<Memory>>, StateError> {
-        let notary = self.asked.notary;
-        if self.recollection.past.lags.contains_key(&id) {
-            return Ok(None);
+    ) -> Result<bool, StateError> {
+        let (notary, key) = (self.asked.notary, self.key());
+        for party in parties.iter().filter(|party| party.deeds.is_empty()) {
+            if self.recollection.past.lags.contains_key(&party.id) {
+                continue;
+            }
+            if party.is_new && party.presence == Presence::Here {
+                return Ok(true);
+            }
+            let ended = notary
+                .memory
+                .state
+                .lag_history(notary.index, key, party.id)?;
+            if ended.iter().any(|lag| lag.since >= first) {
+                return Ok(true);
+            }
         }
-        let lags = notary
-            .memory
-            .state
-            .lag_history(notary.index, self.key(), id)?;
-        let held = |lag: Lag| match lag.base {
-            LagBase::Held(memory) if lag.since >= first => Some(memory),
-            LagBase::Held(_) | LagBase::Agreed | LagBase::Unknown => None,
-        };
-        Ok(lags.into_iter().find_map(held))
+        Ok(false)
     }
 
     fn case(
@@ -333,7 +352,11 @@ impl<'k> Draft<'_, '_, 'k, '_> {
             target: nothing(),
             evicted: Vec::new(),
             writes,
-            undoing: Some(Undoing { undo, targets }),
+            undoing: Some(Undoing {
+                undo,
+                targets,
+                erases: false,
+            }),
         }
     }
 }
@@ -342,14 +365,108 @@ impl<'k> Draft<'_, '_, 'k, '_> {
 pub(super) const OPEN: &str =
     "what became of a write to it is not known yet: undo it when the replica can be reached";
 
+/// Why a key is kept that is not what an undo left.
+const TAKEN_UP: &str = "it was taken up or undone again after this undo: name it in a repair (--key), which resolves it";
+
+/// Why a key is kept of which an undo can be undone only as a whole.
+const WHOLLY: &str = "this undo took it back everywhere: it can be undone at all replicas only, or \
+    named in a repair (--key)";
+
 /// Why a key is kept of which too much was forgotten.
 const TOO_OLD: &str = "what the run wrote is not remembered any more";
+
+/// What of a run's writes to a replica is put back.
+#[derive(Default)]
+pub(super) struct Done {
+    pub(super) deeds: Vec<Deed>,
+    /// How many of them stay; nothing if none is put back.
+    pub(super) left: Option<usize>,
+    /// What the replica had seen before those that are put back.
+    pub(super) seen: Seen,
+}
+
+/// How an undo of a key stands.
+pub(super) enum Undone {
+    /// What was agreed stayed.
+    Partly,
+    /// The old content is agreed again.
+    Wholly,
+    /// Runs resolved it since, or other undos took it back.
+    TakenUp,
+}
+
+/// The version after an entry's step, if that made one.
+pub(super) fn next_version(entry: &JournalEntry) -> Version {
+    let before = entry.agreement_before.as_ref();
+    Version(before.map_or(0, |before| before.version.0) + 1)
+}
+
+/// What was remembered before an entry's step.
+pub(super) fn before(entry: &JournalEntry) -> Past {
+    Past {
+        agreement: entry.agreement_before.clone(),
+        lags: entry.lags_before.clone(),
+    }
+}
+
+/// What a replica had seen before its write of this number.
+fn seen_before(chain: &Chain<'_>, number: usize) -> Seen {
+    let Some(entry) = chain.entries.get(number) else {
+        return Seen::default();
+    };
+    match (entry.lags_before.get(&chain.id), &entry.agreement_before) {
+        (Some(lag), _) => lag.seen.clone(),
+        (None, Some(agreement)) => Seen::all(agreement.version),
+        (None, None) => Seen::default(),
+    }
+}
+
+/// Nothing is put back, for a reason.
+fn stay(ways: &mut [Way], reason: &str) {
+    let back = ways.iter_mut().filter(|way| matches!(way, Way::Back(..)));
+    back.for_each(|way| *way = Way::Stay(UndoFate::Kept(reason.into())));
+}
 
 fn digest_of(post: &Post) -> Option<crate::model::ValueDigest> {
     match post {
         Post::Whole { digest, .. } => Some(*digest),
         Post::Absent | Post::Elements { .. } => None,
     }
+}
+
+/// What is to be remembered once all writes of a case happened, in a step that writes nothing; nothing where what is
+/// agreed stays.
+pub(super) fn erasure<'k>(
+    notary: &Notary<'_>,
+    case: &Case<'k>,
+) -> Result<Option<Case<'k>>, StateError> {
+    let Some(undoing) = case.undoing.as_ref().filter(|one| one.undo.complete) else {
+        return Ok(None);
+    };
+    let recollection = notary.recall(&case.key, case.keyspace, &[])?;
+    if recollection.past.agreement != undoing.undo.past.agreement {
+        return Ok(None);
+    }
+    let pupil = |pupil: &Pupil| Pupil {
+        replica: pupil.replica,
+        state: None,
+        fate: Fate::Left,
+    };
+    Ok(Some(Case {
+        key: case.key.clone(),
+        keyspace: case.keyspace,
+        recollection,
+        merged: unmerged(),
+        target: nothing(),
+        pupils: case.pupils.iter().map(pupil).collect(),
+        evicted: Vec::new(),
+        writes: Vec::new(),
+        undoing: Some(Undoing {
+            undo: undoing.undo.clone(),
+            targets: BTreeMap::new(),
+            erases: true,
+        }),
+    }))
 }
 
 /// An undo is no merge: what is remembered comes from elsewhere.

@@ -50,8 +50,8 @@ impl Random {
 /// What is remembered of one key.
 #[derive(Default)]
 pub(super) struct Book {
-    past: Past,
-    step: Sequence,
+    pub(super) past: Past,
+    pub(super) step: Sequence,
 }
 
 /// Nothing was forgotten, so nothing is looked up.

@@ -1,6 +1,8 @@
 //! Collections against observed-remove CRDTs with dots, over random histories: any subset of replicas takes part,
 //! writes fail or apply in part, whole keys are deleted. Each history is one seed; a failing one is named.
 
+mod undone;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
@@ -18,7 +20,7 @@ fn empty(is_set: bool) -> State {
 }
 
 /// Per holder (the last is the state directory) and element: live dots with their values, and all dots ever seen.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 struct Dotted {
     live: BTreeMap<u64, Bytes>,
     seen: BTreeSet<u64>,
@@ -48,6 +50,12 @@ fn join(holders: &[&Dotted]) -> Dotted {
     }
 }
 
+/// What a replica held before a write, and after.
+type Deed = (Option<State>, Option<State>);
+
+/// A replica's client changed an element: a dot and its value, or nothing where it removed that.
+type Change = (usize, u8, Option<(u64, Bytes)>);
+
 struct History {
     random: Random,
     is_set: bool,
@@ -61,6 +69,13 @@ struct History {
     fresh: Vec<BTreeSet<u8>>,
     dots: u64,
     book: Book,
+    /// What clients did since the last run.
+    since: Vec<Change>,
+    /// What the last run read and wrote, where it wrote.
+    written: BTreeMap<usize, Deed>,
+    took_part: BTreeSet<usize>,
+    /// A write of the last run was applied to some elements only.
+    is_halved: bool,
 }
 
 impl History {
@@ -77,6 +92,10 @@ impl History {
             fresh: vec![(0..elements).collect(); replicas],
             dots: 0,
             book: Book::default(),
+            since: Vec::new(),
+            written: BTreeMap::new(),
+            took_part: BTreeSet::new(),
+            is_halved: false,
         }
     }
 
@@ -88,6 +107,7 @@ impl History {
                 for element in 0..self.elements {
                     if now.contains_key(&name(element)) && self.fresh[replica].remove(&element) {
                         now.remove(&name(element));
+                        self.since.push((replica, element, None));
                         self.oracle[replica][usize::from(element)].live.clear();
                     }
                 }
@@ -107,6 +127,7 @@ impl History {
         if held.is_some() && (self.is_set || self.random.chance(50)) {
             now.remove(&name(element));
             dotted.live.clear();
+            self.since.push((replica, element, None));
             return;
         }
         self.dots += 1;
@@ -118,6 +139,8 @@ impl History {
             value = text(self.values + self.dots);
         }
         now.insert(name(element), value.clone());
+        let change = Some((self.dots, value.clone()));
+        self.since.push((replica, element, change));
         dotted.live = BTreeMap::from([(self.dots, value)]);
         dotted.seen.insert(self.dots);
     }
@@ -170,9 +193,16 @@ impl History {
         policy: &Policy,
     ) {
         let mut took_part = BTreeMap::new();
+        (self.since, self.written, self.is_halved) = (Vec::new(), BTreeMap::new(), false);
+        self.took_part = read.iter().map(|(replica, _)| *replica).collect();
         for (replica, state) in read {
             let wanted = target.at(state.as_ref());
             let written = wanted == state || !self.random.chance(self.fail_percent);
+            self.is_halved |= !written;
+            if written && wanted != state {
+                let deed = (state.clone(), wanted.clone());
+                self.written.insert(replica, deed);
+            }
             let held = if written {
                 wanted
             } else {

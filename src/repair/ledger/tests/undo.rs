@@ -103,6 +103,17 @@ fn of_a_collection_only_what_was_written_moves() {
     assert_ne!(Some(digest), wrote.as_ref().map(|memory| memory.digest));
     assert_eq!(laid(set(&["b"]), &set(&["b", "y"]), &set(&["y"])), None);
     assert_eq!(members(laid(None, &read, &wrote)), ["d"]);
+    // Where nothing is left of what was written, what the base has besides stays.
+    assert_eq!(members(laid(set(&["a", "x"]), &set(&["a"]), &None)), ["x"]);
+}
+
+#[test]
+fn a_base_that_lacks_an_element_which_had_to_wait_is_not_what_was_read() {
+    let read = set(&["a", "waits"]);
+    let mut base = read.clone();
+    let elements = base.as_mut().and_then(|memory| memory.elements_mut());
+    elements.expect("elements").remove(&b"waits"[..]);
+    assert_eq!(laid(base, &read, &set(&["waits"])), None);
 }
 
 fn agreement(version: u64, memory: Option<Memory>, proved: u64) -> Agreement {
@@ -117,7 +128,6 @@ fn agreement(version: u64, memory: Option<Memory>, proved: u64) -> Agreement {
 
 fn party(replica: usize, deeds: &[(&str, &str)], left: Option<usize>, presence: Presence) -> Party {
     let deed = |(read, wrote): &(&str, &str)| Deed {
-        step: Sequence(6),
         read: text(read),
         wrote: text(wrote),
     };
@@ -126,7 +136,7 @@ fn party(replica: usize, deeds: &[(&str, &str)], left: Option<usize>, presence: 
         deeds: deeds.iter().map(deed).collect(),
         left,
         presence,
-        delivered: None,
+        seen_before: Seen::all(Version(4)),
         is_new: false,
     }
 }
@@ -142,7 +152,7 @@ fn summed(parties: Vec<Party>) -> Undo {
             agreement: Some(agreement(4, text("10"), 3)),
             lags: BTreeMap::new(),
         },
-        moved: false,
+        complete: true,
         first: false,
         parties,
         counting: counters(),
@@ -150,7 +160,11 @@ fn summed(parties: Vec<Party>) -> Undo {
 }
 
 fn learned(undo: &Undo) -> Lesson {
-    undo.lesson(Sequence(9), Millis(7), &mut digester())
+    undo.lesson(Sequence(9), &mut digester())
+}
+
+fn erased(undo: &Undo) -> Lesson {
+    undo.erased(Sequence(10), Millis(7))
 }
 
 fn held(lag: &Lag) -> Option<i64> {
@@ -161,68 +175,99 @@ fn held(lag: &Lag) -> Option<i64> {
 }
 
 #[test]
-fn the_old_content_comes_back_as_a_new_version() {
-    let undo = summed(vec![party(0, &[("11", "16")], Some(0), Presence::Here)]);
-    let agreement = learned(&undo).agreement.expect("a version");
-    assert_eq!(agreement.version, Version(6));
-    assert_eq!(number(agreement.memory), Some(10));
-    assert_eq!(
-        (agreement.proved, agreement.since),
-        (Sequence(9), Millis(7))
-    );
+fn where_a_write_is_put_back_what_is_agreed_stays_and_the_base_is_reduced() {
+    let mut undo = summed(vec![
+        party(0, &[("11", "16")], Some(0), Presence::Here),
+        party(1, &[("12", "16")], None, Presence::Here),
+    ]);
+    let lesson = learned(&undo);
+    assert_eq!(lesson.agreement, None);
+    assert!(lesson.settled.is_empty());
+    let part = &lesson.parts[0];
+    // As if the write had failed: what it was read with is its base, and all it has seen is what it had.
+    let applied = part.applied.as_ref().expect("a lag");
+    assert_eq!(held(applied), Some(11));
+    assert_eq!(applied.seen, Seen::all(Version(4)));
+    assert_eq!((applied.proved, applied.since), (Sequence(9), Sequence(9)));
+    assert_eq!(part.otherwise.base, LagBase::Agreed);
+    assert_eq!(part.otherwise.seen, Seen::all(Version(5)));
+    // A later run made 20 of it, and somebody counted there.
+    undo.past.agreement = Some(agreement(6, text("20"), 8));
+    let part = learned(&undo).parts.remove(0);
+    assert_eq!(part.applied.as_ref().map(held), Some(Some(15)));
 }
 
 #[test]
-fn an_undone_replica_gets_its_former_base_and_another_what_was_written_there_on_top() {
-    let undo = summed(vec![
-        party(0, &[("11", "16")], Some(0), Presence::Here),
-        party(1, &[("12", "16")], None, Presence::Here),
-        party(2, &[("13", "16")], None, Presence::Away),
-        party(3, &[], None, Presence::Away),
-    ]);
-    let lesson = learned(&undo);
-    let part = &lesson.parts[0];
-    // Its base is what is agreed: it is at the version, and what it holds more is its clients'.
-    assert_eq!(part.applied, None);
-    assert_eq!(held(&part.otherwise), Some(15));
-    let settled: BTreeMap<_, _> = lesson.settled.into_iter().collect();
-    let lag = |replica: usize| settled[&id(replica)].clone().expect("a lag");
-    assert_eq!((held(&lag(1)), lag(1).proved), (Some(14), Sequence(9)));
-    assert_eq!((held(&lag(2)), lag(2).proved), (Some(13), Sequence(6)));
-    assert_eq!((held(&lag(3)), lag(3).proved), (Some(10), Sequence(3)));
-    for replica in 1..4 {
-        assert_eq!(
-            lag(replica).seen,
-            Seen::all(Version(6)),
-            "the old content was seen"
-        );
-        assert_eq!(lag(replica).since, Sequence(9));
-    }
+fn who_is_taken_back_has_seen_what_it_had_and_of_elements_that_were_left_alone_what_it_has() {
+    let mut undo = summed(vec![party(0, &[], Some(0), Presence::Here)]);
+    undo.past.agreement = Some(agreement(5, set(&["kept", "new"]), 6));
+    undo.parties[0].deeds.push(Deed {
+        read: set(&["kept", "old"]),
+        wrote: set(&["kept", "new"]),
+    });
+    let part = learned(&undo).parts.remove(0);
+    let lag = part.applied.expect("a lag");
+    let LagBase::Held(base) = &lag.base else {
+        panic!("no base: {lag:?}")
+    };
+    assert_eq!(members(base.clone()), ["kept", "old"]);
+    let of = |name: &'static str| lag.seen.of(&Bytes::from_static(name.as_bytes()));
+    assert_eq!(["kept", "old", "new"].map(of), [5, 4, 4].map(Version));
 }
 
 #[test]
 fn of_several_writes_those_that_stay_count() {
     let deeds = [("11", "16"), ("17", "20")];
-    let undo = summed(vec![party(0, &deeds, Some(1), Presence::Here)]);
+    let mut undo = summed(vec![party(0, &deeds, Some(1), Presence::Here)]);
+    undo.past.agreement = Some(agreement(6, text("20"), 6));
     let part = learned(&undo).parts.remove(0);
-    assert_eq!(part.applied.as_ref().map(held), Some(Some(15)));
-    assert_eq!(held(&part.otherwise), Some(18));
+    assert_eq!(part.applied.as_ref().map(held), Some(Some(17)));
 }
 
 #[test]
-fn where_the_agreement_moved_on_it_stays_and_the_base_is_reduced() {
+fn the_old_content_comes_back_as_a_new_version() {
+    let undo = summed(vec![party(0, &[("11", "16")], Some(0), Presence::Here)]);
+    let agreement = erased(&undo).agreement.expect("a version");
+    assert_eq!(agreement.version, Version(6));
+    assert_eq!(number(agreement.memory), Some(10));
+    assert_eq!(
+        (agreement.proved, agreement.since),
+        (Sequence(10), Millis(7))
+    );
+}
+
+#[test]
+fn once_all_is_put_back_everybody_has_its_former_base_and_had_seen_the_old_content() {
+    let lagging = Lag {
+        base: LagBase::Held(text("9")),
+        seen: Seen {
+            key: Version(3),
+            elements: BTreeMap::from([(Bytes::from_static(b"e"), Version(4))]),
+        },
+        proved: Sequence(2),
+        since: Sequence(3),
+        evicted: false,
+    };
     let mut undo = summed(vec![
         party(0, &[("11", "16")], Some(0), Presence::Here),
-        party(1, &[("12", "16")], None, Presence::Here),
+        party(1, &[], None, Presence::Here),
+        party(2, &[], None, Presence::Away),
+        party(3, &[("12", "16")], Some(0), Presence::Here),
     ]);
-    undo.moved = true;
-    undo.past.agreement = Some(agreement(6, text("20"), 8));
-    let lesson = learned(&undo);
-    assert_eq!(lesson.agreement, None);
-    assert!(lesson.settled.is_empty());
-    let part = &lesson.parts[0];
-    assert_eq!(part.applied.as_ref().map(held), Some(Some(15)));
-    assert_eq!(part.otherwise.base, LagBase::Agreed);
+    undo.before.lags.insert(id(3), lagging);
+    let lesson = erased(&undo);
+    assert!(lesson.parts.is_empty());
+    let settled: BTreeMap<_, _> = lesson.settled.into_iter().collect();
+    // Its base is what is agreed: it is at the version, and what it holds more is its clients'.
+    assert_eq!(settled[&id(0)], None);
+    assert!(!settled.contains_key(&id(1)), "it never lagged");
+    let away = settled[&id(2)].clone().expect("a lag");
+    assert_eq!((held(&away), away.proved), (Some(10), Sequence(3)));
+    assert_eq!(away.seen, Seen::all(Version(6)), "the old content was seen");
+    let behind = settled[&id(3)].clone().expect("a lag");
+    assert_eq!((held(&behind), behind.proved), (Some(9), Sequence(10)));
+    assert_eq!(behind.seen.key, Version(3));
+    assert_eq!(behind.seen.of(&Bytes::from_static(b"e")), Version(6));
 }
 
 #[test]
@@ -238,23 +283,22 @@ fn who_forgot_or_was_never_known_gets_no_base() {
         since: Sequence(2),
         evicted: false,
     };
+    let part = learned(&undo).parts.remove(0);
+    let applied = part.applied.expect("a lag");
+    assert_eq!(applied.base, LagBase::Unknown);
+    assert_eq!(applied.seen, Seen::default());
     undo.before.lags.insert(id(1), unknown);
-    for part in learned(&undo).parts {
-        let applied = part.applied.expect("a lag");
-        assert_eq!(
-            (applied.base, applied.seen),
-            (LagBase::Unknown, Seen::default())
-        );
-        // What the run wrote is its base all the same, where it stays.
-        assert_eq!(held(&part.otherwise), Some(16));
+    for (_, lag) in erased(&undo).settled {
+        let lag = lag.expect("a lag");
+        assert_eq!((lag.base, lag.seen), (LagBase::Unknown, Seen::default()));
     }
 }
 
 #[test]
 fn a_first_agreement_that_is_undone_takes_nothing_from_anybody() {
     let first = |counting: Counting, deeds: [&[(&str, &str)]; 3]| {
-        let away = [None, Some(0), Some(0)];
-        let parties = deeds.iter().zip(away).enumerate();
+        let left = [None, Some(0), Some(0)];
+        let parties = deeds.iter().zip(left).enumerate();
         let mut undo = summed(
             parties
                 .map(|(replica, (deeds, left))| party(replica, deeds, left, Presence::Here))
@@ -263,38 +307,21 @@ fn a_first_agreement_that_is_undone_takes_nothing_from_anybody() {
         undo.before = Past::default();
         undo.first = true;
         undo.counting = counting;
-        learned(&undo)
+        erased(&undo)
     };
     // 16 at the first, 5 and 3 at the others: the greatest was agreed on.
     let lesson = first(counters(), [&[], &[("5", "16")], &[("3", "16")]]);
     assert_eq!(lesson.agreement.expect("a version").memory, None);
-    let bases: Vec<_> = lesson
-        .parts
-        .iter()
-        .map(|part| part.applied.as_ref().map(held))
+    let bases = lesson.settled.iter();
+    let bases: Vec<_> = bases
+        .map(|(replica, lag)| (*replica, lag.as_ref().map(held)))
         .collect();
     assert_eq!(
         bases,
-        [Some(Some(5)), Some(Some(3))],
-        "nobody else adds anything"
-    );
-    assert!(
-        lesson.settled.is_empty(),
-        "the first brings all of it along"
+        [(id(1), Some(Some(5))), (id(2), Some(Some(3)))],
+        "nobody else adds anything: the first brings all of it along"
     );
     // Registers: what each held is a change to nothing, so that no tombstone removes it.
     let lesson = first(Counting::default(), [&[], &[("b", "a")], &[("c", "a")]]);
-    assert!(lesson.parts.iter().all(|part| part.applied.is_none()));
-}
-
-#[test]
-fn what_a_later_run_delivered_counts_as_written() {
-    let mut late = party(1, &[], None, Presence::Here);
-    late.delivered = Some(text("12"));
-    let undo = summed(vec![
-        party(0, &[("11", "16")], Some(0), Presence::Here),
-        late,
-    ]);
-    let settled = learned(&undo).settled;
-    assert_eq!(settled[0].1.as_ref().map(held), Some(Some(14)));
+    assert!(lesson.settled.iter().all(|(_, lag)| lag.is_none()));
 }
