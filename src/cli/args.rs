@@ -1,7 +1,5 @@
 //! The commands and options, as clap reads them.
-//!
-//! URLs may hold passwords: they are taken as they come and parsed later, and what clap says about a mistyped
-//! command line goes through [`Refusal`], which takes passwords out.
+//! URLs may hold passwords: they are parsed later, and what clap says goes through [`Refusal`], which takes them out.
 
 mod global;
 pub mod import;
