@@ -275,8 +275,7 @@ pub fn open_existing(
 }
 
 fn refuse_racks(config: &Config) -> Result<(), Unremembered> {
-    let is_rack =
-        |one: &&ReplicaConfig| one.rack.as_ref().is_some_and(|rack| rack.nodes.len() > 1);
+    let is_rack = |one: &&ReplicaConfig| one.rack.as_ref().is_some_and(|rack| rack.nodes.len() > 1);
     match config.replicas.iter().find(is_rack) {
         Some(one) => Err(Unremembered::OfRack(one.name.clone())),
         None => Ok(()),
