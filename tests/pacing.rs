@@ -305,6 +305,8 @@ fn behind(proxy: &Proxy, name: &str) -> Arc<dyn Replica> {
         password: None,
         tls: None,
         asking: false,
+        read_follower: false,
+        follower: false,
         db: DbIndex(0),
         connect_timeout: Duration::from_secs(5),
         read_timeout: Duration::from_secs(30),

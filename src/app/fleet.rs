@@ -114,6 +114,8 @@ impl Fleet {
                     .map(|secret| secret.expose().to_owned()),
                 tls: replica.tls.clone(),
                 asking: false,
+                read_follower: replica.read_follower,
+                follower: false,
                 db: replica.db,
                 connect_timeout: replica.connect_timeout,
                 read_timeout: replica.read_timeout,

@@ -40,6 +40,7 @@ pub(super) struct RawReplica {
     pub(super) password_file: Option<String>,
     pub(super) password_env: Option<String>,
     pub(super) tls: Option<RawReplicaTls>,
+    pub(super) read_from: Option<String>,
     pub(super) layout: Option<String>,
     pub(super) hash: Option<String>,
     pub(super) hash_tag: Option<String>,

@@ -34,6 +34,8 @@ pub struct ReplicaConfig {
     pub password: PasswordSource,
     /// How its servers prove who they are; nothing where they speak in the clear.
     pub tls: Option<Tls>,
+    /// Whether everything is read from a server that follows it.
+    pub read_follower: bool,
     /// How the data is laid out.
     pub layout: Layout,
     /// Its nodes, where it is a rack of several.
@@ -223,6 +225,7 @@ fn replica(
         password,
         layout,
         rack: rack(raw, layout, at)?,
+        read_follower: reads_follower(raw.read_from.as_deref(), at.key("read_from"))?,
         connect_timeout: timeout(
             raw.connect_timeout.map(|found| found.0),
             ReplicaConfig::CONNECT_TIMEOUT,
@@ -353,6 +356,18 @@ fn password_source(
 fn is_variable(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     !name.is_empty() && name.bytes().all(allowed) && !name.as_bytes()[0].is_ascii_digit()
+}
+
+fn reads_follower(raw: Option<&str>, at: YamlPath) -> Result<bool, Contradiction> {
+    match raw {
+        None | Some("master") => Ok(false),
+        Some("replica") => Ok(true),
+        Some(other) => {
+            let what = format!("unknown value `{other}`");
+            let advice = suggestion(other, &["master", "replica"]);
+            Err(Contradiction::new(at, what, advice))
+        }
+    }
 }
 
 fn layout(raw: &Option<String>, at: YamlPath) -> Result<Layout, Contradiction> {

@@ -80,7 +80,7 @@ fn replicas_of_the_example_are_what_it_says() {
 fn the_example_names_every_key() {
     let keys = "\
         replicas name datacenter url username password_file password_env tls ca certificate
-        server_name layout connect_timeout read_timeout keyspaces match db rules string hash set
+        server_name read_from layout connect_timeout read_timeout keyspaces match db rules string hash set
         zset list stream hyperloglog expiry rule tolerance horizon prefer on_delete_conflict skip
         replicates lag limits keys_per_second bytes_per_second intensity pipeline memory guards
         max_delete_ratio max_overwrite_ratio settle agreement elements history state dir journal_age

@@ -130,7 +130,7 @@ pub fn acl_rule(facts: &Facts, access: Access) -> String {
 
 /// What a user of a cluster needs besides, on every node.
 pub const CLUSTER_ACL: &str =
-    " +cluster|nodes +cluster|countkeysinslot +cluster|getkeysinslot +asking";
+    " +cluster|nodes +cluster|countkeysinslot +cluster|getkeysinslot +asking +readonly";
 
 /// The commands that are tried, each with its name in a rule: those that one access needs and the other does not.
 pub(crate) fn trials(facts: &Facts, access: Access) -> Vec<(&'static str, Vec<&'static [u8]>)> {

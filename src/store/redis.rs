@@ -76,6 +76,7 @@ macro_rules! retrying {
 }
 
 mod deployed;
+mod following;
 mod probing;
 mod scanning;
 mod writing;
@@ -296,11 +297,11 @@ impl Replica for RedisReplica {
         pace: &dyn Pace,
         sink: &mut dyn EntrySink,
     ) -> Result<ScanReport, StoreError> {
-        self.run_bulk(
-            request.db,
-            Bulk::new(request, Names::Scan(Some(0)), self.depth, pace, sink),
-        )
-        .await
+        if let Some(report) = self.scan_follower(request, pace, &mut *sink).await {
+            return Ok(report);
+        }
+        let bulk = Bulk::new(request, Names::Scan(Some(0)), self.depth, pace, sink);
+        self.run_bulk(request.db, bulk).await
     }
 
     async fn scan_keys(

@@ -26,6 +26,39 @@ pub(crate) async fn is_master(wire: &mut Wire) -> Result<bool, WireError> {
     Ok(role(&info(wire, Some("replication")).await?) == Role::Master)
 }
 
+/// A server that follows another.
+pub(crate) struct Follower {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// How far it says that it is.
+    pub(crate) offset: u64,
+}
+
+/// How far a master is, and those that follow it.
+pub(crate) async fn followers(wire: &mut Wire) -> Result<(u64, Vec<Follower>), WireError> {
+    let info = info(wire, Some("replication")).await?;
+    let offset = info.get("master_repl_offset");
+    let offset = offset.and_then(|text| text.parse().ok()).unwrap_or(0);
+    let listed = info.iter().filter(|(name, _)| {
+        let number = name.strip_prefix("slave");
+        number.is_some_and(|number| number.parse::<u16>().is_ok())
+    });
+    let followers = listed.filter_map(|(_, text)| follower(text)).collect();
+    Ok((offset, followers))
+}
+
+/// `ip=127.0.0.1,port=6380,state=online,offset=14,lag=0`; nothing where it is not in step.
+fn follower(text: &str) -> Option<Follower> {
+    let parts = text.split(',').filter_map(|part| part.split_once('='));
+    let parts: HashMap<&str, &str> = parts.collect();
+    (*parts.get("state")? == "online").then_some(())?;
+    Some(Follower {
+        host: (*parts.get("ip")?).to_owned(),
+        port: parts.get("port")?.parse().ok()?,
+        offset: parts.get("offset")?.parse().ok()?,
+    })
+}
+
 /// The server's clock.
 pub(crate) async fn now(wire: &mut Wire) -> Result<Millis, WireError> {
     let reply = wire.ask(&[b"TIME"]).await?;

@@ -78,6 +78,10 @@ pub struct Connecting {
     pub db: DbIndex,
     /// Whether a node of a cluster is asked for keys that are on their way to it.
     pub asking: bool,
+    /// Whether everything is read from a server that follows this one.
+    pub read_follower: bool,
+    /// Whether it is one that follows: a node of a cluster is to be told.
+    pub follower: bool,
     /// How long a connection may take to come about.
     pub connect_timeout: Duration,
     /// How long the server may be silent.
@@ -235,6 +239,12 @@ impl Wire {
             self.select(to.db).await?;
         }
         // A courtesy that a server may not know or not permit.
+        if to.follower {
+            // Outside of a cluster it is refused, and not needed.
+            self.push(&[b"READONLY"]);
+            self.flush().await?;
+            self.reply().await?;
+        }
         for courtesy in [
             &[b"CLIENT", b"SETNAME" as &[u8], CLIENT_NAME][..],
             &[b"CLIENT", b"NO-TOUCH", b"ON"],

@@ -153,6 +153,8 @@ impl Server {
             password: user.map(|(_, password)| password.into()),
             tls: None,
             asking: false,
+            read_follower: false,
+            follower: false,
             db: DbIndex(0),
             connect_timeout: PATIENCE,
             read_timeout: PATIENCE,

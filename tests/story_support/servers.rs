@@ -60,6 +60,8 @@ impl Ground for Servers {
             password: None,
             tls: None,
             asking: false,
+            read_follower: false,
+            follower: false,
             db: DbIndex(0),
             connect_timeout: PATIENCE,
             read_timeout: PATIENCE,

@@ -165,8 +165,8 @@ fn every_contradiction_inside_a_replica_is_named() {
             "layout: replica `us` has another layout at line 3 column 39, write `dynomite` at all of them, or at none: then stamps are data like any other",
         ),
         (
-            "url: redis://a, layout: plane",
-            "layout: unknown value `plane` at line 3 column 39, did you mean `plain`?",
+            "url: redis://a, read_from: replicas",
+            "read_from: unknown value `replicas` at line 3 column 42, did you mean `replica`?",
         ),
         (
             "url: redis://a, read_timeout: 0s",

@@ -100,6 +100,9 @@ struct Found {
     facts: Facts,
 }
 
+/// What a lane said of the last step when it was taken over, and its marker from then on.
+type Taken = (Option<Marker>, Option<Vec<u8>>);
+
 /// What happened to one participant.
 enum Opened {
     Found(Box<Found>),
@@ -190,11 +193,9 @@ impl<'a> Door<'a> {
     }
 
     async fn find(&self, replica: usize) -> Result<Opened, MemoryTrouble> {
-        let lost = |error| Ok(Opened::Lost(replica, error));
         match self.look(replica).await {
-            Ok(Ok(found)) => Ok(Opened::Found(Box::new(found))),
-            Ok(Err(trouble)) => Err(trouble),
-            Err(error) => lost(error),
+            Ok(found) => Ok(Opened::Found(Box::new(found?))),
+            Err(error) => Ok(Opened::Lost(replica, error)),
         }
     }
 
@@ -242,10 +243,7 @@ impl<'a> Door<'a> {
             }
             let replica = one.replica;
             match self.fence(replica).await {
-                Ok((told, bytes)) => {
-                    let anew = self.found_anew(one, bytes.as_deref())?;
-                    taken.push(Found { told, ..anew });
-                }
+                Ok(now) => taken.push(self.found_anew(one, now)?),
                 Err(error) => lost.push((replica, error)),
             }
         }
@@ -257,14 +255,15 @@ impl<'a> Door<'a> {
         let (edge, lane) = (self.replica(replica), lane_name(self.memory.ids[replica]));
         let (owner, run) = (self.memory.owner, self.memory.run);
         let told = edge.fence(self.db, &lane, owner, run).await?;
-        let stands = edge.marker(self.db, &lane).await?;
-        Ok((told, stands.map(Into::into)))
+        Ok((told, edge.marker(self.db, &lane).await?.map(Into::into)))
     }
 
-    fn found_anew(&self, one: Found, bytes: Option<&[u8]>) -> Result<Found, MemoryTrouble> {
+    fn found_anew(&self, one: Found, now: Taken) -> Result<Found, MemoryTrouble> {
+        let (told, bytes) = (now.0, now.1.as_deref());
         let memorable = self.compare(one.replica, bytes, one.known)?;
         Ok(Found {
             marker: bytes.and_then(Marker::decode),
+            told,
             memorable: if one.is_copy {
                 Memorable::Newcomer
             } else {
