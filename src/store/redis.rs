@@ -116,20 +116,6 @@ impl RedisReplica {
         }
     }
 
-    /// One node of a replica that has several, which knows what to do where a node is lost.
-    pub(super) fn node(
-        name: ReplicaName,
-        connecting: Connecting,
-        depth: usize,
-        meter: Arc<Meter>,
-    ) -> Self {
-        Self {
-            pauses: &NO_BACKOFF,
-            meter,
-            ..Self::new(name, connecting, depth)
-        }
-    }
-
     /// Sends one command and gives its whole answer in the redis crate's terms.
     ///
     /// # Errors

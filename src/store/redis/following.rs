@@ -23,6 +23,20 @@ const LOOKS: usize = 50;
 const PAUSE: Duration = Duration::from_millis(200);
 
 impl RedisReplica {
+    /// One node of a replica that has several, which knows what to do where a node is lost.
+    pub(in crate::store) fn node(
+        name: crate::model::ReplicaName,
+        connecting: Connecting,
+        depth: usize,
+        meter: Arc<crate::store::wire::Meter>,
+    ) -> Self {
+        Self {
+            pauses: &super::NO_BACKOFF,
+            meter,
+            ..Self::new(name, connecting, depth)
+        }
+    }
+
     /// Reads from a follower, if that is wanted and one is as far; nothing where the master is to be read.
     pub(super) async fn scan_follower(
         &self,
