@@ -21,7 +21,9 @@ const REGRESSIONS: &[u64] = &[
     6, 10, 12, 21, 30, 76, 90, 98, 146, 148, 153, 190, 316, 717, 1232, 1520, 1724, 1822, 2278,
     2296, 2752,
 ];
-const FORGETFUL_REGRESSIONS: &[u64] = &[400, 469, 563];
+const FORGETFUL_REGRESSIONS: &[u64] = &[
+    400, 469, 563, 1144, 2060, 2122, 2322, 5474, 6703, 7728, 8273,
+];
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use case_support::{Case, counter, hash, key, set, stream, text};
 use reknit::model::{DbIndex, Key, Op, StreamId};
 use reknit::repair::{MemoryTrouble, RunError, lane_name};
-use reknit::store::{Fault, Step};
+use reknit::store::{Fault, Portions, Step};
 
 /// Keys without reknit's own.
 fn of_clients(keys: &[Key]) -> bool {
@@ -376,6 +376,37 @@ async fn a_collection_that_crosses_the_limit_and_comes_back_loses_nothing() {
     case.apply(1, "s", Op::AddMembers(vec!["g".into()]));
     case.settle().await;
     case.assert_all("s", Some(set(&["f", "g"])));
+}
+
+#[tokio::test]
+async fn what_was_evicted_is_no_removal_after_a_run_that_could_not_look_at_it() {
+    let mut case = Case::new(2);
+    case.put(0, "k", Some(text("v")));
+    case.settle().await;
+    case.site.replicas[1].evict(DbIndex(0), &key("k"));
+    case.lose_after_reading(0);
+    let _ = case.try_run(&[0, 1]).await;
+    case.undisturbed(0);
+    case.run(&[0, 1]).await;
+    assert_eq!(case.get(0, "k"), Some(text("v")));
+}
+
+#[tokio::test]
+async fn large_collections_that_replace_another_type_are_joined() {
+    let mut case = Case::new(3);
+    for replica in &case.site.replicas {
+        replica.set_portions(Portions {
+            whole_elements: 3,
+            page_elements: 2,
+            ..Portions::default()
+        });
+    }
+    case.put(0, "k", Some(text("v")));
+    case.settle().await;
+    case.put(1, "k", Some(set(&["a", "b", "c", "d"])));
+    case.put(2, "k", Some(set(&["d", "e", "f", "g"])));
+    case.settle().await;
+    case.assert_all("k", Some(set(&["a", "b", "c", "d", "e", "f", "g"])));
 }
 
 #[tokio::test]

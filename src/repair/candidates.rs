@@ -156,6 +156,9 @@ impl<'a, 'c> Comparison<'a, 'c> {
         if is_expiring(&held, self.shared.now(), policy) {
             let db = self.shared.db_index(self.db);
             self.shared.unsettled(db, key);
+            if looks.contains(&Look::Absent) {
+                self.shared.open_absences.put();
+            }
             self.expiring += 1;
             return None;
         }

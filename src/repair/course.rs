@@ -15,7 +15,7 @@ use futures::stream::FuturesOrdered;
 use crate::store::BATCH_KEYS;
 
 use super::candidates::Batch;
-use super::finding::{Finding, Verdict};
+use super::finding::{Finding, Holding, Verdict};
 use super::guard::{Stake, Toll, tripped};
 use super::round::{BatchReport, Deferred, Stage, Tracked, decide};
 use super::run::{Listener, Mode, Phase, Run, RunError, Shared};
@@ -111,6 +111,14 @@ impl<'a> Course<'a> {
         decided.fetch_add(1, Ordering::Relaxed);
         if finding.verdict != Verdict::Repaired {
             self.shared.unsettled(finding.db, finding.key.clone());
+            let lacks = |holding: &Option<Holding>| {
+                holding
+                    .as_ref()
+                    .is_none_or(|holding| *holding == Holding::Absent)
+            };
+            if finding.holdings.iter().any(lacks) {
+                self.shared.open_absences.put();
+            }
         }
         self.summary.count(finding);
         self.listener.finding(finding);

@@ -112,6 +112,7 @@ pub(crate) async fn repair(
         (_, Some(&kind)) if large.recorded => large.join_recorded(kind, joined, &mut work).await,
         (Err(stopped), _) => Err(stopped),
         (Ok(Some(Lead::Removed)), _) => large.remove(&mut work).await,
+        (Ok(Some(Lead::United(kind))), _) => large.join(kind, &mut work).await,
         (Ok(lead), Some(&kind)) if joined => {
             work.follow = followed(lead);
             large.join(kind, &mut work).await
@@ -138,7 +139,7 @@ fn ended(mode: Mode, result: Result<(), Stopped>) -> Ended {
 fn followed(lead: Option<Lead>) -> Option<usize> {
     match lead {
         Some(Lead::Held(replica)) => Some(replica),
-        Some(Lead::Removed) | None => None,
+        Some(Lead::Removed | Lead::United(_)) | None => None,
     }
 }
 
@@ -170,6 +171,25 @@ impl Large<'_> {
             .filter(|(_, look)| look.is_some_and(|look| look.kind().is_some()))
             .map(|(index, _)| index)
             .collect()
+    }
+
+    /// The replicas that hold a value of this kind, by index.
+    fn holders_of(&self, kind: Kind) -> Vec<usize> {
+        let looks = self.candidate.looks.iter().enumerate();
+        looks
+            .filter(|(_, look)| look.is_some_and(|look| look.kind() == Some(kind)))
+            .map(|(index, _)| index)
+            .collect()
+    }
+
+    /// The replicas that hold a value of another kind, by index.
+    fn holders_of_others(&self, kind: Kind) -> Vec<usize> {
+        let mut holders = self.holders();
+        holders.retain(|&at| {
+            let look = self.candidate.looks[at];
+            look.and_then(|look| look.kind()) != Some(kind)
+        });
+        holders
     }
 
     /// The replicas that take part and lack the key, by index.

@@ -8,6 +8,7 @@ mod candidates;
 mod course;
 mod describe;
 mod details;
+mod evictions;
 mod explain;
 mod finding;
 mod guard;

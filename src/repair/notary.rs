@@ -337,6 +337,12 @@ impl<'a> Notary<'a> {
         Ok(lacking.into_iter().filter(evicted).collect())
     }
 
+    /// How many keys each participant had evicted when the run began.
+    pub(crate) fn evictions(&self) -> impl Iterator<Item = (ReplicaId, u64)> {
+        let trusted = self.trusts.iter().flatten();
+        trusted.map(|one| (one.id, one.evicted_keys))
+    }
+
     fn trust(&self, replica: usize, keyspace: &Keyspace) -> Option<Trust> {
         let vouched = self.trusts.get(replica)?.as_ref()?;
         Some(Trust {

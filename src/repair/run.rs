@@ -9,10 +9,13 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::model::{ASIDE_PREFIX, Datacenter, DbIndex, DigestKey, Key, Millis, key_slot, slot_tag};
+use crate::model::{
+    ASIDE_PREFIX, Datacenter, DbIndex, DigestKey, Key, Millis, ReplicaId, key_slot, slot_tag,
+};
 use crate::state::StateError;
 use crate::store::{Pace, Replica, StoreError};
 
+use super::evictions::OpenAbsences;
 use super::finding::Finding;
 use super::guard::Breaker;
 use super::notary::{Forgetful, MemoryTrouble, Notary, RunMemory, open};
@@ -221,6 +224,8 @@ pub(crate) struct Shared<'a> {
     broken: Mutex<Option<StateError>>,
     /// Keys that were found and are left open; only kept where there is memory.
     unsettled: Mutex<Unsettled>,
+    /// Whether a key is left open that somebody lacks.
+    pub(super) open_absences: OpenAbsences,
     /// Of one large collection at a time the elements stand in memory.
     pub(crate) elements: tokio::sync::Mutex<()>,
     /// Bytes that the entries of the keys take just now.
@@ -242,6 +247,7 @@ impl<'a> Shared<'a> {
             notaries: BTreeMap::new(),
             broken: Mutex::new(None),
             unsettled: Mutex::default(),
+            open_absences: OpenAbsences::default(),
             elements: tokio::sync::Mutex::new(()),
             key_bytes: AtomicU64::new(0),
         };
@@ -273,6 +279,11 @@ impl<'a> Shared<'a> {
     /// What is remembered of a database; nothing for a run without memory.
     pub(crate) fn notary(&self, db: Option<DbIndex>) -> Option<&Notary<'a>> {
         self.notaries.get(&db)
+    }
+
+    /// How many keys the replicas had evicted when their databases were opened.
+    pub(crate) fn evictions(&self) -> impl Iterator<Item = (ReplicaId, u64)> {
+        self.notaries.values().flat_map(Notary::evictions)
     }
 
     /// The state directory or the journal cannot be used any more: the run ends, and writes nothing further.

@@ -39,6 +39,7 @@ async fn go(run: &Run, listener: &mut dyn Listener) -> Result<Summary, RunError>
         summary.run = run.memory.as_ref().map(|memory| memory.run);
     }
     let (mut finished, resumed) = segments::take_up(&shared, &summary.forgetful)?;
+    let reads_all = finished.is_empty();
     summary.resumed = resumed;
     let mut course = Course::new(&shared, summary, listener);
     let databases: Vec<DbIndex> = run
@@ -78,6 +79,10 @@ async fn go(run: &Run, listener: &mut dyn Listener) -> Result<Summary, RunError>
         shared.cover(&finished).await;
         for db in run.scope.databases() {
             tombstones::sweep(&shared, db).await;
+        }
+        // What was read in an earlier run may have been evicted since.
+        if reads_all {
+            shared.note_evictions();
         }
     }
     let mut summary = course.summary;

@@ -95,6 +95,11 @@ impl Scope {
         self.selection.is_whole()
     }
 
+    /// Whether everything in all keyspaces is selected, but for those that are never worked on.
+    pub(crate) fn is_everything(&self) -> bool {
+        self.is_whole() && self.selection.keyspaces.is_empty()
+    }
+
     /// The keyspaces of a database that are worked on.
     pub(crate) fn worked_on(&self, db: Option<DbIndex>) -> impl Iterator<Item = &Keyspace> {
         let all = self.keyspaces.iter();

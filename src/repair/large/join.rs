@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use crate::crdt::{Evidence, MergeInput, Outcome, Target, merge};
-use crate::model::{Expect, Kind, Op, State, StreamId};
+use crate::crdt::{Evidence, MergeInput, Note, Outcome, Target, merge};
+use crate::model::{Expect, Kind, Op, ReplicaIndex, State, StreamId};
 
 use super::super::details::details;
 use super::super::finding::{Detail, Fate, Verdict};
-use super::super::loss::loss;
+use super::super::loss::{Loss, loss};
 use super::super::ops::{Unreachable, ops_within};
 use super::super::resolve::describe_op;
 use super::super::run::Mode;
@@ -22,10 +22,13 @@ pub(super) const ELEMENTS_AT_A_TIME: usize = 512;
 
 impl Large<'_> {
     /// Joins collections of one kind, element by element; then rebuilds streams that lack older entries, and copies to
-    /// those who lack the key. Elements that take nothing from a replica are written as they come; the others, and all
-    /// behind them, may have to wait.
+    /// those who lack the key or hold another kind. Elements that take nothing from a replica are written as they come;
+    /// the others, and all behind them, may have to wait.
     pub(super) async fn join(&self, kind: Kind, work: &mut Work<'_>) -> Result<(), Stopped> {
-        let holders = self.holders();
+        let (holders, others) = (self.holders_of(kind), self.holders_of_others(kind));
+        if holders.is_empty() {
+            return Err(Stopped::Again);
+        }
         work.finding.rule = Some(self.policy().rules.name_for(kind));
         work.finding.evidence = Some(Evidence::None);
         let _one_at_a_time = self.shared.elements.lock().await;
@@ -33,13 +36,14 @@ impl Large<'_> {
             Kind::Stream => self.join_in_order(kind, &holders, work).await?,
             _ => self.join_in_parts(kind, &holders, work).await?,
         };
+        self.replace(kind, &others, work);
         if self.defers() && !work.losses.is_empty() {
             return Err(Stopped::Deferred);
         }
         for replica in std::mem::take(&mut work.rebuilds) {
             self.rebuild(replica, &holders, &names, work).await?;
         }
-        for replica in self.lacking() {
+        for replica in self.lacking().into_iter().chain(others) {
             let source = work.follow.unwrap_or(holders[0]);
             self.copy_whole(kind, source, replica, work).await?;
         }
@@ -47,6 +51,19 @@ impl Large<'_> {
             Some(reason) => Err(Stopped::Verdict(Verdict::Unresolved(reason))),
             None => Ok(()),
         }
+    }
+
+    /// Notes that the values of other kinds go.
+    fn replace(&self, kept: Kind, others: &[usize], work: &mut Work<'_>) {
+        if others.is_empty() {
+            return;
+        }
+        for &replica in others {
+            work.lose(replica, Loss::Overwritten);
+        }
+        let replaced = others.iter().map(|&at| ReplicaIndex(at)).collect();
+        let note = Note::TypesDiffer { kept, replaced };
+        work.finding.notes.push(note.to_string());
     }
 
     async fn copy_whole(

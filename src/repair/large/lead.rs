@@ -2,7 +2,7 @@
 //! leads, and the others follow it. Only where several changed are they joined, as without memory.
 
 use crate::crdt::{Base, MergeInput, Note, Outcome, Sibling, merge};
-use crate::model::{Body, Memory, Op, Policy, ReplicaIndex, State, StringRule};
+use crate::model::{Body, Kind, Memory, Op, Policy, ReplicaIndex, State, StringRule};
 
 use crate::state::Post;
 
@@ -12,7 +12,7 @@ use super::super::loss::Loss;
 use super::super::notary::Recollection;
 use super::super::resolve::describe_op;
 use super::trace::Trace;
-use super::{Large, Stopped, Work, fate};
+use super::{Large, Stopped, Work, fate, is_joined};
 
 /// Whom the others follow.
 pub(super) enum Lead {
@@ -20,6 +20,8 @@ pub(super) enum Lead {
     Removed,
     /// This participant holds what all should hold.
     Held(usize),
+    /// The values of this kind are joined, and replace those of others.
+    United(Kind),
 }
 
 impl Large<'_> {
@@ -53,8 +55,11 @@ impl Large<'_> {
             ..MergeInput::without_memory(&siblings, &policy, self.shared.now())
         };
         let merged = merge(&input, work.digester);
-        if merged.notes.contains(&Note::UnitedByWholeKey) || agreed.is_none() {
+        if agreed.is_none() {
             return Ok(None);
+        }
+        if merged.notes.contains(&Note::UnitedByWholeKey) {
+            return Ok(united(&merged.outcome));
         }
         work.finding.rule = Some(merged.rule);
         work.finding.evidence = Some(merged.evidence);
@@ -63,14 +68,17 @@ impl Large<'_> {
             Outcome::Unresolved(reason) => {
                 Err(Stopped::Verdict(Verdict::Unresolved(reason.to_string())))
             }
-            Outcome::Target(target) => match &target.value {
+            Outcome::Target(ref target) => match &target.value {
                 None => Ok(Some(Lead::Removed)),
                 Some(value) => {
                     let holds = |state: &Option<State>| {
                         state.as_ref().is_some_and(|state| state.value == *value)
                     };
-                    let leader = stand_ins.iter().position(holds).ok_or(Stopped::Again)?;
-                    Ok(Some(Lead::Held(leader)))
+                    match stand_ins.iter().position(holds) {
+                        Some(leader) => Ok(Some(Lead::Held(leader))),
+                        // Several became of a kind that was not remembered.
+                        None => united(&merged.outcome).ok_or(Stopped::Again).map(Some),
+                    }
                 }
             },
         }
@@ -123,6 +131,15 @@ impl Large<'_> {
         }
         Ok(())
     }
+}
+
+/// Collections of which nobody holds what was merged are to be joined.
+fn united(outcome: &Outcome) -> Option<Lead> {
+    let Outcome::Target(target) = outcome else {
+        return None;
+    };
+    let kind = target.value.as_ref()?.kind();
+    is_joined(kind).then_some(Lead::United(kind))
 }
 
 /// What is remembered, by whole key.

@@ -13,7 +13,7 @@ use super::super::loss::{Loss, loss};
 use super::super::resolve::describe_op;
 use super::super::run::Mode;
 use super::trace::Trace;
-use super::{Large, Stopped, Work, fate};
+use super::{Large, Stopped, Work, fate, is_joined};
 
 /// What brings one replica to the chosen value.
 enum Step {
@@ -48,12 +48,13 @@ struct Choice {
     target: Target,
     /// Whether bits are united instead of one value chosen.
     united: bool,
-    /// Who holds the chosen value.
-    winner: usize,
+    /// Who holds the chosen value; nobody where several collections of the chosen kind are to be joined.
+    winner: Option<usize>,
 }
 
 impl Large<'_> {
-    /// A register: one sibling is chosen, and copied to the others.
+    /// A register: one sibling is chosen, and copied to the others. Where kinds differ, the kind is the register: of
+    /// several collections of the chosen kind none is the whole, so they are joined.
     pub(super) async fn choose(&self, work: &mut Work<'_>) -> Result<(), Stopped> {
         let holders = self.holders();
         let mut stand_ins = Vec::with_capacity(holders.len());
@@ -64,6 +65,13 @@ impl Large<'_> {
             return Ok(());
         }
         let choice = self.merge_registers(&holders, &stand_ins, work)?;
+        let winner = match (choice.winner, &choice.target.value) {
+            (Some(winner), _) => winner,
+            (None, Some(value)) if is_joined(value.kind()) => {
+                return self.join(value.kind(), work).await;
+            }
+            (None, _) => return Err(Stopped::Again),
+        };
         let mut steps = Vec::new();
         for replica in (0..self.observed.len()).filter(|&at| self.candidate.looks[at].is_some()) {
             let holder = holders.iter().position(|&holder| holder == replica);
@@ -78,7 +86,7 @@ impl Large<'_> {
         let waits = self.defers() && !work.losses.is_empty();
         for (replica, step) in steps {
             let taken = match self.writes() && !waits {
-                true => self.take(replica, &step, choice.winner, work).await,
+                true => self.take(replica, &step, winner, work).await,
                 false => Err(Stopped::Deferred),
             };
             self.note(work, replica, &[step.words()], fate(&taken));
@@ -131,14 +139,14 @@ impl Large<'_> {
                     ..target
                 },
                 united: false,
-                winner: leader,
+                winner: Some(leader),
             });
         }
         let holds = |state: &State| target.value.as_ref() == Some(&state.value);
         let mut pairs = holders.iter().zip(stand_ins);
         let winner = pairs.find_map(|(&replica, state)| holds(state).then_some(replica));
         Ok(Choice {
-            winner: winner.ok_or(Stopped::Again)?,
+            winner,
             target,
             united,
         })

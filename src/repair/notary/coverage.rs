@@ -85,9 +85,6 @@ impl Notary<'_> {
             self.except(shared, &mut changes, key, &active, step)?;
         }
         for replica in &active {
-            if let Some(one) = self.trusts[*replica].as_ref() {
-                changes.set_evicted(one.id, one.evicted_keys);
-            }
             for keyspace in shared.run.scope.worked_on(self.db) {
                 let name = shared.run.scope.fingerprint(keyspace);
                 changes.cover(self.id(*replica), self.index, name, step);

@@ -69,6 +69,10 @@ impl<'a> Round<'a> {
     }
 
     pub(super) fn unsettled(&self, candidate: &Candidate<'_>) {
+        let looks = &candidate.looks;
+        if looks.contains(&None) || looks.contains(&Some(Look::Absent)) {
+            self.shared.open_absences.put();
+        }
         let is_there = |look: &Look| *look != Look::Absent;
         if candidate.looks.iter().flatten().any(is_there) {
             let db = self.shared.db_index(candidate.keyspace.db);
