@@ -350,6 +350,8 @@ fn replica(racks: &Racks, rack: usize) -> RedisReplica {
         password: None,
         tls: None,
         asking: false,
+        read_follower: false,
+        follower: false,
         db: DbIndex(0),
         connect_timeout: Duration::from_secs(5),
         read_timeout: Duration::from_secs(30),

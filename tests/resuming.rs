@@ -1,4 +1,4 @@
-//! A run that was cut off is taken up: the databases that it finished are not read again, where that is still right.
+//! A run that was cut off is taken up: the segments that it finished are not read again, where that is still right.
 
 #![allow(clippy::unwrap_used)] // a test that panics has failed, as it should
 
@@ -45,6 +45,13 @@ impl Pair {
         pair.repair(&["--settle", "0s"]).assert_code(0);
         pair.diverge();
         pair
+    }
+
+    /// From now on a segment takes a second.
+    fn divide(&self) {
+        let path = self.dir.path().join("reknit.yaml");
+        let config = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(path, format!("{config}limits: {{ segment: 1s }}\n")).unwrap();
     }
 
     /// In both databases one server deletes a key and adds another.
@@ -184,5 +191,31 @@ fn what_was_finished_is_read_again_where_a_replica_has_forgotten_it() {
     let told = pair.repair(&["--settle", "0s", "--resume"]);
     told.assert_code(0);
     assert_eq!(json(&told)["summary"]["resumed"]["finished"], 0);
+    pair.assert_in_sync();
+}
+
+#[test]
+fn a_run_that_was_killed_is_taken_up_in_the_middle_of_a_large_database() {
+    let pair = Pair::new();
+    pair.repair(&["--settle", "0s"]).assert_code(0);
+    pair.divide();
+    pair.reset();
+    let running = pair
+        .command(&["--settle", "0s", "--keys-per-second", "1000"])
+        .spawn();
+    while pair.reads() < SMALL + LARGE * 5 / 8 {
+        std::thread::yield_now();
+    }
+    running.signal("KILL");
+    running.finish();
+    pair.reset();
+    let told = pair.repair(&["--settle", "0s", "--resume"]);
+    told.assert_code(0);
+    let resumed = &json(&told)["summary"]["resumed"];
+    // The small database, and of the large one at least two of four segments.
+    let finished = resumed["finished"].as_u64().unwrap();
+    assert!((3..5).contains(&finished), "{resumed}");
+    let reads = pair.reads();
+    assert!(reads < LARGE * 5 / 8, "{reads} reads");
     pair.assert_in_sync();
 }

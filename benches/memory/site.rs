@@ -156,6 +156,7 @@ impl Site {
                 max_skew: Duration::from_secs(60),
                 tombstone_grace: Duration::from_secs(60),
             },
+            segments: BTreeMap::new(),
             digest_key: DigestKey::new([7; 32]),
             tag: u128::from(self.runs),
             clock,

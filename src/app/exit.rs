@@ -38,7 +38,7 @@ pub fn exit_of(summary: &Summary, mode: Mode) -> Exit {
     let total = summary.total();
     let left = match mode {
         Mode::Diff | Mode::Plan => total.differing(),
-        Mode::Repair => total.left,
+        Mode::Repair => total.left + summary.resumed.map_or(0, |resumed| resumed.left),
     };
     if summary.interrupted {
         Exit::Interrupted

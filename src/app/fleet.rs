@@ -1,5 +1,6 @@
 //! The replicas of a configuration, and the run over them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -7,7 +8,9 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError, ReplicaConfig};
 use crate::model::{Address, Datacenter, DbIndex, DigestKey, HostPort, ReplicaName, Selection};
-use crate::repair::{Breaker, Mode, Participant, Progress, Rates, Run, Scope, Settings, Throttle};
+use crate::repair::{
+    Breaker, Mode, Participant, Planned, Progress, Rates, Run, Scope, Settings, Throttle,
+};
 use crate::state::StateError;
 use crate::store::{
     ClusterReplica, Connecting, Endpoint, RackReplica, RedisReplica, Replica, SharedDeployment,
@@ -240,8 +243,10 @@ pub fn plan(
                 max_overwrite_ratio: config.guards.max_overwrite_ratio,
                 force_deletes: plan.force_deletes.unwrap_or(0),
                 force_overwrites: plan.force_overwrites.unwrap_or(0),
+                before: Planned::default(),
             },
         },
+        segments: BTreeMap::new(),
         digest_key: DigestKey::new(random()?),
         tag: u128::from_le_bytes(random()?),
         clock: Arc::new(SystemClock),

@@ -11,9 +11,11 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::model::{DigestKey, RunNumber, Selection};
+use crate::model::{DigestKey, RunNumber, Selection, SlotRange};
 use crate::repair::{self, Listener, Mode, Progress, Run, RunError, Summary, Throttle};
+use crate::store::Facts;
 
+use super::division;
 use super::exit::Exit;
 use super::fleet::{Fleet, Plan, Trouble, plan, random};
 use super::logbook::{Ending, Logbook};
@@ -106,13 +108,11 @@ impl<'a> Job<'a> {
             memory.refuse_strangers(&self.fleet, &run.scope).await?;
             let number = self.number(memory);
             let mut remembered = memory.of_run(number, config, names_keys)?;
-            let digest = resuming::digest(&run, &remembered);
-            remembered.digest = (self.asked.mode == Mode::Repair).then_some(digest);
+            let kind = resuming::kind(&run, &remembered);
+            remembered.digest = (self.asked.mode == Mode::Repair).then_some(kind);
             if resumes {
-                let now = run.clock.now();
                 remembered.taken_up =
-                    resuming::find(&memory.state, (number, digest), now, RESUMABLE)
-                        .map_err(Unremembered::from)?;
+                    resuming::find(&run, &remembered, RESUMABLE).map_err(Unremembered::from)?;
             }
             run.memory = Some(remembered);
         }
@@ -124,17 +124,12 @@ impl<'a> Job<'a> {
         noted.unwrap_or_else(|| memory.state.last_run())
     }
 
-    /// Works on a segment. Unless it is `content` with fewer, all replicas have to be there before anything is read: one
-    /// that is missed costs a reading of all others.
+    /// Looks at all replicas before a segment. Unless it is `content` with fewer, all have to be there before anything is
+    /// read: one that is missed costs a reading of all others.
     ///
     /// # Errors
-    /// When fewer than two replicas can be read, one is not fit, or the state directory cannot be used.
-    pub async fn work(
-        &self,
-        run: &Run,
-        content: bool,
-        listener: &mut dyn Listener,
-    ) -> Result<Summary, JobError> {
+    /// When fewer than two replicas can be reached, or one is not fit.
+    pub async fn look(&self, content: bool) -> Result<Vec<Option<Facts>>, JobError> {
         let looking = preflight(&self.fleet, self.asked.mode, self.config.keyspaces.iter());
         // A server that is silent is waited for longer than somebody who wants to stop would wait.
         let facts = tokio::select! {
@@ -146,7 +141,31 @@ impl<'a> Job<'a> {
             let words = format!("replica {name} cannot be reached");
             return Err(Trouble::TooFew(words).into());
         }
-        expect(run, &facts);
+        Ok(facts)
+    }
+
+    /// The segments of a database: what an earlier run has finished, and the rest, divided if it takes longer than
+    /// `target`.
+    pub fn divide(&self, run: &Run, facts: &[Option<Facts>], target: Duration) -> Vec<SlotRange> {
+        let parts = division::segments(run, facts, target);
+        let parts = parts.values().copied().max().unwrap_or(1);
+        let taken_up = run.memory.as_ref().and_then(|one| one.taken_up.as_ref());
+        let finished = taken_up.map_or(&[][..], |taken_up| &taken_up.segments);
+        let finished: Vec<SlotRange> = finished.iter().map(|one| one.slots).collect();
+        division::cut(run.scope.slots(), &finished, parts)
+    }
+
+    /// Works on a segment.
+    ///
+    /// # Errors
+    /// When fewer than two replicas can be read, or the state directory cannot be used.
+    pub async fn work(
+        &self,
+        run: &Run,
+        facts: &[Option<Facts>],
+        listener: &mut dyn Listener,
+    ) -> Result<Summary, JobError> {
+        expect(run, facts);
         Ok(repair::run(run, listener).await?)
     }
 

@@ -3,6 +3,7 @@
 mod check;
 mod clean;
 pub mod demo;
+mod division;
 mod estimate;
 mod exit;
 mod explain;

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use futures::future::join_all;
 
-use crate::model::Keyspace;
+use crate::model::{Keyspace, SlotRange};
 use crate::repair::{Mode, Run, Scope};
 use crate::store::{Access, Deployment, Facts, StoreError};
 
@@ -87,14 +87,17 @@ pub fn expect(run: &Run, facts: &[Option<Facts>]) {
     expected.store(keys.unwrap_or(0), Ordering::Relaxed);
 }
 
-/// The keys of all databases that are worked on; nothing where only some of a database are.
+/// The keys of all databases that are worked on, of some slots their share; nothing where else only some are.
 fn keys_of(scope: &Scope, facts: &Facts) -> Option<u64> {
     let databases = scope.databases().into_iter();
     databases
         .map(|db| {
             let index = db.unwrap_or(facts.default_db);
             let keys = facts.keys.get(&index).copied().unwrap_or(0);
-            scope.takes_all(db).then_some(keys)
+            let share = u128::from(keys) * u128::from(scope.slots().count());
+            let share = share / u128::from(SlotRange::all().count());
+            let share = u64::try_from(share).unwrap_or(u64::MAX);
+            scope.takes_all_of_slots(db).then_some(share)
         })
         .sum()
 }

@@ -9,6 +9,7 @@ use crate::model::Selection;
 use crate::repair::{Mode, Run, Summary};
 use crate::store::Facts;
 
+use super::division;
 use super::exit::Exit;
 use super::fleet::{Fleet, Plan, Trouble, plan};
 use super::journal;
@@ -74,14 +75,14 @@ impl Session {
         let number = logbook.as_ref().map(|logbook| logbook.run);
         let number = number.unwrap_or_else(|| memory.state.last_run());
         let mut remembered = memory.of_run(number, config, names_keys)?;
-        let digest = resuming::digest(&run, &remembered);
-        remembered.digest = writes.then_some(digest);
+        let kind = resuming::kind(&run, &remembered);
+        remembered.digest = writes.then_some(kind);
         if let Some(age) = remembering.resume.filter(|_| writes) {
-            let now = run.clock.now();
-            remembered.taken_up = resuming::find(&memory.state, (number, digest), now, age)
-                .map_err(Unremembered::from)?;
+            remembered.taken_up =
+                resuming::find(&run, &remembered, age).map_err(Unremembered::from)?;
         }
         run.memory = Some(remembered);
+        run.segments = division::segments(&run, facts, config.limits.segment);
         Ok(Self { run, logbook })
     }
 

@@ -9,7 +9,7 @@ use super::error::Contradiction;
 use super::raw::{
     RawAgreement, RawClock, RawDynomite, RawGuards, RawLimits, RawReplicates, RawState,
 };
-use super::scalar::YamlNumber;
+use super::scalar::{YamlDuration, YamlNumber};
 use crate::model::{
     AgreementBounds, Guards, Intensity, JournalBounds, Limits, Ratio, StampBounds, StateDir,
 };
@@ -37,7 +37,18 @@ pub(super) fn limits(raw: &RawLimits) -> Result<Limits, Contradiction> {
             Some(size) => size.0,
             None => default.memory,
         },
+        segment: segment(raw.segment, at.key("segment"))?,
     })
+}
+
+fn segment(raw: Option<YamlDuration>, at: YamlPath) -> Result<Duration, Contradiction> {
+    let found = raw.map_or(Limits::DEFAULT_SEGMENT, |found| found.0);
+    if found < Limits::SHORTEST_SEGMENT {
+        let what = "a segment of less than a second costs more than it saves";
+        let advice = "write what may be read again after a run was cut off, such as 5m";
+        return Err(Contradiction::new(at, what, advice));
+    }
+    Ok(found)
 }
 
 fn intensity(raw: Option<YamlNumber>, at: YamlPath) -> Result<Intensity, Contradiction> {

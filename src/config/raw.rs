@@ -117,6 +117,7 @@ pub(super) struct RawLimits {
     pub(super) intensity: Option<YamlNumber>,
     pub(super) pipeline: Option<usize>,
     pub(super) memory: Option<YamlSize>,
+    pub(super) segment: Option<YamlDuration>,
 }
 
 #[derive(Debug, Default, Deserialize)]

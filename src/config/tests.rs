@@ -76,17 +76,83 @@ fn replicas_of_the_example_are_what_it_says() {
 }
 
 /// Every key of the example, also those in comments that show one, is a key that the code knows, and the other way.
+const EVERY_KEY: &[&str] = &[
+    "replicas",
+    "name",
+    "datacenter",
+    "url",
+    "username",
+    "password_file",
+    "password_env",
+    "tls",
+    "ca",
+    "server_name",
+    "read_from",
+    "layout",
+    "connect_timeout",
+    "read_timeout",
+    "keyspaces",
+    "match",
+    "db",
+    "rules",
+    "string",
+    "hash",
+    "set",
+    "zset",
+    "list",
+    "stream",
+    "hyperloglog",
+    "expiry",
+    "rule",
+    "tolerance",
+    "horizon",
+    "prefer",
+    "on_delete_conflict",
+    "skip",
+    "replicates",
+    "lag",
+    "limits",
+    "keys_per_second",
+    "bytes_per_second",
+    "intensity",
+    "pipeline",
+    "memory",
+    "segment",
+    "guards",
+    "max_delete_ratio",
+    "max_overwrite_ratio",
+    "settle",
+    "agreement",
+    "elements",
+    "history",
+    "state",
+    "dir",
+    "journal_age",
+    "journal_size",
+    "schedules",
+    "cron",
+    "every",
+    "timezone",
+    "window",
+    "blackouts",
+    "jitter",
+    "deadline",
+    "http",
+    "listen",
+    "token_file",
+    "tls",
+    "certificate",
+    "key",
+    "notifications",
+    "webhook",
+    "secret_file",
+    "events",
+    "timeout",
+];
+
 #[test]
 fn the_example_names_every_key() {
-    let keys = "\
-        replicas name datacenter url username password_file password_env tls ca certificate
-        server_name read_from layout connect_timeout read_timeout keyspaces match db rules string hash set
-        zset list stream hyperloglog expiry rule tolerance horizon prefer on_delete_conflict skip
-        replicates lag limits keys_per_second bytes_per_second intensity pipeline memory guards
-        max_delete_ratio max_overwrite_ratio settle agreement elements history state dir journal_age
-        journal_size schedules cron every timezone window blackouts jitter deadline http listen
-        token_file tls certificate key notifications webhook secret_file events timeout";
-    for key in keys.split_ascii_whitespace() {
+    for key in EVERY_KEY {
         assert!(EXAMPLE.contains(&format!("{key}:")), "{key}");
     }
 }
@@ -104,7 +170,7 @@ fn every_key_of_the_outline_is_read() {
     on_delete_conflict: delete-wins
     skip: true
   - { name: rest, db: 4 }
-limits: { keys_per_second: 5, bytes_per_second: 1MiB, intensity: 1, pipeline: 3, memory: 64MiB }
+limits: { keys_per_second: 5, bytes_per_second: 1MiB, intensity: 1, pipeline: 3, memory: 64MiB, segment: 30s }
 guards: { max_delete_ratio: 0, max_overwrite_ratio: 1, settle: 500ms }
 state: none
 schedules:
@@ -121,6 +187,7 @@ schedules:
     assert!(hits.skip);
     assert_eq!(config.keyspaces.iter().nth(1).unwrap().db, Some(DbIndex(4)));
     assert_eq!(config.limits.bytes_per_second.map(u64::from), Some(1 << 20));
+    assert_eq!(config.limits.segment, Duration::from_secs(30));
     assert_eq!(config.guards.settle, Duration::from_millis(500));
     assert_eq!(config.state, StateDir::Nowhere);
     let windows = config.schedules[0].windows.iter();

@@ -92,14 +92,18 @@ pub enum StopReason {
 }
 
 impl StopReason {
-    /// In words.
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::Cancelled => "cancelled by an operator",
-            Self::Window => "its window closed: it goes on in the next one",
-            Self::Deadline => "it took longer than its deadline",
-            Self::Shutdown => "the service ended: it goes on when that is back",
-            Self::ShutdownForGood => "the service ended: ask for it again when that is back",
+    /// In words; whether what it has finished by then is not done again.
+    pub fn words(self, goes_on: bool) -> &'static str {
+        match (self, goes_on) {
+            (Self::Cancelled, _) => "cancelled by an operator",
+            (Self::Window, true) => "its window closed: it goes on in the next one",
+            (Self::Window, false) => "its window closed: the next one begins anew",
+            (Self::Deadline, _) => "it took longer than its deadline",
+            (Self::Shutdown, true) => "the service ended: it goes on when that is back",
+            (Self::Shutdown, false) => {
+                "the service ended: what it did stays, the rest is left to another run"
+            }
+            (Self::ShutdownForGood, _) => "the service ended: ask for it again when that is back",
         }
     }
 }
@@ -116,6 +120,8 @@ pub struct Card {
     pub asked: Millis,
     /// Its replicas, in datacenter order.
     pub replicas: Vec<(ReplicaName, Datacenter)>,
+    /// Whether what it finishes is noted, so that another can go on with it.
+    pub is_noted: bool,
     /// How far the present segment has come.
     pub progress: Arc<Progress>,
     /// Tells it to stop.
@@ -204,6 +210,7 @@ impl Card {
             order,
             asked,
             replicas,
+            is_noted: false,
             progress: Arc::default(),
             stop: CancellationToken::new(),
             connections: Mutex::default(),
@@ -254,6 +261,11 @@ impl Card {
             scanned: self.progress.scanned(),
             expected: self.progress.expected.load(Ordering::Relaxed),
         }
+    }
+
+    /// Whether another goes on with it once it was cut off: a schedule's, where there is memory.
+    pub fn goes_on(&self) -> bool {
+        self.is_noted && self.order.schedule.is_some()
     }
 
     /// Its state.

@@ -1,8 +1,9 @@
 //! Works a run off, segment by segment, on a thread of its own: the service stays able to answer meanwhile.
 //!
 //! ```text
-//! look ─▶ segments ─▶ run each ─▶ fold ─▶ state, exit, log
-//!            ▲ failed: again after a pause, then halved, then given up; the rest goes on
+//! databases ─▶ segments ─▶ look ─▶ run each ─▶ fold ─▶ state, exit, log
+//!                 ▲ large: divided, without what an earlier run finished
+//!                 ▲ failed: again after a pause, then halved, then given up; the rest goes on
 //! ```
 
 use std::collections::BTreeMap;
@@ -16,12 +17,12 @@ use crate::app::{
     undo_noted,
 };
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::model::{DbIndex, KeyspaceName, Millis, Selection};
-use crate::repair::{Finding, Mode, Summary, Throttle};
+use crate::config::{Config, Schedule};
+use crate::model::{DbIndex, KeyspaceName, Millis, Selection, SlotRange};
+use crate::repair::{Finding, Mode, Planned, ReplicaSummary, Resumed, Summary, Throttle};
 
 use super::board::{Card, Pinned, PinnedUndo, RunState, StopReason};
-use super::order::What;
+use super::order::{Order, What};
 use super::segments::{Attempt, Next, Patience, Segment, Segments};
 
 /// What a run needs beside its card.
@@ -40,6 +41,17 @@ pub struct Assignment {
     pub patience: Patience,
     /// Is told of every finding.
     pub told: Box<dyn Fn(&Finding) + Send + Sync>,
+}
+
+/// Segments that a window has room for.
+const WINDOW_HAS: u64 = 4;
+
+/// What an attempt on a segment came to.
+enum Worked {
+    /// It was worked on.
+    Through(Box<Summary>),
+    /// It is large: these are its parts.
+    Divided(Vec<SlotRange>),
 }
 
 /// How a run ended.
@@ -117,7 +129,7 @@ async fn undo(card: &Card, assignment: Assignment, undoing: &Undoing) -> Outcome
     match undone {
         Ok((summary, exit)) => {
             let stopping = card.standing().stopping.filter(|_| summary.interrupted);
-            let stopping = stopping.map(|why| why.words().to_owned());
+            let stopping = stopping.map(|why| why.words(card.goes_on()).to_owned());
             let trouble = stopping.or_else(|| shortfall(&summary));
             card.undone_as(summary);
             Outcome {
@@ -172,6 +184,7 @@ async fn compare(
         clock: &*clock,
         selection,
         told: &*told,
+        target: target_of(&config, &card.order),
     };
     let segments = Segments::new(patience, segments_of(&config, selection));
     let outcome = course.run(segments).await;
@@ -215,6 +228,8 @@ struct Course<'a> {
     clock: &'a dyn Clock,
     selection: &'a Selection,
     told: &'a (dyn Fn(&Finding) + Send + Sync),
+    /// About how long a segment takes.
+    target: Duration,
 }
 
 /// Why no further segment is worked on.
@@ -267,22 +282,26 @@ impl Course<'_> {
         segments: &mut Segments,
         sum: &mut Summary,
     ) -> Option<Halt> {
-        let worked = self.attempt(&segment, segments.is_last(&segment)).await;
+        let content = segments.is_last(&segment);
+        let worked = self.attempt(&segment, content, taken_from_each(sum)).await;
         let now = self.clock.now();
         if self.card.stop.is_cancelled() {
-            if let Ok(summary) = worked {
-                sum.absorb(summary);
+            if let Ok(Worked::Through(summary)) = worked {
+                sum.absorb(*summary);
             }
             return Some(Halt::Told);
         }
         let attempt = match worked {
-            Ok(summary) if summary.tripped.is_empty() || self.job.mode() != Mode::Repair => {
+            Ok(Worked::Divided(parts)) => Attempt::Divided(parts),
+            Ok(Worked::Through(summary))
+                if summary.tripped.is_empty() || self.job.mode() != Mode::Repair =>
+            {
                 let attempt = attempt_of(&summary);
-                self.fold(&segment, attempt, summary, (segments, sum), now);
+                self.fold(&segment, attempt, *summary, (segments, sum), now);
                 return None;
             }
-            Ok(summary) => {
-                sum.absorb(summary);
+            Ok(Worked::Through(summary)) => {
+                sum.absorb(*summary);
                 return Some(Halt::Guard);
             }
             Err(error) if error.may_pass() => Attempt::Failed {
@@ -295,7 +314,13 @@ impl Course<'_> {
         None
     }
 
-    async fn attempt(&self, segment: &Segment, is_last: bool) -> Result<Summary, JobError> {
+    /// Works on a segment, `content` with fewer replicas or not; or finds that it is large.
+    async fn attempt(
+        &self,
+        segment: &Segment,
+        content: bool,
+        before: Planned,
+    ) -> Result<Worked, JobError> {
         let selection = Selection {
             keyspaces: segment.keyspaces.clone(),
             slots: segment.slots,
@@ -303,16 +328,25 @@ impl Course<'_> {
         };
         let progress = self.card.progress.clone();
         progress.begin_anew();
-        let run = tokio::select! {
+        let mut run = tokio::select! {
             run = self.job.segment(selection, progress, self.card.order.resumes) => run?,
             () = self.card.stop.cancelled() => return Err(stopped()),
         };
+        run.settings.breaker.before = before;
+        let facts = self.job.look(content).await?;
+        if !segment.is_divided && !content {
+            let parts = self.job.divide(&run, &facts, self.target);
+            if parts.len() > 1 {
+                return Ok(Worked::Divided(parts));
+            }
+        }
         self.card.works_with(&run.participants);
         let mut listener = Pinned {
             card: self.card,
             told: self.told,
         };
-        self.job.work(&run, is_last, &mut listener).await
+        let summary = self.job.work(&run, &facts, &mut listener).await?;
+        Ok(Worked::Through(Box::new(summary)))
     }
 
     /// Counts what an attempt came to; of one that is made again only what stays of it.
@@ -342,7 +376,7 @@ impl Course<'_> {
     ) -> bool {
         let reason = match &attempt {
             Attempt::Failed { reason, .. } => reason.clone(),
-            Attempt::Done => String::new(),
+            Attempt::Done | Attempt::Divided(_) => String::new(),
         };
         let given_up = segments.ended(segment.clone(), attempt, now);
         if given_up {
@@ -373,10 +407,12 @@ impl Course<'_> {
                 (
                     RunState::Stopped,
                     Exit::Interrupted,
-                    Some(why.words().into()),
+                    Some(why.words(self.card.goes_on()).into()),
                 )
             }
-            None if sum.passes == 0 => (RunState::Failed, Exit::Trouble, given_up),
+            None if sum.passes == 0 && !was_finished(&sum) => {
+                (RunState::Failed, Exit::Trouble, given_up)
+            }
             None if given_up.is_some() || sum.is_partial() => {
                 let lost = sum.replicas.iter().find_map(|one| one.lost.clone());
                 (RunState::Partial, Exit::Partial, given_up.or(lost))
@@ -390,6 +426,32 @@ impl Course<'_> {
             trouble,
         }
     }
+}
+
+/// Whether all that there is was finished by an earlier run.
+fn was_finished(sum: &Summary) -> bool {
+    let all = |resumed: Resumed| resumed.finished == resumed.segments && resumed.segments > 0;
+    sum.resumed.is_some_and(all)
+}
+
+/// The most that the segments so far have taken from a replica.
+fn taken_from_each(sum: &Summary) -> Planned {
+    let most = |of: fn(&ReplicaSummary) -> u64| sum.replicas.iter().map(of).max().unwrap_or(0);
+    Planned {
+        overwrites: most(|one| one.overwrites),
+        deletes: most(|one| one.deletes),
+    }
+}
+
+/// About how long a segment takes: a window has room for several.
+fn target_of(config: &Config, order: &Order) -> Duration {
+    let named = |one: &&Schedule| Some(&one.name) == order.schedule.as_ref();
+    let schedule = config.schedules.iter().find(named);
+    let windows = schedule.into_iter().flat_map(|schedule| &schedule.windows);
+    let shortest = windows.map(|window| u64::from(window.minutes())).min();
+    let quarter = shortest.map(|minutes| Duration::from_secs(minutes * 60 / WINDOW_HAS));
+    let target = config.limits.segment;
+    quarter.map_or(target, |quarter| quarter.min(target))
 }
 
 /// A segment is done if every replica and every key took part.

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! waiting ─▶ working ─┬─▶ done
-//!    ▲                ├─▶ failed: tried again after a pause, behind all others
+//!    ▲ ◀─ parts ──────├─▶ too large: divided, and the parts worked on at once
+//!    │                ├─▶ failed: tried again after a pause, behind all others
 //!    └── halves ◀─────┴─▶ failed once more: split; and, where it can be split no further, given up and reported
 //! ```
 
@@ -22,6 +23,8 @@ pub struct Segment {
     pub slots: Option<SlotRange>,
     /// How often it was tried.
     pub attempts: u32,
+    /// Whether it is not divided any more, unless it fails.
+    pub is_divided: bool,
     /// How often it was halved.
     halvings: u32,
     /// It is not tried before this time.
@@ -57,6 +60,8 @@ impl Default for Patience {
 pub enum Attempt {
     /// All of it took part.
     Done,
+    /// It is large: these are its parts.
+    Divided(Vec<SlotRange>),
     /// A part did not.
     Failed {
         /// Why.
@@ -114,6 +119,7 @@ impl Segment {
             keyspaces,
             slots,
             attempts: 0,
+            is_divided: false,
             halvings: 0,
             not_before: Millis(0),
         }
@@ -194,6 +200,10 @@ impl Segments {
                 self.tally.done += 1;
                 return false;
             }
+            Attempt::Divided(parts) => {
+                self.divide(&segment, &parts);
+                return false;
+            }
             Attempt::Failed { reason, divisible } => (reason, divisible),
         };
         if !self.is_last(&segment) {
@@ -210,6 +220,19 @@ impl Segments {
         self.tally.failed += 1;
         self.failed.push((segment, reason));
         true
+    }
+
+    /// The parts are worked on before all others, in their order.
+    fn divide(&mut self, segment: &Segment, parts: &[SlotRange]) {
+        for slots in parts.iter().rev() {
+            let part = Segment {
+                slots: Some(*slots),
+                attempts: 0,
+                is_divided: true,
+                ..segment.clone()
+            };
+            self.waiting.push_front(part);
+        }
     }
 
     fn later(&self, segment: Segment, now: Millis) -> Segment {
@@ -320,6 +343,29 @@ mod tests {
             open: 0,
             retried: 2,
             split: 1,
+        };
+        assert_eq!(all.tally(), tally);
+    }
+
+    #[test]
+    fn what_is_large_is_divided_and_its_parts_come_first() {
+        let mut all = segments(2);
+        let first = take(&mut all, 0);
+        let parts = SlotRange::all().divided(3);
+        assert!(!all.ended(first, Attempt::Divided(parts.clone()), Millis(0)));
+        assert_eq!(all.tally().open, 4);
+        for slots in parts {
+            let part = take(&mut all, 0);
+            assert_eq!((part.db, part.slots), (Some(DbIndex(0)), Some(slots)));
+            assert_eq!((part.attempts, part.is_divided), (1, true));
+            all.ended(part, Attempt::Done, Millis(0));
+        }
+        let second = take(&mut all, 0);
+        assert_eq!((second.db, second.is_divided), (Some(DbIndex(1)), false));
+        all.ended(second, Attempt::Done, Millis(0));
+        let tally = Tally {
+            done: 4,
+            ..Tally::default()
         };
         assert_eq!(all.tally(), tally);
     }

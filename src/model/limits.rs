@@ -66,11 +66,19 @@ pub struct Limits {
     pub pipeline: NonZeroUsize,
     /// Memory that entries may take; beyond it the work is done in two passes.
     pub memory: ByteSize,
+    /// About how long a segment of a large database takes to read: what is done again at most after a run was cut off.
+    pub segment: Duration,
 }
 
 impl Limits {
     /// The default pipeline: what a foreground client hardly feels.
     pub const DEFAULT_PIPELINE: NonZeroUsize = NonZeroUsize::new(10).expect("ten is not zero");
+
+    /// The default segment: its scan of names is a small share of it, and a window has room for several.
+    pub const DEFAULT_SEGMENT: Duration = Duration::from_secs(300);
+
+    /// The shortest segment that is accepted.
+    pub const SHORTEST_SEGMENT: Duration = Duration::from_secs(1);
 
     /// The longest pipeline that is accepted.
     pub const MAX_PIPELINE: usize = 10_000;
@@ -84,6 +92,7 @@ impl Default for Limits {
             intensity: Intensity::FULL,
             pipeline: Self::DEFAULT_PIPELINE,
             memory: ByteSize::gib(1),
+            segment: Self::DEFAULT_SEGMENT,
         }
     }
 }

@@ -40,6 +40,58 @@ pub struct SlotRange {
 }
 
 impl SlotRange {
+    /// Every slot there is.
+    pub fn all() -> Self {
+        let last = Slot::new(Slot::COUNT - 1).expect("the last of all slots is one");
+        let first = Slot::new(0).expect("the first of all slots is one");
+        Self { first, last }
+    }
+
+    fn of(first: u16, last: u16) -> Option<Self> {
+        Self::new(Slot::new(first)?, Slot::new(last)?)
+    }
+
+    /// How many slots it has.
+    pub fn count(self) -> u32 {
+        u32::from(self.last.number() - self.first.number()) + 1
+    }
+
+    /// The same slots in so many ranges of about the same size, in order; at most one per slot.
+    pub fn divided(self, parts: u32) -> Vec<Self> {
+        let parts = parts.clamp(1, self.count());
+        let first = |part: u32| u32::from(self.first.number()) + part * self.count() / parts;
+        let number = |slot: u32| u16::try_from(slot).unwrap_or(Slot::COUNT);
+        let range = |part| Self::of(number(first(part)), number(first(part + 1) - 1));
+        (0..parts).filter_map(range).collect()
+    }
+
+    /// What is left of it without the others, in order.
+    pub fn without(self, others: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let cut = |left: Vec<Self>, other: Self| {
+            let parts = left.into_iter().flat_map(|one| one.around(other));
+            parts.flatten().collect()
+        };
+        others.into_iter().fold(vec![self], cut)
+    }
+
+    /// What lies before the other and what lies behind it.
+    fn around(self, other: Self) -> [Option<Self>; 2] {
+        if other.last < self.first || self.last < other.first {
+            return [Some(self), None];
+        }
+        let before = other.first.number().checked_sub(1);
+        let before = before.and_then(|last| Self::of(self.first.number(), last));
+        [
+            before,
+            Self::of(other.last.number() + 1, self.last.number()),
+        ]
+    }
+
+    /// Whether all slots of the other are in it.
+    pub fn includes(self, other: Self) -> bool {
+        self.first <= other.first && other.last <= self.last
+    }
+
     /// The slots from `first` to `last`, both in it; nothing if they are out of order.
     pub fn new(first: Slot, last: Slot) -> Option<Self> {
         (first <= last).then_some(Self { first, last })
@@ -112,6 +164,45 @@ mod tests {
             "0-16383".parse::<SlotRange>().unwrap().positions(),
             PositionRange::all()
         );
+    }
+
+    #[test]
+    fn divided_ranges_are_the_same_slots_in_order() {
+        for (range, parts) in [
+            ("0-16383", 7),
+            ("0-16383", 1),
+            ("5-9", 2),
+            ("3-4", 100),
+            ("9", 3),
+        ] {
+            let range: SlotRange = range.parse().unwrap();
+            let divided = range.divided(parts);
+            assert_eq!(divided.len() as u32, parts.min(range.count()), "{range}");
+            assert_eq!(divided[0].first(), range.first());
+            assert_eq!(divided.last().unwrap().last(), range.last());
+            for pair in divided.windows(2) {
+                assert_eq!(pair[0].last().number() + 1, pair[1].first().number());
+            }
+            assert_eq!(range.without(divided), []);
+        }
+    }
+
+    #[test]
+    fn what_is_left_of_a_range_is_what_others_do_not_have() {
+        let range = |text: &str| text.parse::<SlotRange>().unwrap();
+        let table = [
+            ("0-100", vec![], "0-100"),
+            ("0-100", vec!["0-100"], ""),
+            ("10-100", vec!["0-20", "40-50"], "21-39 51-100"),
+            ("10-100", vec!["200-300", "90-200"], "10-89"),
+            ("0-16383", vec!["16383"], "0-16382"),
+            ("0-16383", vec!["0", "5-6", "5"], "1-4 7-16383"),
+        ];
+        for (whole, others, left) in table {
+            let found = range(whole).without(others.iter().map(|other| range(other)));
+            let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+            assert_eq!(found.join(" "), left, "{whole} without {others:?}");
+        }
     }
 
     #[test]

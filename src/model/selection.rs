@@ -40,11 +40,15 @@ impl Selection {
 
     /// Whether every key of the keyspaces is selected.
     pub fn is_whole(&self) -> bool {
+        self.is_whole_but_for_slots() && self.slots.is_none()
+    }
+
+    /// Whether every key of the keyspaces is selected, as far as its slots are.
+    pub fn is_whole_but_for_slots(&self) -> bool {
         let parts = [
             self.pattern.is_none(),
             self.keys.is_none(),
             self.from.is_none() && self.to.is_none(),
-            self.slots.is_none(),
             self.kinds.is_none(),
         ];
         parts.into_iter().all(|absent| absent)

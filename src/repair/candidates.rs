@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 
 use crate::merkle::{Diff, Difference, Listed, SealedEntries, Side as TreeSide, Tree};
-use crate::model::{DbIndex, Key, Keyspace, Position, Sequence};
+use crate::model::{DbIndex, Key, Keyspace, Position, PositionRange, Sequence};
 use crate::store::BATCH_KEYS;
 
 use super::look::{Look, difference, is_expiring};
@@ -61,7 +61,7 @@ impl<'a, 'c> Comparison<'a, 'c> {
     /// Compares the accounts of one database and expiry rule.
     pub(super) fn new(
         shared: &'a Shared<'a>,
-        db: Option<DbIndex>,
+        (db, positions): (Option<DbIndex>, PositionRange),
         accounts: &'c [Account],
     ) -> Self {
         let sides: Vec<TreeSide<'c>> = accounts
@@ -75,13 +75,15 @@ impl<'a, 'c> Comparison<'a, 'c> {
             shared,
             db,
             accounts,
-            diff: Diff::new(&sides, shared.run.scope.positions()),
+            diff: Diff::new(&sides, positions),
             overdue: BTreeSet::new(),
             waiting: None,
             fresh: Vec::new(),
             expiring: 0,
         };
         comparison.overdue = comparison.find_overdue();
+        let is_here = |key: &Key| positions.contains(Position::of(key.as_bytes()));
+        comparison.overdue.retain(is_here);
         comparison
     }
 

@@ -23,6 +23,8 @@ pub struct Breaker {
     pub force_deletes: u64,
     /// So many may be overwritten whatever their share.
     pub force_overwrites: u64,
+    /// What the run did to a replica before, in other segments: what is allowed whatever the share is allowed once.
+    pub before: Planned,
 }
 
 impl Default for Breaker {
@@ -37,6 +39,7 @@ impl Default for Breaker {
             max_overwrite_ratio,
             force_deletes: 0,
             force_overwrites: 0,
+            before: Planned::default(),
         }
     }
 }
@@ -98,11 +101,11 @@ pub(crate) struct Toll(Vec<Planned>);
 
 /// What a run would do to one replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Planned {
+pub struct Planned {
     /// Keys of which something is overwritten or removed.
-    pub(crate) overwrites: u64,
+    pub overwrites: u64,
     /// Keys that are removed.
-    pub(crate) deletes: u64,
+    pub deletes: u64,
 }
 
 /// What a replica holds, and what would be done to it.
@@ -143,12 +146,11 @@ pub(crate) fn tripped<'a>(
             overwrites,
             deletes,
         } = stake.planned;
-        let deleting = allowed(breaker.max_delete_ratio, stake.held, breaker.force_deletes);
-        let overwriting = allowed(
-            breaker.max_overwrite_ratio,
-            stake.held,
-            breaker.force_overwrites,
-        );
+        let before = breaker.before;
+        let deleting = share(breaker.max_delete_ratio, stake.held)
+            .max(always(breaker.force_deletes, before.deletes));
+        let overwriting = share(breaker.max_overwrite_ratio, stake.held)
+            .max(always(breaker.force_overwrites, before.overwrites));
         let planned = [
             (Destruction::Delete, deletes, deleting),
             (Destruction::Overwrite, overwrites, overwriting),
@@ -165,10 +167,14 @@ pub(crate) fn tripped<'a>(
     stakes.flat_map(of_replica).collect()
 }
 
-fn allowed(ratio: Ratio, held: u64, forced: u64) -> u64 {
-    // Rounded down: a share of 1 % of 10,099 keys is 100 keys. No replica holds so many keys that a float is inexact.
-    let share = (ratio.get() * held as f64) as u64;
-    share.max(ALWAYS_ALLOWED).max(forced)
+/// Rounded down: a share of 1 % of 10,099 keys is 100 keys. No replica holds so many keys that a float is inexact.
+fn share(ratio: Ratio, held: u64) -> u64 {
+    (ratio.get() * held as f64) as u64
+}
+
+/// What is left, after what was done before, of what is allowed whatever the share.
+fn always(forced: u64, before: u64) -> u64 {
+    ALWAYS_ALLOWED.max(forced).saturating_sub(before)
 }
 
 #[cfg(test)]
@@ -212,6 +218,28 @@ mod tests {
             let found = over(&breaker, held, overwrites, deletes);
             assert_eq!(found, expected, "{overwrites} and {deletes} of {held}");
         }
+    }
+
+    #[test]
+    fn what_is_allowed_whatever_the_share_is_allowed_once_in_all_segments() {
+        let after = |overwrites, deletes| Breaker {
+            before: Planned {
+                overwrites,
+                deletes,
+            },
+            ..Breaker::default()
+        };
+        assert_eq!(over(&after(0, 60), 1_000, 0, 40), []);
+        assert_eq!(
+            over(&after(0, 60), 1_000, 0, 41),
+            [(Destruction::Delete, 40)]
+        );
+        // The share is of what the replica holds in this segment.
+        assert_eq!(over(&after(500, 500), 20_000, 4_000, 200), []);
+        assert_eq!(
+            over(&after(500, 500), 20_000, 4_000, 201),
+            [(Destruction::Delete, 200)]
+        );
     }
 
     #[test]

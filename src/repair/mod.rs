@@ -42,7 +42,7 @@ mod writing;
 
 pub use explain::{Did, Explanation, Recalled, RecalledReplica, RecalledVersion, Stand, explain};
 pub use finding::{Change, Detail, DifferenceKind, Fate, Finding, Held, Holding, Verdict};
-pub use guard::{ALWAYS_ALLOWED, Breaker, Destruction, Tripped};
+pub use guard::{ALWAYS_ALLOWED, Breaker, Destruction, Planned, Tripped};
 pub use ledger::WrongState;
 pub use notary::{Forgetful, MemoryTrouble, RunMemory, TakenUp, lane_name};
 pub use noting::RunJournal;
@@ -50,7 +50,7 @@ pub use pacing::{NodeHealth, Rates, Reason, Throttle};
 pub use run::{Listener, Mode, Participant, Phase, Progress, Run, RunError, Settings};
 pub use runner::run;
 pub use scope::Scope;
-pub use segments::Resumed;
+pub use segments::{Resumed, SegmentKind, segment_kinds};
 pub use side_by_side::Element;
 pub use summary::{ReplicaSummary, Summary, Tally};
 pub use undo::{

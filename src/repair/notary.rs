@@ -38,6 +38,7 @@ use super::round::Candidate;
 use super::scope::Scope;
 use archive::Shelf;
 
+pub(crate) use coverage::Proof;
 pub(crate) use listing::Listing;
 pub(crate) use opening::open;
 pub use opening::{Forgetful, MemoryTrouble};
@@ -64,16 +65,16 @@ pub struct RunMemory {
     pub release_held: bool,
     /// What a segment that is finished is noted under; nothing where runs of this kind are not taken up.
     pub digest: Option<[u8; 32]>,
-    /// What an earlier run, which was cut off, has finished, and this one need not read.
+    /// What earlier runs, which were cut off, have finished, and this one need not read.
     pub taken_up: Option<TakenUp>,
 }
 
 /// What is taken up of an earlier run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TakenUp {
-    /// The run.
+    /// The latest of those runs.
     pub run: RunNumber,
-    /// The segments that it finished, by database; still right if no replica has forgotten anything there.
+    /// The segments that they finished; still right if no replica has forgotten anything there since.
     pub segments: Vec<Segment>,
 }
 
@@ -114,6 +115,11 @@ struct Vouched {
 impl Vouched {
     fn forgot(&self, proved: Sequence) -> bool {
         self.voids.covering(proved).is_some()
+    }
+
+    /// Whether it has forgotten nothing since a step: neither what was proved by it, nor what came later.
+    fn is_unbroken_since(&self, step: Sequence) -> bool {
+        self.voids.0.iter().all(|(_, to)| *to < step)
     }
 }
 

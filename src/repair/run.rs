@@ -79,6 +79,8 @@ pub struct Run {
     pub scope: Scope,
     /// How far it may go.
     pub settings: Settings,
+    /// Into how many segments a database is divided; a database that is not named is one.
+    pub segments: BTreeMap<Option<DbIndex>, u32>,
     /// The secret of its digests.
     pub digest_key: DigestKey,
     /// A random number that tells this run from others.
@@ -93,6 +95,14 @@ pub struct Run {
     pub memory: Option<RunMemory>,
     /// Where a run without memory keeps pre-images; nothing if it keeps none.
     pub journal: Option<RunJournal>,
+}
+
+impl Run {
+    /// The database that a keyspace without one means.
+    pub(crate) fn db_index(&self, db: Option<DbIndex>) -> DbIndex {
+        let first = self.participants.first();
+        db.unwrap_or_else(|| first.map_or(DbIndex(0), |first| first.default_db))
+    }
 }
 
 /// Is told of each key as it is decided, in the order of positions within a pass.
@@ -306,43 +316,11 @@ impl<'a> Shared<'a> {
         }
     }
 
-    /// Notes what a run that read everything proves of the databases that were not noted, or taken up, before.
-    pub(crate) async fn cover(&self, finished: &[DbIndex]) {
-        let databases = self.notaries.keys().map(|db| self.db_index(*db));
-        for db in databases.filter(|db| !finished.contains(db)) {
-            self.cover_one(db).await;
-        }
-    }
-
-    /// Notes what a run that read everything of a database proves. Answers whether it could: not where so many keys are
-    /// left open that they are not known any more.
-    pub(crate) async fn cover_one(&self, db: DbIndex) -> bool {
-        if !self.run.scope.is_whole() || self.run.settings.mode != Mode::Repair {
-            return true;
-        }
-        let mut is_noted = true;
-        let of_db = |(name, _): &(&Option<DbIndex>, &Notary<'_>)| self.db_index(**name) == db;
-        for (_, notary) in self.notaries.iter().filter(of_db) {
-            let unsettled = {
-                let mut all = self
-                    .unsettled
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
-                all.take(db)
-            };
-            let Some(unsettled) = unsettled else {
-                tracing::warn!(
-                    "database {db}: too many keys are left open to be noted one by one, so of keys that nothing was \
-                     agreed on, this run proves nothing; it is made up by a run that leaves fewer"
-                );
-                is_noted = false;
-                continue;
-            };
-            if let Err(error) = notary.cover(self, unsettled).await {
-                self.break_off(error);
-            }
-        }
-        is_noted
+    /// The keys of a database that were found and are left open since it was last asked; nothing where they are so many
+    /// that they are not known any more.
+    pub(crate) fn take_unsettled(&self, db: DbIndex) -> Option<Vec<Key>> {
+        let all = self.unsettled.lock();
+        all.unwrap_or_else(PoisonError::into_inner).take(db)
     }
 
     /// Whether the state directory cannot be used any more.
@@ -456,11 +434,6 @@ impl<'a> Shared<'a> {
     }
 
     pub(crate) fn db_index(&self, db: Option<DbIndex>) -> DbIndex {
-        db.unwrap_or_else(|| {
-            self.run
-                .participants
-                .first()
-                .map_or(DbIndex(0), |first| first.default_db)
-        })
+        self.run.db_index(db)
     }
 }

@@ -1,5 +1,6 @@
 //! A run from beginning to end: read, compare, settle, decide, database by database; what is destructive comes last.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::join_all;
@@ -13,7 +14,8 @@ use super::notary::MemoryTrouble;
 use super::pacing::watched;
 use super::round::Stage;
 use super::run::{Listener, Mode, Phase, Run, RunError, Shared};
-use super::segments;
+use super::scope::Scope;
+use super::segments::{self, Agenda};
 use super::summary::Summary;
 use super::sweep::{Budget, Gathered, Pass, Side, Sweep};
 use super::tombstones;
@@ -38,52 +40,45 @@ async fn go(run: &Run, listener: &mut dyn Listener) -> Result<Summary, RunError>
     if run.settings.mode == Mode::Repair {
         summary.run = run.memory.as_ref().map(|memory| memory.run);
     }
-    let (mut finished, resumed) = segments::take_up(&shared, &summary.forgetful)?;
-    let reads_all = finished.is_empty();
+    let (mut agendas, resumed) = segments::agendas(&shared)?;
+    let reads_all = resumed.is_none_or(|resumed| resumed.finished == 0);
     summary.resumed = resumed;
     let mut course = Course::new(&shared, summary, listener);
-    let databases: Vec<DbIndex> = run
-        .scope
-        .databases()
-        .into_iter()
-        .map(|db| shared.db_index(db))
-        .collect();
-    let is_one = |index| databases.iter().filter(|other| **other == index).count() == 1;
-    for db in run.scope.databases() {
-        let index = shared.db_index(db);
-        let is_over = |course: &Course<'_>| {
-            let limit_reached = course.summary.limit_reached;
-            run.stop.is_cancelled() || shared.is_broken() || limit_reached
-        };
-        if !finished.contains(&index) && !run.stop.is_cancelled() && !shared.is_broken() {
+    let is_over = |course: &Course<'_>| {
+        let limit_reached = course.summary.limit_reached;
+        run.stop.is_cancelled() || shared.is_broken() || limit_reached
+    };
+    for agenda in &mut agendas {
+        let passes = course.summary.passes;
+        let mut most = passes;
+        for slots in std::mem::take(&mut agenda.segments) {
+            if run.stop.is_cancelled() || shared.is_broken() {
+                break;
+            }
             let before = course.open();
+            course.summary.passes = passes;
             let mut database = Database {
                 shared: &shared,
-                db,
+                db: agenda.db,
+                scope: &run.scope.within(slots),
                 course: &mut course,
             };
             if let Err(error) = database.compare().await {
                 course.abandon()?;
                 return Err(error);
             }
-            let is_finished = is_one(index) && !is_over(&course) && course.open() == before;
-            if is_finished && segments::finish(&shared, index).await {
-                finished.push(index);
+            most = most.max(course.summary.passes);
+            if !is_over(&course) {
+                let is_settled = course.open() == before;
+                agenda.was_read(&shared, slots, is_settled).await;
             }
         }
+        course.summary.passes = most;
     }
     shared.used_by_keys(0);
     course.take_up().await?;
-    let is_whole = !run.stop.is_cancelled() && !course.summary.limit_reached;
-    if is_whole && !shared.is_broken() {
-        shared.cover(&finished).await;
-        for db in run.scope.databases() {
-            tombstones::sweep(&shared, db).await;
-        }
-        // What was read in an earlier run may have been evicted since.
-        if reads_all {
-            shared.note_evictions();
-        }
+    if !is_over(&course) {
+        end(&shared, agendas, (&course.summary, reads_all)).await;
     }
     let mut summary = course.summary;
     if let Some(error) = shared.take_trouble() {
@@ -101,14 +96,30 @@ async fn go(run: &Run, listener: &mut dyn Listener) -> Result<Summary, RunError>
     Ok(summary)
 }
 
+/// What is noted of a run that came to its end.
+async fn end(shared: &Shared<'_>, agendas: Vec<Agenda>, (summary, reads_all): (&Summary, bool)) {
+    for agenda in agendas {
+        agenda.end(shared, summary).await;
+    }
+    for db in shared.run.scope.databases() {
+        tombstones::sweep(shared, db).await;
+    }
+    // What was read in an earlier run may have been evicted since.
+    if reads_all {
+        shared.note_evictions();
+    }
+}
+
 /// One database's part of a run.
 pub(super) struct Database<'a, 'c> {
     pub(super) shared: &'a Shared<'a>,
     pub(super) db: Option<DbIndex>,
+    /// What is read of it.
+    pub(super) scope: &'c Scope,
     pub(super) course: &'c mut Course<'a>,
 }
 
-impl<'a> Database<'a, '_> {
+impl<'a, 'c> Database<'a, 'c> {
     async fn compare(&mut self) -> Result<(), RunError> {
         let sweep = self.pass(Pass::First);
         let budget = Arc::new(Budget::new(self.shared.room_for_keys()));
@@ -135,10 +146,11 @@ impl<'a> Database<'a, '_> {
     pub(super) fn pass<'p>(&self, pass: Pass<'p>) -> Sweep<'p>
     where
         'a: 'p,
+        'c: 'p,
     {
         let run = self.shared.run;
         Sweep {
-            scope: &run.scope,
+            scope: self.scope,
             db: self.db,
             digest_key: &run.digest_key,
             pass,
@@ -225,23 +237,22 @@ impl<'a> Database<'a, '_> {
         let db = self.shared.db_index(self.db);
         let replicas = sides.iter();
         let replicas = replicas.filter(|(index, _)| *index < self.shared.run.participants.len());
+        let mut most: BTreeMap<_, u64> = BTreeMap::new();
         for (index, side) in replicas {
             for (keyspace, kinds) in &side.counts {
-                let tallies = self
-                    .course
-                    .summary
-                    .tallies
-                    .entry((db, keyspace.clone()))
-                    .or_default();
                 for (kind, count) in kinds {
-                    let tally = tallies.entry(*kind).or_default();
-                    tally.keys = tally.keys.max(*count);
+                    let keys = most.entry((keyspace, *kind)).or_default();
+                    *keys = (*keys).max(*count);
                     self.course.summary.replicas[*index].keys += count;
                 }
             }
             for (key, reason) in &side.reasons {
                 tracing::debug!(replica = %self.course.summary.replicas[*index].name, %key, reason, "unreadable at first");
             }
+        }
+        for ((keyspace, kind), keys) in most {
+            let tallies = self.course.summary.tallies.entry((db, keyspace.clone()));
+            tallies.or_default().entry(kind).or_default().keys += keys;
         }
     }
 
@@ -287,7 +298,7 @@ impl<'a> Database<'a, '_> {
 
     async fn decide_all(&mut self, accounts: &[Account]) {
         let (shared, run) = (self.shared, self.shared.run);
-        let mut comparison = Comparison::new(shared, self.db, accounts);
+        let mut comparison = Comparison::new(shared, (self.db, self.scope.positions()), accounts);
         if comparison.has_any() {
             run.progress.enter(Phase::Settling);
             shared.pause(run.settings.settle).await;

@@ -90,6 +90,42 @@ impl Scope {
             .map(|only| only.pattern.clone())
     }
 
+    /// Whether everything in the keyspaces that are worked on is selected, as far as its slots are.
+    pub(crate) fn is_whole_but_for_slots(&self) -> bool {
+        self.selection.is_whole_but_for_slots()
+    }
+
+    /// What tells it from others beside the databases and slots that are selected: those of a run's segments differ.
+    pub fn kind(&self) -> impl std::fmt::Debug {
+        let selection = Selection {
+            keyspaces: Vec::new(),
+            slots: None,
+            ..self.selection.clone()
+        };
+        (self.keyspaces.clone(), selection)
+    }
+
+    /// The slots that are selected.
+    pub fn slots(&self) -> SlotRange {
+        self.selection.slots.unwrap_or_else(SlotRange::all)
+    }
+
+    /// The same keys, of these slots alone.
+    #[must_use]
+    pub(crate) fn within(&self, slots: SlotRange) -> Self {
+        let selection = Selection {
+            // A position costs a digest: it is only taken where slots are selected.
+            slots: (slots != SlotRange::all()).then_some(slots),
+            ..self.selection.clone()
+        };
+        Self::new(self.keyspaces.clone(), selection)
+    }
+
+    /// Of all keys in these slots, those that this takes by what is selected beside slots: all, or nothing is known.
+    pub fn takes_all_of_slots(&self, db: Option<DbIndex>) -> bool {
+        self.within(SlotRange::all()).takes_all(db)
+    }
+
     /// Whether everything in the keyspaces that are worked on is selected.
     pub(crate) fn is_whole(&self) -> bool {
         self.selection.is_whole()

@@ -120,7 +120,7 @@ pub struct Summary {
     pub tripped: Vec<Tripped>,
     /// Replicas that forgot something, or took part for the first time.
     pub forgetful: Vec<Forgetful>,
-    /// What was taken up of an earlier run, which was cut off: those databases were not read again.
+    /// What was taken up of an earlier run, which was cut off: those segments were not read again.
     pub resumed: Option<Resumed>,
     /// Keys of which something new was remembered.
     pub learned: u64,
@@ -174,6 +174,13 @@ impl Summary {
             .fold(Tally::default(), |sum, tally| sum.plus(tally))
     }
 
+    /// How many keys of a database differ still.
+    pub(crate) fn left_in(&self, db: DbIndex) -> u64 {
+        let of_db = self.tallies.iter().filter(|((one, _), _)| *one == db);
+        let tallies = of_db.flat_map(|(_, tallies)| tallies.values());
+        tallies.map(|tally| tally.left).sum()
+    }
+
     /// How many findings ended with this verdict.
     pub fn verdict(&self, name: &str) -> u64 {
         self.verdicts.get(name).copied().unwrap_or(0)
@@ -211,7 +218,10 @@ impl Summary {
         self.tripped.extend(part.tripped);
         self.forgetful.extend(part.forgetful);
         self.run = self.run.or(part.run);
-        self.resumed = self.resumed.or(part.resumed);
+        self.resumed = match (self.resumed, part.resumed) {
+            (Some(sum), Some(one)) => Some(sum.plus(one)),
+            (sum, one) => sum.or(one),
+        };
     }
 
     /// What stays of an attempt that is made again: what was written and moved, but neither the keys that it counted nor

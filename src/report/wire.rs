@@ -160,6 +160,7 @@ struct ResumedJson {
     run: u64,
     finished: usize,
     segments: usize,
+    left: u64,
 }
 
 #[derive(Serialize)]
@@ -248,6 +249,7 @@ impl<'a> SummaryJson<'a> {
                 run: resumed.run.0,
                 finished: resumed.finished,
                 segments: resumed.segments,
+                left: resumed.left,
             }),
             learned: summary.learned,
             forgetful: summary.forgetful.iter().map(ForgetfulJson::new).collect(),

@@ -117,7 +117,9 @@ impl<'a> Draft<'a> {
                 Ok(())
             }
             Change::Finish(run, segment) => {
-                let at = [&run.0.to_be_bytes()[..], &segment.db.0.to_be_bytes()].concat();
+                let first = segment.slots.first().number();
+                let of_db = [&run.0.to_be_bytes()[..], &segment.db.0.to_be_bytes()].concat();
+                let at = [&of_db[..], &first.to_be_bytes()].concat();
                 self.put(Table::Book, Chapter::Segments.about(&at), segment.encode());
                 Ok(())
             }

@@ -3,7 +3,7 @@
 //! Of a key, nothing goes while a replica lags behind on it, or while a step on it is open. What is removed here is
 //! gone little by little; a prune that was killed is taken up by the next one. What is old, `age.rs` says.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use crate::model::{Agreement, Millis, RunNumber, Version};
@@ -12,7 +12,7 @@ use super::layout::split_replica;
 use super::layout::{self, Chapter, beginning, named, place, record_of, row, split_commit};
 use super::record::{JournalSize, Record, Standing, ended, standing};
 use super::store::{Flow, Row, Table};
-use super::{Result, RunRecord, State};
+use super::{Result, RunRecord, Segment, State};
 
 /// How much of the journal is kept. The journal of the latest run always is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -285,17 +285,21 @@ impl State {
 }
 
 impl State {
-    /// Removes the segments of all runs but the latest: nobody takes them up any more.
+    /// Of the segments of each kind, removes those of all runs but the latest: nobody takes them up any more.
     fn prune_segments(&self) -> Result<()> {
-        let latest = Chapter::Segments.run(self.last_run());
-        let mut rows: Vec<Row> = Vec::new();
+        let mut found = Vec::new();
         let all = beginning(&[Chapter::Segments.letter()]);
-        self.0.store.scan(Table::Book, all, |at, _| {
-            if !at.starts_with(&latest) {
-                rows.push((Table::Book, at.to_vec(), None));
-            }
+        self.0.store.scan(Table::Book, all, |at, value| {
+            let segment: Segment = self.decode(value, || "a segment".into())?;
+            found.push((at.to_vec(), segment.digest));
             Ok(Flow::Continue)
         })?;
+        let run = |at: &[u8]| at[1..].first_chunk::<8>().copied();
+        // In the order of their runs: the last one counts.
+        let latest: BTreeMap<_, _> = found.iter().map(|(at, kind)| (*kind, run(at))).collect();
+        let is_old = |(at, kind): &(Vec<u8>, _)| latest.get(kind) != Some(&run(at));
+        let old = found.into_iter().filter(is_old);
+        let rows: Vec<Row> = old.map(|(at, _)| (Table::Book, at, None)).collect();
         if rows.is_empty() {
             return Ok(());
         }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 
-use crate::model::{DbIndex, Millis, ReplicaId, ReplicaName, RunNumber, Sequence};
+use crate::model::{DbIndex, Millis, ReplicaId, ReplicaName, RunNumber, Sequence, SlotRange};
 
+use super::codec::Unreadable;
 use super::layout::{self, Chapter, beginning};
 use super::record::{Record, outcome, put_counter};
 use super::store::{Flow, Table};
@@ -49,15 +50,25 @@ pub struct RunRecord {
     pub end: Option<RunEnd>,
 }
 
-/// A database that a run has read and brought to its end, whatever became of the run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a run has read of a database and brought to its end, whatever became of the run.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segment {
     /// The database.
     pub db: DbIndex,
+    /// Its slots.
+    pub slots: SlotRange,
     /// When it was finished.
     pub finished: Millis,
     /// Of what the run was: its replicas, its keys and their policies.
     pub digest: [u8; blake3::OUT_LEN],
+    /// The step whose markers were acknowledged after it was read.
+    pub proved: Sequence,
+    /// Keys that differ still, which no rule decides.
+    pub left: u64,
+    /// Whether all keys that it left open are remembered one by one: only then were all others absent or agreed on.
+    pub is_complete: bool,
+    /// How many keys each participant had evicted before it was read, in their order.
+    pub evicted: Vec<u64>,
 }
 
 impl State {
@@ -128,7 +139,7 @@ impl State {
         self.noted(Chapter::Runs.run(run), || format!("run {run}"))
     }
 
-    /// The segments that a run has finished; of runs before the latest they are forgotten when one ends.
+    /// The segments that a run has finished; they are forgotten once a later run of the same kind has finished some.
     ///
     /// # Errors
     /// When a record cannot be read.
@@ -137,6 +148,24 @@ impl State {
         let rows = beginning(&Chapter::Segments.run(run));
         self.0.store.scan(Table::Book, rows, |_, value| {
             found.push(self.decode(value, || format!("a segment of run {run}"))?);
+            Ok(Flow::Continue)
+        })?;
+        Ok(found)
+    }
+
+    /// What all runs have finished that may be taken up, in their order.
+    ///
+    /// # Errors
+    /// When a record cannot be read.
+    pub fn all_segments(&self) -> Result<Vec<(RunNumber, Segment)>> {
+        let mut found = Vec::new();
+        let rows = beginning(&[Chapter::Segments.letter()]);
+        self.0.store.scan(Table::Book, rows, |at, value| {
+            let about = || "a segment".into();
+            let run = at[1..].first_chunk().copied();
+            let run = self.read(run.ok_or(Unreadable::Broken("no run")), about)?;
+            let segment = self.decode(value, about)?;
+            found.push((RunNumber(u64::from_be_bytes(run)), segment));
             Ok(Flow::Continue)
         })?;
         Ok(found)

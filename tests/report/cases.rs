@@ -287,6 +287,7 @@ fn remembered() -> Case {
         run: RunNumber(41),
         finished: 1,
         segments: 2,
+        left: 3,
     });
     summary.forgetful = vec![
         forgot("us", Some(Sequence(41)), true),

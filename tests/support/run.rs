@@ -1,5 +1,6 @@
 //! A run that a test makes by itself: without memory, limits and pauses, by a clock that stands still.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ pub(crate) fn run_over(
         throttle: Arc::new(throttle),
         scope: Scope::new(Keyspaces::new(Vec::new()), Selection::default()),
         settings: settings(mode),
+        segments: BTreeMap::new(),
         digest_key: DigestKey::new([7; 32]),
         tag: 7,
         clock,

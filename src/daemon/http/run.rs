@@ -138,7 +138,9 @@ impl Run {
     /// A run on the board.
     pub fn of_card(card: &Card) -> Self {
         let standing = card.standing();
-        let stopping = standing.stopping.map(|why| why.words().to_owned());
+        let stopping = standing
+            .stopping
+            .map(|why| why.words(card.goes_on()).to_owned());
         Self {
             id: card.id,
             purpose: card.purpose.clone(),

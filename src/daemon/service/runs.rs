@@ -66,7 +66,9 @@ impl Service {
         self.last_id = id;
         let fleet =
             Fleet::new(&self.config).map_err(|error| Refused::Trouble(error.to_string()))?;
-        let card = Arc::new(Card::new(id, order, now, fleet.columns()));
+        let mut card = Card::new(id, order, now, fleet.columns());
+        card.is_noted = memory.is_some();
+        let card = Arc::new(card);
         let (metrics, replicas) = (self.desk.metrics.clone(), fleet.columns());
         let assignment = Assignment {
             config: self.config.clone(),

@@ -1,4 +1,5 @@
-//! What a complete run knows of keys that nobody remembers: they were absent, wherever everything was read.
+//! What a complete run knows of keys that nobody remembers: they were absent, wherever everything was read. A run reads
+//! segment by segment; each is noted as it is finished, and the last one that is missing makes the run complete.
 //!
 //! So a counter that appears on two replicas between two runs is the sum of both, and a key that one replica has and
 //! another lacks was added, not removed. Keys that a run has seen and could not settle are exceptions, noted one by
@@ -6,11 +7,31 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Key, Lag, LagBase, ReplicaId, Seen, Sequence};
+use crate::model::{Key, Lag, LagBase, ReplicaId, Seen, Sequence, SlotRange};
 use crate::repair::run::Shared;
-use crate::state::{Changes, LagHead, StateError};
+use crate::repair::segments::SegmentKind;
+use crate::state::{Changes, LagHead, Segment, StateError};
 
 use super::{Notary, Vouched};
+
+/// What of a database was read to its end, of all participants that are still there.
+pub(crate) struct Proof {
+    /// Its slots.
+    pub(crate) slots: Vec<SlotRange>,
+    /// What it is noted under, if it is finished.
+    pub(crate) kind: Option<SegmentKind>,
+    /// The keys that it left open, since the last proof; nothing if they are not known.
+    pub(crate) unsettled: Option<Vec<Key>>,
+    /// How many keys differ still.
+    pub(crate) left: u64,
+}
+
+/// Whether these are all slots, and nothing of them is unknown.
+fn is_everything(read: &[Segment]) -> bool {
+    let complete = read.iter().filter(|one| one.is_complete);
+    let slots = complete.map(|one| one.slots);
+    SlotRange::all().without(slots).is_empty()
+}
 
 impl Notary<'_> {
     /// Keys to look at although no tree differs: a participant lags, or forgot the proof that it does not. `suspects`
@@ -65,15 +86,21 @@ impl Notary<'_> {
         }))
     }
 
-    /// Notes at the end of a run that read everything what that proves; `unsettled` are the keys that it left open.
+    /// Whether no participant has forgotten anything since a segment was finished.
+    pub(crate) fn remembers(&self, segment: &Segment) -> bool {
+        let mut vouched = self.trusts.iter();
+        vouched.all(|one| {
+            let one = one.as_ref();
+            one.is_some_and(|one| one.is_unbroken_since(segment.proved))
+        })
+    }
+
+    /// Notes what was read to its end, and what that proves: of keys that nobody remembers something only once all slots
+    /// were read.
     ///
     /// # Errors
     /// When the state directory takes no more.
-    pub(crate) async fn cover(
-        &self,
-        shared: &Shared<'_>,
-        unsettled: Vec<Key>,
-    ) -> Result<(), StateError> {
+    pub(crate) async fn cover(&self, shared: &Shared<'_>, proof: Proof) -> Result<(), StateError> {
         let active: BTreeSet<usize> = shared.active().into_iter().collect();
         let _one_at_a_time = self.gate.lock().await;
         let step = self.memory.state.next_sequence()?;
@@ -81,17 +108,72 @@ impl Notary<'_> {
             return Ok(());
         }
         let mut changes = Changes::new(shared.run.clock.now());
-        for key in unsettled {
+        let read = self.read(shared, &proof, step);
+        let is_whole = shared.run.scope.is_whole_but_for_slots();
+        for key in proof.unsettled.into_iter().flatten().filter(|_| is_whole) {
             self.except(shared, &mut changes, key, &active, step)?;
         }
-        for replica in &active {
+        let mut all = read.clone();
+        if let Some(kind) = proof.kind {
+            all.extend(self.finished(kind)?);
+            for segment in read {
+                changes.finish(self.memory.run, segment);
+            }
+        }
+        if is_whole && is_everything(&all) {
+            self.cover_all(shared, &mut changes, &active, step);
+        }
+        self.acknowledge(&mut changes, &active, step)?;
+        self.memory.state.commit(changes)
+    }
+
+    /// What was read, as segments.
+    fn read(&self, shared: &Shared<'_>, proof: &Proof, step: Sequence) -> Vec<Segment> {
+        let is_complete = proof.unsettled.is_some();
+        if !is_complete {
+            let db = self.index;
+            tracing::warn!(
+                "database {db}: too many keys are left open to be noted one by one, so of keys that nothing was agreed \
+                 on, this run proves nothing; it is made up by a run that leaves fewer"
+            );
+        }
+        let trusts = self.trusts.iter();
+        let evicted = trusts.map(|one| one.as_ref().map_or(0, |one| one.evicted_keys));
+        let evicted: Vec<u64> = evicted.collect();
+        let segment = |(number, slots): (usize, &SlotRange)| Segment {
+            db: self.index,
+            slots: *slots,
+            finished: shared.run.clock.now(),
+            digest: proof.kind.unwrap_or_default(),
+            proved: step,
+            // Which of them left how many is of no interest.
+            left: if number == 0 { proof.left } else { 0 },
+            is_complete,
+            evicted: evicted.clone(),
+        };
+        proof.slots.iter().enumerate().map(segment).collect()
+    }
+
+    /// What this run has finished or taken up of this kind, and nobody has forgotten.
+    fn finished(&self, kind: SegmentKind) -> Result<Vec<Segment>, StateError> {
+        let mut segments = self.memory.state.segments(self.memory.run)?;
+        segments.retain(|one| one.db == self.index && one.digest == kind && self.remembers(one));
+        Ok(segments)
+    }
+
+    fn cover_all(
+        &self,
+        shared: &Shared<'_>,
+        changes: &mut Changes,
+        active: &BTreeSet<usize>,
+        step: Sequence,
+    ) {
+        for replica in active {
             for keyspace in shared.run.scope.worked_on(self.db) {
                 let name = shared.run.scope.fingerprint(keyspace);
                 changes.cover(self.id(*replica), self.index, name, step);
             }
         }
-        self.acknowledge(&mut changes, &active, step)?;
-        self.memory.state.commit(changes)
     }
 
     /// A key that nothing was agreed on, and that was there: of the replicas whose coverage moves on it is known what

@@ -158,8 +158,14 @@ fn asides(summary: &Summary) -> Vec<String> {
     if let Some(resumed) = summary.resumed {
         let (run, finished, all) = (resumed.run, resumed.finished, resumed.segments);
         lines.push(format!(
-            "resumed run {run}: {finished} of {all} segments (databases) were finished, and are not read again"
+            "resumed run {run}: {finished} of {all} segments were finished, and are not read again"
         ));
+        if resumed.left > 0 {
+            let keys = count(resumed.left, "key");
+            lines.push(format!(
+                "{keys} of those segments had been left: no rule decides them"
+            ));
+        }
     }
     if summary.learned > 0 {
         let keys = count(summary.learned, "key");

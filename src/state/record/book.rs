@@ -1,6 +1,8 @@
 //! The small records: replicas, lanes, voids, runs.
 
-use crate::model::{DbIndex, Lane, Millis, PolicyMark, ReplicaName, RunNumber, Sequence, Voids};
+use crate::model::{
+    DbIndex, Lane, Millis, PolicyMark, ReplicaName, RunNumber, Sequence, Slot, SlotRange, Voids,
+};
 
 use super::super::codec::{
     Read, Reader, Unreadable, put_all, put_bytes, put_number, put_optional, put_signed,
@@ -73,21 +75,50 @@ impl Record for RunRecord {
     }
 }
 
+/// At first a segment was a whole database, and nothing behind its digest was written down.
 impl Record for Segment {
     fn put(&self, out: &mut Vec<u8>) {
         put_number(out, u64::from(self.db.0));
         put_signed(out, self.finished.0);
         out.extend_from_slice(&self.digest);
+        put_number(out, u64::from(self.slots.first().number()));
+        put_number(out, u64::from(self.slots.last().number()));
+        put_number(out, self.proved.0);
+        put_number(out, self.left);
+        out.push(u8::from(self.is_complete));
+        put_all(out, self.evicted.iter(), |out, keys| put_number(out, *keys));
     }
 
     fn read(reader: &mut Reader<'_>) -> Read<Self> {
         let db = u32::try_from(reader.number()?);
-        Ok(Self {
+        let mut segment = Self {
             db: DbIndex(db.map_err(|_| Unreadable::Broken("a database beyond all"))?),
             finished: Millis(reader.signed()?),
             digest: reader.array()?,
-        })
+            slots: SlotRange::all(),
+            proved: Sequence(0),
+            left: 0,
+            is_complete: false,
+            evicted: Vec::new(),
+        };
+        if !reader.rest().is_empty() {
+            segment.slots = read_slots(reader)?;
+            segment.proved = Sequence(reader.number()?);
+            segment.left = reader.number()?;
+            segment.is_complete = reader.flag()?;
+            segment.evicted = reader.all(Reader::number)?;
+        }
+        Ok(segment)
     }
+}
+
+fn read_slots(reader: &mut Reader<'_>) -> Read<SlotRange> {
+    let mut slot = || {
+        let number = u16::try_from(reader.number()?).ok().and_then(Slot::new);
+        number.ok_or(Unreadable::Broken("a slot beyond all"))
+    };
+    let (first, last) = (slot()?, slot()?);
+    SlotRange::new(first, last).ok_or(Unreadable::Broken("slots out of order"))
 }
 
 fn put_start(out: &mut Vec<u8>, start: &RunStart) {

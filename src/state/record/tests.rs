@@ -8,14 +8,14 @@ use proptest::prelude::*;
 
 use crate::model::{
     Agreement, Amount, Body, DbIndex, ElementMemory, Expiry, Kind, Lag, LagBase, Lane, Memory,
-    Millis, PolicyMark, ReplicaId, ReplicaName, RunNumber, Score, Seen, Sequence,
+    Millis, PolicyMark, ReplicaId, ReplicaName, RunNumber, Score, Seen, Sequence, SlotRange,
     State as KeyState, StreamId, Sum, Value, ValueDigest, Version, Voids,
 };
 
 use super::super::codec::Unreadable;
 use super::super::{
     Hold, Intent, IntentKey, IntentPart, JournalEntry, KnownReplica, Post, PreImage, RunEnd,
-    RunRecord, RunStart,
+    RunRecord, RunStart, Segment,
 };
 use super::*;
 
@@ -258,6 +258,33 @@ fn lags_are_frozen() {
         ..lag(LagBase::Unknown)
     };
     frozen(&evicted, &format!("01 14 {rest}"));
+}
+
+#[test]
+fn segments_are_frozen_and_those_of_whole_databases_are_read() {
+    let segment = Segment {
+        db: DbIndex(2),
+        slots: "1-300".parse().unwrap(),
+        finished: Millis(1),
+        digest: [0xaa; 32],
+        proved: Sequence(300),
+        left: 3,
+        is_complete: true,
+        evicted: vec![0, 7],
+    };
+    let before = format!("01 02 02 {}", "aa".repeat(32));
+    frozen(&segment, &format!("{before} 01 ac02 ac02 03 01 02 00 07"));
+    let bytes = segment.encode();
+    let head = &bytes[..before.replace(' ', "").len() / 2];
+    let whole = Segment {
+        slots: SlotRange::all(),
+        proved: Sequence(0),
+        left: 0,
+        is_complete: false,
+        evicted: vec![],
+        ..segment
+    };
+    assert_eq!(Segment::decode(head), Ok(whole));
 }
 
 #[test]

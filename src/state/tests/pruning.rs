@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::*;
-use crate::model::{RunNumber, State as KeyState, Value};
-use crate::state::{Intent, IntentKey, JournalEntry, Post, PreImage, Pruned, Retention};
+use crate::model::{RunNumber, Sequence, State as KeyState, Value};
+use crate::state::{
+    Changes, Intent, IntentKey, JournalEntry, Post, PreImage, Pruned, Retention, Segment,
+};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -361,4 +363,41 @@ fn the_journal_of_a_run_with_an_open_step_stays() {
     };
     fixture.state().prune(days(99), DAY * 7, retention).unwrap();
     assert_eq!(entries(&fixture, 1), 10);
+}
+
+#[test]
+fn of_each_kind_of_run_the_segments_of_the_last_one_are_kept() {
+    let fixture = Fixture::new();
+    let state = fixture.state();
+    let finish = |kind: u8, slots: &str| {
+        let run = state.begin_run(run_start()).unwrap();
+        let segment = Segment {
+            db: DB,
+            slots: slots.parse().unwrap(),
+            finished: days(0),
+            digest: [kind; 32],
+            proved: Sequence(1),
+            left: 0,
+            is_complete: true,
+            evicted: vec![],
+        };
+        let mut changes = Changes::new(days(0));
+        changes.finish(run, segment);
+        state.commit(changes).unwrap();
+        state.end_run(run, run_end(days(0))).unwrap();
+    };
+    for (kind, slots) in [(1, "0-9"), (1, "0-5"), (2, "0-9"), (1, "6-9"), (3, "1")] {
+        finish(kind, slots);
+    }
+    state.prune(days(1), DAY, ALL).unwrap();
+    let kept = state.all_segments().unwrap();
+    let kept: Vec<_> = kept
+        .iter()
+        .map(|(run, one)| (run.0, one.digest[0], one.slots.to_string()))
+        .collect();
+    let expected = [(3, 2, "0-9"), (4, 1, "6-9"), (5, 3, "1-1")];
+    assert_eq!(
+        kept,
+        expected.map(|(run, kind, slots)| (run, kind, slots.to_owned()))
+    );
 }
