@@ -295,6 +295,36 @@ fn a_paused_run_is_paused_after_a_restart() {
 }
 
 #[test]
+fn a_run_that_cannot_begin_is_one_that_failed() {
+    let daemon = Daemon::start();
+    daemon.until_idle();
+    let secret = daemon.dir.path().join("secret");
+    std::fs::write(&secret, "any will do").unwrap();
+    let user = ", username: default, password_file: secret }";
+    daemon.rewrite(|text| text.replacen(" }\n", &format!("{user}\n"), 1));
+    daemon.ask(&["reload"]).run().assert_code(0);
+    daemon
+        .ask(&["run-now", "often", "--wait"])
+        .run()
+        .assert_code(0);
+    std::fs::remove_file(&secret).unwrap();
+    let failed = daemon.ask(&["run-now", "often", "--wait"]).run();
+    failed.assert_code(2);
+    assert_says(&failed, &["failed: it could not begin", "secret"]);
+    let runs = daemon.beside(&["runs", "--limit", "1"]).run();
+    assert_says(&runs, &["failed", "could not begin"]);
+    let metrics = daemon.request("GET", "/metrics").send(daemon.address);
+    let counted = "reknit_runs_total{schedule=\"often\",state=\"failed\"} 1";
+    assert!(metrics.text().contains(counted), "{}", metrics.text());
+    // The next one has a number of its own.
+    std::fs::write(&secret, "any will do").unwrap();
+    daemon
+        .ask(&["run-now", "often", "--wait"])
+        .run()
+        .assert_code(0);
+}
+
+#[test]
 fn a_paused_schedule_that_leaves_the_configuration_comes_back_paused() {
     let mut daemon = Daemon::start();
     daemon.until_idle();

@@ -18,6 +18,7 @@ use reknit::clock::Clock;
 use reknit::config::Config;
 use reknit::daemon::board::{Card, RunState};
 use reknit::daemon::desk::Desk;
+use reknit::daemon::http::keys::Keys;
 use reknit::daemon::notify::Notifier;
 use reknit::daemon::segments::Patience;
 use reknit::daemon::service::{Service, Setup};
@@ -185,12 +186,15 @@ struct Inside {
 
 impl Inside {
     /// At one in the morning of a day.
-    fn new(place: &Place) -> Self {
+    async fn new(place: &Place) -> Self {
         let config = Config::from_file(&place.config(), None).unwrap();
         let one_in_the_morning = 1_767_229_200_000;
         let clock = Arc::new(HandClock(watch::Sender::new(one_in_the_morning)));
-        let memory = open_for_service(&config, &*clock).unwrap();
+        let memory = open_for_service(&config, "http://127.0.0.1:1", &*clock).unwrap();
+        let keys = Keys::read(&config.http).await.unwrap();
         let service = Service::new(Setup {
+            url: String::new(),
+            keys,
             config: Arc::new(config),
             load: Box::new(|| Err("it is not read anew".into())),
             memory,
@@ -223,7 +227,7 @@ impl Inside {
 async fn a_database_that_takes_longer_than_its_window_is_done_over_several() {
     let nightly = "schedules: [{ name: nightly, every: 1d, window: \"01:00-02:00\" }]\n";
     let place = diverged(&format!("{nightly}{SLOW}"));
-    let service = Inside::new(&place);
+    let service = Inside::new(&place).await;
     let mut finished = 0;
     let mut windows = 0;
     loop {

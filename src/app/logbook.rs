@@ -66,6 +66,20 @@ impl Logbook {
         })
     }
 
+    /// Notes that the run could not begin.
+    ///
+    /// # Errors
+    /// When the state directory takes no more.
+    pub fn fail(&self, now: Millis, why: &str) -> Result<(), StateError> {
+        let ending = Ending {
+            result: "failed",
+            exit: Exit::Trouble,
+            counts: BTreeMap::new(),
+            trouble: Some(format!("it could not begin: {why}")),
+        };
+        self.end(now, ending)
+    }
+
     /// Notes the end of the run, and forgets what is old.
     ///
     /// # Errors

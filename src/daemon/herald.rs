@@ -70,12 +70,12 @@ impl Herald {
     }
 
     /// Tells of a run that was due and could not begin.
-    pub fn not_begun(&self, schedule: &str, why: &str, now: Millis) {
+    pub fn not_begun(&self, card: &Card, why: &str, now: Millis) {
         self.tell(Event {
             kind: EventKind::Failed,
             at: now,
-            schedule: Some(schedule.into()),
-            run: None,
+            schedule: card.order.schedule.clone(),
+            run: Some(card.id.to_string()),
             message: format!("the run could not begin: {why}"),
         });
     }

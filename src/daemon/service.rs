@@ -133,7 +133,7 @@ impl Service {
         self.desk.set_ready(true);
         self.notifier.ready("nothing is due");
         loop {
-            let until = self.step();
+            let until = self.step().into_iter().chain(self.next_overdue()).min();
             self.show();
             self.notifier.beat();
             let (clock, pause) = (self.clock.clone(), self.pause(until));
@@ -163,6 +163,14 @@ impl Service {
         let left = left.map(|left| Duration::from_millis(left.unsigned_abs()));
         let longest = self.notifier.beat_every().unwrap_or(LONGEST_WAIT);
         left.unwrap_or(LONGEST_WAIT).min(longest.min(LONGEST_WAIT))
+    }
+
+    /// When the next schedule becomes overdue, whoever's run is under way, paused or stuck.
+    fn next_overdue(&self) -> Option<Millis> {
+        let now = self.clock.now();
+        let schedules = self.planner.status(now).into_iter();
+        let coming = schedules.filter(|one| !one.overdue);
+        coming.filter_map(|one| one.overdue_at).min()
     }
 
     /// Does what the planner says, and answers when it is to be asked again.

@@ -77,6 +77,12 @@ impl State {
         self.writing().last_run
     }
 
+    /// Leaves out the numbers up to this one: runs had them that could not be noted.
+    pub fn skip_runs(&self, used: RunNumber) {
+        let mut writing = self.writing();
+        writing.last_run = writing.last_run.max(used);
+    }
+
     /// Begins a run and gives it a number, on disk before it is answered.
     ///
     /// # Errors

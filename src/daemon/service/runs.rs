@@ -12,7 +12,7 @@ use crate::daemon::desk::Refused;
 use crate::daemon::executor::{self, Assignment, Outcome};
 use crate::daemon::order::{Order, What};
 use crate::daemon::planner::{self, Start};
-use crate::model::Millis;
+use crate::model::{Millis, RunNumber};
 
 impl Service {
     pub(super) fn start_planned(&mut self, start: &Start, now: Millis) {
@@ -30,15 +30,42 @@ impl Service {
         let keyspaces = scheduled.map_or_else(Vec::new, |schedule| schedule.keyspaces.clone());
         let selection = selection_of(&self.config, keyspaces);
         let order = Order::scheduled(&start.schedule, selection, start.resumes);
-        if let Err(refused) = self.start(order, true) {
-            tracing::error!("schedule {}: {refused}", start.schedule);
-            let at = self.clock.now();
-            self.herald
-                .not_begun(&start.schedule, &refused.to_string(), at);
-            self.planner
-                .ended(planner::Outcome::Failed, self.clock.now());
-            self.remember();
+        if let Err(refused) = self.start(order.clone(), true) {
+            self.fail(order, &refused.to_string());
         }
+    }
+
+    /// A run of a schedule cannot begin: it is one that failed, to everybody who looks for it.
+    fn fail(&mut self, order: Order, why: &str) {
+        let now = self.clock.now();
+        let noted = self.note_failure(&order, why, now);
+        let id = noted.unwrap_or(self.last_id + 1);
+        self.last_id = id;
+        tracing::error!("run {id} ({}) could not begin: {why}", order.purpose());
+        let replicas = self.config.replicas.iter();
+        let replicas = replicas.map(|one| (one.name.clone(), one.datacenter.clone()));
+        let mut card = Card::new(id, order, now, replicas.collect());
+        card.is_noted = noted.is_some();
+        let card = Arc::new(card);
+        self.herald.not_begun(&card, why, now);
+        let trouble = Some(format!("it could not begin: {why}"));
+        card.end(RunState::Failed, trouble, now);
+        self.desk.put_up(card.clone());
+        let outcome = planner::Outcome::Failed;
+        self.desk.metrics.ended(&card, Some(outcome));
+        self.planner.ended(outcome, now);
+        self.remember();
+    }
+
+    /// Puts a run that could not begin into the log of runs, if that can be written.
+    fn note_failure(&self, order: &Order, why: &str, now: Millis) -> Option<u64> {
+        let memory = self.recall.memory()?;
+        let memory = memory.of(&self.config, &*self.clock).ok()?;
+        memory.state.skip_runs(RunNumber(self.last_id));
+        let logbook = Logbook::begin(&self.config, &memory, (now, order.purpose()), None, None);
+        let noted = logbook.and_then(|logbook| logbook.fail(now, why).map(|()| logbook.run.0));
+        // What stops the state directory is told by every run that needs it.
+        noted.ok()
     }
 
     /// Begins a run on a thread of its own.
@@ -46,6 +73,9 @@ impl Service {
         let trouble = |error: Trouble| Refused::Trouble(error.to_string());
         self.mend().map_err(trouble)?;
         let now = self.clock.now();
+        // Before anything is noted: a password that cannot be read, say.
+        let fleet =
+            Fleet::new(&self.config).map_err(|error| Refused::Trouble(error.to_string()))?;
         let memory = self.recall.memory();
         let memory = memory.map(|memory| memory.of(&self.config, &*self.clock));
         let memory = memory.transpose().map_err(trouble)?;
@@ -55,6 +85,7 @@ impl Service {
                 What::Compare(..) => None,
             };
             let begun = (now, order.purpose());
+            memory.state.skip_runs(RunNumber(self.last_id));
             Logbook::begin(&self.config, memory, begun, undoes, order.reason.clone())
         });
         let logbook = logbook
@@ -64,8 +95,6 @@ impl Service {
             .as_ref()
             .map_or(self.last_id + 1, |logbook| logbook.run.0);
         self.last_id = id;
-        let fleet =
-            Fleet::new(&self.config).map_err(|error| Refused::Trouble(error.to_string()))?;
         let mut card = Card::new(id, order, now, fleet.columns());
         card.is_noted = memory.is_some();
         let card = Arc::new(card);
