@@ -10,10 +10,15 @@ mod support;
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
 use redis::Connection;
 use service_support::{Daemon, Place};
 use support::reknit::{Outcome, Reknit};
+
+/// How long anything that the service tells may take.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// How many names clients write to.
 const NAMES: u64 = 400;
@@ -88,18 +93,25 @@ fn ask(place: &Place, words: &[&str]) -> Outcome {
     outcome
 }
 
-/// Hears what the service tells until it has told this.
-fn hear(manager: &UnixDatagram, expected: &str) {
-    let mut bytes = [0; 4096];
-    loop {
-        let length = manager.recv(&mut bytes).unwrap();
-        if String::from_utf8_lossy(&bytes[..length])
-            .lines()
-            .any(|line| line == expected)
-        {
-            return;
+/// Takes what the service tells as it is told: a manager that does not listen gets no more than a few messages.
+fn listen(manager: UnixDatagram) -> Receiver<String> {
+    let (told, heard) = channel();
+    std::thread::spawn(move || {
+        let mut bytes = [0; 4096];
+        while let Ok(length) = manager.recv(&mut bytes) {
+            for line in String::from_utf8_lossy(&bytes[..length]).lines() {
+                if told.send(line.to_owned()).is_err() {
+                    return;
+                }
+            }
         }
-    }
+    });
+    heard
+}
+
+/// Hears what the service tells until it has told this.
+fn hear(heard: &Receiver<String>, expected: &str) {
+    while heard.recv_timeout(LIMIT).expect(expected) != expected {}
 }
 
 /// The number of a run that is under way.
@@ -115,7 +127,7 @@ fn it_keeps_servers_under_load_in_sync_on_its_schedule_and_obeys_meanwhile() {
         3,
         "schedules: [{ name: often, every: 1s }]\nlimits: { keys_per_second: 400 }",
     );
-    let manager = UnixDatagram::bind(place.dir.path().join("notify")).unwrap();
+    let manager = listen(UnixDatagram::bind(place.dir.path().join("notify")).unwrap());
     let (stop, written) = (AtomicBool::new(false), AtomicU64::new(0));
     let daemon = std::thread::scope(|scope| {
         for (seed, server) in place.servers.iter().enumerate() {
