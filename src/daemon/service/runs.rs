@@ -6,7 +6,7 @@ use futures::future::pending;
 use tokio::sync::oneshot;
 
 use super::{Current, Service, selection_of};
-use crate::app::{Exit, Fleet, Logbook, Trouble};
+use crate::app::{Exit, Fleet, Logbook, Trouble, Unremembered};
 use crate::daemon::board::{Card, RunState, StopReason};
 use crate::daemon::desk::Refused;
 use crate::daemon::executor::{self, Assignment, Outcome};
@@ -60,12 +60,17 @@ impl Service {
     /// Puts a run that could not begin into the log of runs, if that can be written.
     fn note_failure(&self, order: &Order, why: &str, now: Millis) -> Option<u64> {
         let memory = self.recall.memory()?;
-        let memory = memory.of(&self.config, &*self.clock).ok()?;
-        memory.state.skip_runs(RunNumber(self.last_id));
-        let logbook = Logbook::begin(&self.config, &memory, (now, order.purpose()), None, None);
-        let noted = logbook.and_then(|logbook| logbook.fail(now, why).map(|()| logbook.run.0));
-        // What stops the state directory is told by every run that needs it.
-        noted.ok()
+        let memory = memory.of(&self.config, &*self.clock);
+        let noted = memory.and_then(|memory| {
+            memory.state.skip_runs(RunNumber(self.last_id));
+            let begun = (now, order.purpose());
+            let logbook = Logbook::begin(&self.config, &memory, begun, None, None);
+            let noted = logbook.and_then(|logbook| logbook.fail(now, why).map(|()| logbook.run.0));
+            noted.map_err(|error| Unremembered::from(error).into())
+        });
+        noted
+            .inspect_err(|error| tracing::warn!("it is not in the log of runs: {error}"))
+            .ok()
     }
 
     /// Begins a run on a thread of its own.
