@@ -34,6 +34,8 @@ pub(super) enum Change {
     PutLag(DbIndex, Key, ReplicaId, Lag),
     DropLag(DbIndex, Key, ReplicaId),
     Reached(DbIndex, Key, ReplicaId, Reached),
+    Replaced(DbIndex, Key, ReplicaId, Lag),
+    Correct(DbIndex, Key, ReplicaId, Lag),
     SetLane(ReplicaId, DbIndex, Lane),
     AddVoid(ReplicaId, DbIndex, Sequence, Sequence),
     OpenIntent(Intent),

@@ -66,12 +66,17 @@ impl State {
             checked.history += 1;
             Ok(())
         })?;
-        self.each(Table::LagHistory, "the history of a lag", |at, value| {
-            let (place, _) = split_replica(split_commit(at)?.0)?;
-            Lag::decode(row(place, ended(value)?.1)?.2)?;
-            checked.history += 1;
-            Ok(())
-        })?;
+        for (table, about) in [
+            (Table::LagHistory, "the history of a lag"),
+            (Table::Replaced, "a state that was written over"),
+        ] {
+            self.each(table, about, |at, value| {
+                let (place, _) = split_replica(split_commit(at)?.0)?;
+                Lag::decode(row(place, ended(value)?.1)?.2)?;
+                checked.history += 1;
+                Ok(())
+            })?;
+        }
         self.each(Table::Journal, "an entry of the journal", |_, value| {
             JournalEntry::decode(value)?;
             checked.journal += 1;

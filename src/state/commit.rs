@@ -10,7 +10,7 @@ use crate::model::{Agreement, DbIndex, Key, Lag, LagBase, Millis, ReplicaId, Seq
 
 use super::changes::{Change, JournalPlace, Reached};
 use super::layout::{self, Chapter, ended_place, lag_place, named, place, record_of};
-use super::record::{Head, JournalSize, Record, put_counter, put_ended, put_outcome};
+use super::record::{Head, JournalSize, Record, ended, put_counter, put_ended, put_outcome};
 use super::store::{Flow, Row, Table};
 use super::{Changes, Intent, JournalEntry, Result, State};
 
@@ -77,6 +77,8 @@ impl<'a> Draft<'a> {
             Change::PutLag(db, key, replica, lag) => self.put_lag(db, &key, replica, &lag),
             Change::DropLag(db, key, replica) => self.drop_lag(db, &key, replica),
             Change::Reached(db, key, replica, reached) => self.reached(db, &key, replica, reached),
+            Change::Replaced(db, key, replica, read) => self.replaced(db, &key, replica, &read),
+            Change::Correct(db, key, replica, lag) => self.correct(db, &key, replica, &lag),
             Change::SetLane(replica, db, lane) => {
                 self.put(Table::Book, Chapter::Lanes.lane(replica, db), lane.encode());
                 Ok(())
@@ -170,6 +172,7 @@ impl<'a> Draft<'a> {
             (Table::History, layout::COMMIT),
             (Table::Lags, layout::REPLICA),
             (Table::LagHistory, layout::REPLICA + layout::COMMIT),
+            (Table::Replaced, layout::REPLICA + layout::COMMIT),
         ] {
             for row in self.state.places_behind(table, &place, suffix)? {
                 self.remove(table, row);
@@ -231,6 +234,66 @@ impl<'a> Draft<'a> {
             lag.base = LagBase::Held(reached.then.memory);
         }
         self.put_lag(db, key, replica, &lag)
+    }
+
+    /// Keeps what a replica held that was written over, unless it is what was remembered of it: a replica that loses its
+    /// last writes may hold it again, and that is no change.
+    fn replaced(&mut self, db: DbIndex, key: &Key, replica: ReplicaId, read: &Lag) -> Result<()> {
+        let LagBase::Held(Some(held)) = &read.base else {
+            return Ok(());
+        };
+        let place = lag_place(db, key.as_bytes(), replica);
+        let known = match self
+            .state
+            .stored::<Lag>(Table::Lags, &place)?
+            .map(|lag| lag.base)
+        {
+            Some(LagBase::Held(memory)) => memory,
+            Some(LagBase::Unknown) => None,
+            Some(LagBase::Agreed) | None => {
+                let agreed = layout::place(db, key.as_bytes());
+                let agreement = self.state.stored::<Agreement>(Table::Agreed, &agreed)?;
+                agreement.and_then(|agreement| agreement.memory)
+            }
+        };
+        if known.is_some_and(|known| known.digest == held.digest) {
+            return Ok(());
+        }
+        let value = named(key.as_bytes(), read.encode());
+        let at = ended_place(&place, self.commit);
+        self.put(Table::Replaced, at, put_ended(self.now, &value));
+        Ok(())
+    }
+
+    /// While it was not known whether a replica was written to, it was taken not to be. It was: what is kept of its
+    /// lags since then was never so.
+    fn correct(&mut self, db: DbIndex, key: &Key, replica: ReplicaId, truth: &Lag) -> Result<()> {
+        let place = lag_place(db, key.as_bytes(), replica);
+        let mut rows = self
+            .state
+            .places_behind(Table::LagHistory, &place, layout::COMMIT)?;
+        rows.push(ended_place(&place, self.commit));
+        let about = || format!("the history of a lag on key {key}");
+        for at in rows {
+            let Some(value) = self.get(Table::LagHistory, &at)? else {
+                continue;
+            };
+            let (ended_at, record) = self.state.read(ended(&value), about)?;
+            let record = self.state.read(record_of(record), about)?;
+            let lag: Lag = self.state.decode(record, about)?;
+            if lag.since >= truth.since {
+                let right = Lag {
+                    since: lag.since,
+                    evicted: lag.evicted,
+                    ..truth.clone()
+                };
+                // What was read there was held all the same, until it was written over.
+                self.put(Table::Replaced, at.clone(), value);
+                let value = named(key.as_bytes(), right.encode());
+                self.put(Table::LagHistory, at, put_ended(ended_at, &value));
+            }
+        }
+        Ok(())
     }
 
     /// What is agreed once the changes so far are written.
@@ -336,6 +399,16 @@ impl<'a> Draft<'a> {
 }
 
 impl State {
+    /// A record that stands on disk.
+    fn stored<T: Record>(&self, table: Table, place: &[u8]) -> Result<Option<T>> {
+        let Some(value) = self.0.store.get(table, place)? else {
+            return Ok(None);
+        };
+        let about = || "a record of a key".into();
+        let record = self.read(record_of(&value), about)?;
+        self.decode(record, about).map(Some)
+    }
+
     /// The rows that stand behind exactly this place, by the length of what follows it.
     pub(super) fn places_behind(
         &self,

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Agreement, DbIndex, Key, Lag, LagBase, Millis, ReplicaId, RunNumber, Sequence};
+use crate::model::{
+    Agreement, DbIndex, Key, Lag, LagBase, Millis, ReplicaId, RunNumber, Seen, Sequence,
+};
 
 use super::Changes;
 use super::changes::{Change, Reached};
@@ -104,6 +106,10 @@ impl Intent {
         changes: &mut Changes,
     ) {
         let (db, name, replica) = (self.db, key.key.clone(), part.replica);
+        if applied {
+            let read = part.otherwise.clone();
+            changes.push(Change::Replaced(db, name.clone(), replica, read));
+        }
         match (&part.applied, applied) {
             // Since the others were settled, later runs may have carried the entry on: it stands.
             (_, false) if self.late => {}
@@ -128,6 +134,25 @@ impl Intent {
                 changes.drop_lag(db, name, replica);
             }
         }
+        if let Some(lag) = self.truth(key, part).filter(|_| applied && self.late) {
+            changes.push(Change::Correct(db, key.key.clone(), replica, lag));
+        }
+    }
+
+    /// What a replica held from this step on that was late to tell that it was written to.
+    fn truth(&self, key: &IntentKey, part: &IntentPart) -> Option<Lag> {
+        let told = part.applied.as_ref();
+        if let Some(lag) = told.filter(|lag| lag.base != LagBase::Agreed) {
+            return Some(lag.clone());
+        }
+        let then = key.agreement.as_ref()?;
+        Some(Lag {
+            base: LagBase::Held(then.memory.clone()),
+            seen: told.map_or_else(|| Seen::all(then.version), |lag| lag.seen.clone()),
+            proved: self.sequence,
+            since: self.sequence,
+            evicted: false,
+        })
     }
 
     fn reached(&self, key: &IntentKey, part: &IntentPart) -> Change {

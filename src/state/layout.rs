@@ -4,7 +4,7 @@
 //! place    db 4 | position 8 | key             agreements; then, behind a place:
 //!          replica 8                           lags
 //!          commit 8                            superseded agreements, oldest first
-//!          replica 8 | commit 8                ended lags, oldest first
+//!          replica 8 | commit 8                ended lags, and states that were written over, oldest first
 //! journal  run 8 | step 8 | replica 8 | place
 //! book     a letter | what it is about
 //! ```

@@ -166,6 +166,7 @@ impl State {
             (Table::History, layout::COMMIT),
             (Table::Lags, layout::REPLICA),
             (Table::LagHistory, layout::REPLICA + layout::COMMIT),
+            (Table::Replaced, layout::REPLICA + layout::COMMIT),
         ] {
             let found = self.places_behind(table, place, suffix)?;
             rows.extend(found.into_iter().map(|at| (table, at, None)));
@@ -175,7 +176,7 @@ impl State {
     }
 
     fn prune_history(&self, before: Millis, pruned: &mut Pruned) -> Result<()> {
-        for table in [Table::History, Table::LagHistory] {
+        for table in [Table::History, Table::LagHistory, Table::Replaced] {
             let mut old = Vec::new();
             self.0.store.scan(table, beginning(&[]), |at, value| {
                 let (ended_at, _) = self.read(ended(value), || "a history".into())?;
@@ -364,7 +365,7 @@ impl RunRecord {
 fn place_of(table: Table, at: &[u8]) -> super::codec::Read<&[u8]> {
     let (place, _) = split_commit(at)?;
     match table {
-        Table::LagHistory => split_replica(place).map(|(place, _)| place),
+        Table::LagHistory | Table::Replaced => split_replica(place).map(|(place, _)| place),
         _ => Ok(place),
     }
 }

@@ -86,6 +86,16 @@ impl State {
         )
     }
 
+    /// What a replica held of a key until a run wrote over it, where its clients had changed it, newest first.
+    ///
+    /// # Errors
+    /// When a record cannot be read.
+    pub fn replaced(&self, db: DbIndex, key: &Key, replica: ReplicaId) -> Result<Vec<Lag>> {
+        let about = || format!("what was written over of key {key}");
+        let place = lag_place(db, key.as_bytes(), replica);
+        self.ended(Table::Replaced, &place, about)
+    }
+
     fn ended<T: Record>(
         &self,
         table: Table,

@@ -134,7 +134,7 @@ impl State {
             return Ok(0);
         }
         let mut swept = 0;
-        for table in [Table::Lags, Table::LagHistory] {
+        for table in [Table::Lags, Table::LagHistory, Table::Replaced] {
             let mut rows = Vec::new();
             self.0.store.scan(table, beginning(&[]), |at, _| {
                 if self.is_of_forgotten(table, at)? {
@@ -155,7 +155,9 @@ impl State {
 
     fn is_of_forgotten(&self, table: Table, at: &[u8]) -> Result<bool> {
         let read = match table {
-            Table::LagHistory => split_commit(at).and_then(|(place, _)| split_replica(place)),
+            Table::LagHistory | Table::Replaced => {
+                split_commit(at).and_then(|(place, _)| split_replica(place))
+            }
             _ => split_replica(at),
         };
         let (_, replica) = self.read(read, || "a lag".into())?;

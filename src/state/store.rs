@@ -55,6 +55,8 @@ pub(super) enum Table {
     History,
     /// Ended lags by place, replica and commit.
     LagHistory,
+    /// What a replica held until it was written over, by place, replica and commit.
+    Replaced,
     /// What was written, by run and step.
     Journal,
     /// All that is small.
@@ -62,11 +64,12 @@ pub(super) enum Table {
 }
 
 impl Table {
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Agreed,
         Self::Lags,
         Self::History,
         Self::LagHistory,
+        Self::Replaced,
         Self::Journal,
         Self::Book,
     ];
@@ -77,6 +80,7 @@ impl Table {
             Self::Lags => "lags",
             Self::History => "history",
             Self::LagHistory => "lag_history",
+            Self::Replaced => "replaced",
             Self::Journal => "journal",
             Self::Book => "book",
         }
@@ -85,9 +89,12 @@ impl Table {
     fn options(self) -> KeyspaceCreateOptions {
         let buffer = match self {
             Self::Agreed => AGREED_BUFFER_BYTES,
-            Self::Lags | Self::History | Self::LagHistory | Self::Journal | Self::Book => {
-                BUFFER_BYTES
-            }
+            Self::Lags
+            | Self::History
+            | Self::LagHistory
+            | Self::Replaced
+            | Self::Journal
+            | Self::Book => BUFFER_BYTES,
         };
         KeyspaceCreateOptions::default()
             .max_memtable_size(buffer)
@@ -230,8 +237,9 @@ impl Store {
             Table::Lags => 1,
             Table::History => 2,
             Table::LagHistory => 3,
-            Table::Journal => 4,
-            Table::Book => 5,
+            Table::Replaced => 4,
+            Table::Journal => 5,
+            Table::Book => 6,
         }]
     }
 

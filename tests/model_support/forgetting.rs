@@ -60,10 +60,13 @@ struct Increment {
 #[derive(Clone)]
 struct Kept {
     snapshot: Snapshot,
+    states: BTreeMap<Key, State>,
     /// Elements that its clients had added and no run was sure to have read.
     unread: BTreeSet<Name>,
     /// The increments it had, by number, with whether a run was sure to have read them.
     counted: BTreeMap<usize, bool>,
+    /// Keys that a run is sure to have read as they are in it: to hold them again is no change.
+    told: BTreeSet<Key>,
 }
 
 struct Forgetting {
@@ -73,6 +76,8 @@ struct Forgetting {
     lives: BTreeMap<Name, Life>,
     increments: Vec<Increment>,
     kept: Vec<Option<Kept>>,
+    /// Keys that a replica holds again as a run has read them before: that is no change, until a client makes it one.
+    again: BTreeSet<(usize, Key)>,
     /// Replicas that forgot something and have not taken part in an undisturbed run since.
     doubtful: BTreeSet<usize>,
     evicting: BTreeSet<usize>,
@@ -94,6 +99,7 @@ impl Forgetting {
             lives: BTreeMap::new(),
             increments: Vec::new(),
             kept: vec![None; replicas],
+            again: BTreeSet::new(),
             doubtful: BTreeSet::new(),
             evicting: BTreeSet::new(),
             evicted: BTreeSet::new(),
@@ -128,6 +134,7 @@ impl Forgetting {
         if self.evicting.contains(&replica) && self.hand(replica).get(&key).is_none() {
             return;
         }
+        self.touch(replica, &key);
         let amount = *self.dice.one_of(&[1, 2, 5, 10]);
         self.hand(replica)
             .apply(&key, &Op::IncreaseBy(amount))
@@ -168,6 +175,7 @@ impl Forgetting {
         if self.evicting.contains(&replica) && self.hand(replica).get(&key).is_none() {
             return;
         }
+        self.touch(replica, &key);
         self.hand(replica).apply(&key, &op).unwrap();
         self.tell(|| format!("client of {replica}: {key} {op:?}"));
         let life = Life {
@@ -200,6 +208,7 @@ impl Forgetting {
             b"rank" => Op::RemoveScored(element),
             _ => Op::Remove,
         };
+        self.touch(replica, &name.0);
         self.hand(replica).apply(&name.0, &op).unwrap();
         self.tell(|| format!("client of {replica}: {} {op:?}", name.0));
         let life = self.lives.get_mut(&name).unwrap();
@@ -234,8 +243,10 @@ impl Forgetting {
         let counted = counted.filter(|(_, one)| one.replica == replica);
         self.kept[replica] = Some(Kept {
             snapshot: self.site.replicas[replica].snapshot(),
+            states: self.states(replica),
             unread,
             counted: counted.map(|(number, one)| (number, one.is_read)).collect(),
+            told: BTreeSet::new(),
         });
     }
 
@@ -243,19 +254,42 @@ impl Forgetting {
         let kept = self.kept[replica].clone().unwrap();
         self.tell(|| format!("{replica} restarts with old data"));
         self.site.replicas[replica].restore(&kept.snapshot);
-        for name in &kept.unread {
-            self.lives.get_mut(name).unwrap().may_return = true;
-        }
-        for (number, one) in self.increments.iter_mut().enumerate() {
-            match kept.counted.get(&number) {
-                Some(true) => {}
-                Some(false) if one.may_be_read => one.times = (one.times.0, 2),
-                Some(false) => {}
-                None if one.replica != replica || one.is_read => {}
-                None => one.times = (0, one.times.1.min(i64::from(one.may_be_read) * 2)),
+        self.forgot(replica);
+        for key in kept.states.keys() {
+            match kept.told.contains(key) {
+                true => drop(self.again.insert((replica, key.clone()))),
+                false => self.may_be_told_twice(replica, key),
             }
         }
-        self.forgot(replica);
+        for (number, one) in self.increments.iter_mut().enumerate() {
+            let is_lost = !kept.counted.contains_key(&number) && !one.is_read;
+            if is_lost && one.replica == replica {
+                one.times = (0, one.times.1.min(i64::from(one.may_be_read) * 2));
+            }
+        }
+    }
+
+    /// A replica holds unread increments and elements of its snapshot as if they were new.
+    fn may_be_told_twice(&mut self, replica: usize, key: &Key) {
+        let Some(kept) = &self.kept[replica] else {
+            return;
+        };
+        for name in kept.unread.iter().filter(|name| name.0 == *key) {
+            self.lives.get_mut(name).unwrap().may_return = true;
+        }
+        for (number, is_read) in &kept.counted {
+            let one = &mut self.increments[*number];
+            if one.key == *key && one.may_be_read && !is_read {
+                one.times.1 += 1;
+            }
+        }
+    }
+
+    /// A client writes: what is there is no longer what was read before.
+    fn touch(&mut self, replica: usize, key: &Key) {
+        if self.again.remove(&(replica, key.clone())) {
+            self.may_be_told_twice(replica, key);
+        }
     }
 
     fn flush(&mut self, replica: usize) {
@@ -273,6 +307,7 @@ impl Forgetting {
 
     /// What it had removed, and what no run is sure to have read, it will not tell.
     fn forgot(&mut self, replica: usize) {
+        self.again.retain(|(at, _)| *at != replica);
         for life in self.lives.values_mut() {
             if life.removed_at == Some(replica) && !life.is_gone {
                 life.removed_at = Some(usize::MAX);
@@ -324,10 +359,27 @@ impl Forgetting {
         }
     }
 
+    /// The keys that a replica holds as its snapshot does.
+    fn as_kept(&self, replica: usize) -> BTreeSet<Key> {
+        let Some(kept) = &self.kept[replica] else {
+            return BTreeSet::new();
+        };
+        let now = self.states(replica);
+        let same = kept
+            .states
+            .iter()
+            .filter(|(key, state)| now.get(*key) == Some(*state));
+        same.map(|(key, _)| key.clone()).collect()
+    }
+
     /// A run, and what is sure to have been read if nothing disturbed it.
     async fn run(&mut self, plan: &Plan) -> bool {
-        let ended = self.site.run(plan).await.0;
         let present: BTreeSet<usize> = plan.present.iter().copied().collect();
+        let as_kept: Vec<(usize, BTreeSet<Key>)> = present
+            .iter()
+            .map(|replica| (*replica, self.as_kept(*replica)))
+            .collect();
+        let ended = self.site.run(plan).await.0;
         for one in self
             .increments
             .iter_mut()
@@ -357,7 +409,13 @@ impl Forgetting {
         {
             one.is_read = true;
         }
+        for (replica, keys) in as_kept {
+            if let Some(kept) = &mut self.kept[replica] {
+                kept.told.extend(keys);
+            }
+        }
         self.doubtful.retain(|replica| !present.contains(replica));
+        self.again.retain(|(replica, _)| !present.contains(replica));
         summary.verdicts.is_empty() && summary.learned == 0
     }
 

@@ -24,8 +24,10 @@ pub(crate) struct Known<'a> {
 pub(crate) trait Archive {
     /// Agreements on the key, the latest one included.
     fn agreements(&self) -> Vec<Agreement>;
-    /// Lags of the replica, the present one included.
+    /// Lags of the replica, the present one included, newest first.
     fn lags(&self) -> Vec<Lag>;
+    /// What the replica held until a run wrote over it, each with the step that did.
+    fn replaced(&self) -> Vec<Lag>;
 }
 
 /// The base of a replica that takes part, or nothing for a newcomer. `held` is the digest of what it holds now.
@@ -72,7 +74,9 @@ fn rolled_back<'a>(
     archive: &dyn Archive,
 ) -> Option<Known<'a>> {
     let (agreements, lags) = (archive.agreements(), archive.lags());
-    let replayed = replay(&known, kept, held, &agreements, &lags);
+    let replaced = archive.replaced();
+    let held_since = lags.iter().chain(&replaced);
+    let replayed = replay(&known, kept, held, &agreements, held_since);
     let mut base = in_force(kept, agreements, lags)?;
     if trust.voids.covering(base.proved).is_some() {
         return None;
@@ -92,6 +96,7 @@ fn in_force<'a>(kept: Sequence, agreements: Vec<Agreement>, lags: Vec<Lag>) -> O
         .max_by_key(|agreement| agreement.proved);
     let lag = lags
         .into_iter()
+        .rev()
         .filter(|lag| lag.since <= kept)
         .max_by_key(|lag| lag.since);
     match (agreement, lag) {
@@ -105,18 +110,18 @@ fn in_force<'a>(kept: Sequence, agreements: Vec<Agreement>, lags: Vec<Lag>) -> O
 }
 
 /// The memory of a state, or absence, that the replica had after the step `kept` and has again.
-fn replay(
+fn replay<'a>(
     known: &Known<'_>,
     kept: Sequence,
     held: Option<&ValueDigest>,
     agreements: &[Agreement],
-    lags: &[Lag],
+    lags: impl Iterator<Item = &'a Lag>,
 ) -> Option<Option<Memory>> {
     let later = agreements
         .iter()
         .filter(|agreement| agreement.proved > kept)
         .map(|agreement| agreement.memory.as_ref());
-    let lagged = lags.iter().filter(|lag| lag.since > kept);
+    let lagged = lags.filter(|lag| lag.since > kept);
     let lagged = lagged.filter_map(|lag| match &lag.base {
         LagBase::Held(memory) => Some(memory.as_ref()),
         LagBase::Agreed | LagBase::Unknown => None,

@@ -60,4 +60,8 @@ impl Archive for Shelf<'_> {
         let kept = self.state.lag_history(self.db, self.key, self.replica);
         self.all(self.past.lags.get(&self.replica), kept)
     }
+
+    fn replaced(&self) -> Vec<Lag> {
+        self.all(None, self.state.replaced(self.db, self.key, self.replica))
+    }
 }

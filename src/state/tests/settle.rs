@@ -176,6 +176,67 @@ fn a_late_outcome_is_about_the_version_of_then() {
 }
 
 #[test]
+fn what_was_taken_to_be_so_until_a_late_outcome_never_was() {
+    let (fixture, late) = half_settled(&both_written());
+    fixture.commit(|changes| {
+        let later = Lag {
+            since: Sequence(8),
+            ..behind(0xf1)
+        };
+        changes.put_lag(DB, key("k"), B, later);
+    });
+    settle(&fixture, &late, |_, _| Some(true));
+    assert_eq!(lags(&fixture), BTreeMap::new());
+    let history = fixture.state().lag_history(DB, &key("k"), B).unwrap();
+    let told = |since| Lag {
+        seen: Seen::all(Version(5)),
+        since: Sequence(since),
+        ..lag(LagBase::Held(Some(memory(5))), 5)
+    };
+    let mine: Vec<Lag> = history
+        .into_iter()
+        .filter(|lag| lag.since >= late.sequence)
+        .collect();
+    assert_eq!(
+        mine,
+        [told(8), told(5)],
+        "it had the version from step 5 on"
+    );
+    let held = fixture.state().replaced(DB, &key("k"), B).unwrap();
+    assert!(
+        held.iter().all(|lag| lag.base == behind(0xf1).base) && held.len() == 2,
+        "and what was read before is kept as read: {held:?}"
+    );
+}
+
+#[test]
+fn what_clients_made_of_a_key_is_kept_when_it_is_written_over() {
+    let read = |state: LagBase| IntentPart {
+        otherwise: lag(state, 5),
+        ..part(A, 0, None)
+    };
+    let changed = LagBase::Held(Some(memory(9)));
+    let as_agreed = LagBase::Held(version(1).memory);
+    for (base, is_kept) in [
+        (changed, true),
+        (as_agreed, false),
+        (LagBase::Held(None), false),
+    ] {
+        let intent = intent(vec![IntentKey {
+            key: key("k"),
+            agreement: Some(version(5)),
+            always: Vec::new(),
+            parts: vec![read(base.clone())],
+        }]);
+        let fixture = opened(&intent);
+        settle(&fixture, &intent, |_, _| Some(true));
+        let kept = fixture.state().replaced(DB, &key("k"), A).unwrap();
+        let expected = is_kept.then(|| lag(base.clone(), 5));
+        assert_eq!(kept, expected.into_iter().collect::<Vec<_>>(), "{base:?}");
+    }
+}
+
+#[test]
 fn a_late_outcome_proves_the_same_version_by_its_own_step() {
     let (fixture, late) = half_settled(&both_written());
     let proved_again = Agreement {

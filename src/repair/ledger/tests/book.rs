@@ -65,6 +65,10 @@ impl Archive for Nothing {
     fn lags(&self) -> Vec<Lag> {
         panic!("no replica forgot anything")
     }
+
+    fn replaced(&self) -> Vec<Lag> {
+        panic!("no replica forgot anything")
+    }
 }
 
 pub(super) fn id(replica: usize) -> ReplicaId {

@@ -11,15 +11,32 @@ use crate::repair::ledger::{
     Absent, Archive, Fate, Known, Lesson, Past, Pupil, Subject, Trust, base, lesson,
 };
 
-struct Kept(Vec<Agreement>, Vec<Lag>);
+#[derive(Default)]
+struct Shelf {
+    agreements: Vec<Agreement>,
+    lags: Vec<Lag>,
+    replaced: Vec<Lag>,
+}
 
-impl Archive for Kept {
+fn shelf(agreements: Vec<Agreement>, lags: Vec<Lag>) -> Shelf {
+    Shelf {
+        agreements,
+        lags,
+        ..Shelf::default()
+    }
+}
+
+impl Archive for Shelf {
     fn agreements(&self) -> Vec<Agreement> {
-        self.0.clone()
+        self.agreements.clone()
     }
 
     fn lags(&self) -> Vec<Lag> {
-        self.1.clone()
+        self.lags.clone()
+    }
+
+    fn replaced(&self) -> Vec<Lag> {
+        self.replaced.clone()
     }
 }
 
@@ -80,7 +97,7 @@ fn digest_of<'a>(known: &'a Known<'_>) -> Option<&'a crate::model::ValueDigest> 
 #[test]
 fn a_replica_without_a_lag_is_at_the_version() {
     let past = agreed(3, 10, &text("new"));
-    let known = base(&past, &trust(0), None, &Kept(vec![], vec![])).unwrap();
+    let known = base(&past, &trust(0), None, &Shelf::default()).unwrap();
     assert_eq!(digest_of(&known), Some(&memory(&text("new")).digest));
     assert_eq!(known.seen, Seen::all(Version(3)));
     assert_eq!(known.standing, Standing::Ordinary);
@@ -90,7 +107,7 @@ fn a_replica_without_a_lag_is_at_the_version() {
 fn a_replica_that_lags_has_the_base_and_the_versions_of_its_lag() {
     let mut past = agreed(3, 10, &text("new"));
     past.lags.insert(id(1), lag(held(&text("old")), 2, 5, 10));
-    let known = base(&past, &trust(1), None, &Kept(vec![], vec![])).unwrap();
+    let known = base(&past, &trust(1), None, &Shelf::default()).unwrap();
     assert_eq!(digest_of(&known), Some(&memory(&text("old")).digest));
     assert_eq!(known.seen, Seen::all(Version(2)));
 }
@@ -99,25 +116,25 @@ fn a_replica_that_lags_has_the_base_and_the_versions_of_its_lag() {
 fn a_newcomer_has_no_base() {
     let past = agreed(3, 10, &text("new"));
     let flushed = forgot(0, 0, 12);
-    assert_eq!(base(&past, &flushed, None, &Kept(vec![], vec![])), None);
+    assert_eq!(base(&past, &flushed, None, &Shelf::default()), None);
 }
 
 #[test]
 fn a_key_that_nobody_remembers_was_absent_where_all_was_read_and_unknown_elsewhere() {
     let past = Past::default();
-    let known = base(&past, &trust(0), None, &Kept(vec![], vec![])).unwrap();
+    let known = base(&past, &trust(0), None, &Shelf::default()).unwrap();
     assert_eq!(known.memory, None);
     let uncovered = Trust {
         covered: None,
         ..trust(0)
     };
-    assert_eq!(base(&past, &uncovered, None, &Kept(vec![], vec![])), None);
+    assert_eq!(base(&past, &uncovered, None, &Shelf::default()), None);
 }
 
 #[test]
 fn a_base_that_was_proved_before_the_roll_back_is_ordinary() {
     let past = agreed(3, 10, &text("new"));
-    let known = base(&past, &forgot(0, 10, 20), None, &Kept(vec![], vec![])).unwrap();
+    let known = base(&past, &forgot(0, 10, 20), None, &Shelf::default()).unwrap();
     assert_eq!(known.standing, Standing::Ordinary);
 }
 
@@ -125,7 +142,7 @@ fn a_base_that_was_proved_before_the_roll_back_is_ordinary() {
 fn a_base_that_was_lost_falls_back_to_what_stood_at_the_marker() {
     let past = agreed(3, 15, &text("new"));
     let (v1, v2) = (text("one"), text("two"));
-    let archive = Kept(
+    let archive = shelf(
         vec![
             agreement(3, 15, Some(&text("new"))),
             agreement(2, 9, Some(&v2)),
@@ -143,7 +160,7 @@ fn a_base_that_was_lost_falls_back_to_what_stood_at_the_marker() {
 #[test]
 fn what_stood_at_the_marker_is_the_lag_where_the_replica_lagged_then() {
     let past = agreed(3, 15, &text("new"));
-    let archive = Kept(
+    let archive = shelf(
         vec![agreement(2, 9, Some(&text("two")))],
         vec![lag(held(&text("one")), 1, 4, 9)],
     );
@@ -155,7 +172,7 @@ fn what_stood_at_the_marker_is_the_lag_where_the_replica_lagged_then() {
 #[test]
 fn a_lag_that_ended_before_the_marker_is_not_what_stood_there() {
     let past = agreed(3, 15, &text("new"));
-    let archive = Kept(
+    let archive = shelf(
         vec![agreement(2, 9, Some(&text("two")))],
         vec![lag(held(&text("one")), 1, 4, 6)],
     );
@@ -166,7 +183,7 @@ fn a_lag_that_ended_before_the_marker_is_not_what_stood_there() {
 #[test]
 fn a_state_that_the_replica_held_since_is_a_replay_and_no_change() {
     let past = agreed(3, 15, &text("new"));
-    let archive = Kept(
+    let archive = shelf(
         vec![
             agreement(3, 15, Some(&text("new"))),
             agreement(1, 4, Some(&text("one"))),
@@ -180,12 +197,45 @@ fn a_state_that_the_replica_held_since_is_a_replay_and_no_change() {
 }
 
 #[test]
+fn a_state_that_was_read_and_written_over_is_a_replay_too() {
+    let past = agreed(3, 15, &text("new"));
+    let read = text("mine");
+    let mut archive = shelf(vec![agreement(1, 4, Some(&text("one")))], vec![]);
+    archive.replaced = vec![lag(held(&read), 1, 12, 12)];
+    let held = memory(&read).digest;
+    let known = base(&past, &forgot(0, 10, 20), Some(&held), &archive).unwrap();
+    assert_eq!(digest_of(&known), Some(&held), "its base is what it holds");
+    assert_eq!(known.seen, Seen::all(Version(1)), "but it has seen less");
+    archive.replaced[0].since = Sequence(9);
+    let known = base(&past, &forgot(0, 10, 20), Some(&held), &archive).unwrap();
+    assert_eq!(
+        digest_of(&known),
+        Some(&memory(&text("one")).digest),
+        "what it held before is no replay"
+    );
+}
+
+#[test]
+fn of_two_lags_of_one_step_the_later_one_is_what_stood_there() {
+    let past = agreed(3, 15, &text("new"));
+    let archive = shelf(
+        vec![agreement(2, 9, Some(&text("two")))],
+        vec![
+            lag(held(&text("written")), 2, 9, 9),
+            lag(held(&text("one")), 1, 4, 9),
+        ],
+    );
+    let known = base(&past, &forgot(0, 10, 20), None, &archive).unwrap();
+    assert_eq!(digest_of(&known), Some(&memory(&text("written")).digest));
+}
+
+#[test]
 fn an_absence_that_was_agreed_since_is_a_replay_too() {
     let past = Past {
         agreement: Some(agreement(3, 15, None)),
         lags: BTreeMap::new(),
     };
-    let archive = Kept(
+    let archive = shelf(
         vec![agreement(3, 15, None), agreement(1, 4, Some(&text("one")))],
         vec![],
     );
@@ -196,7 +246,7 @@ fn an_absence_that_was_agreed_since_is_a_replay_too() {
 #[test]
 fn history_that_does_not_reach_back_makes_a_newcomer() {
     let past = agreed(3, 15, &text("new"));
-    let archive = Kept(vec![agreement(3, 15, Some(&text("new")))], vec![]);
+    let archive = shelf(vec![agreement(3, 15, Some(&text("new")))], vec![]);
     assert_eq!(base(&past, &forgot(0, 10, 20), None, &archive), None);
 }
 
@@ -206,7 +256,7 @@ fn a_base_that_an_older_loss_took_makes_a_newcomer() {
     let kept = |step| vec![agreement(2, step, Some(&text("old")))];
     let mut trust = forgot(0, 10, 20);
     trust.voids.add(Sequence(4), Sequence(8));
-    let base_of = |step| base(&past, &trust, None, &Kept(kept(step), vec![]));
+    let base_of = |step| base(&past, &trust, None, &shelf(kept(step), vec![]));
     assert_eq!(base_of(6), None);
     assert!(base_of(9).is_some());
 }
@@ -255,7 +305,7 @@ impl Scene {
         let trusts: Vec<Trust> = pupils.iter().map(|(replica, ..)| trust(*replica)).collect();
         let bases: Vec<_> = trusts
             .iter()
-            .map(|trust| base(&self.past, trust, None, &Kept(vec![], vec![])))
+            .map(|trust| base(&self.past, trust, None, &Shelf::default()))
             .collect();
         let pupils: Vec<Pupil<'_>> = pupils
             .iter()
