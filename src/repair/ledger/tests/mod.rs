@@ -1,5 +1,6 @@
 //! What runs remember, against true CRDTs with dots and exact sums over random histories; and the rules one by one.
 
+mod bases;
 mod book;
 mod dots;
 mod rules;
