@@ -67,8 +67,6 @@ pub struct Segment {
     pub left: u64,
     /// Whether all keys that it left open are remembered one by one: only then were all others absent or agreed on.
     pub is_complete: bool,
-    /// How many keys each participant had evicted before it was read, in their order.
-    pub evicted: Vec<u64>,
 }
 
 impl State {

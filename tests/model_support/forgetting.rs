@@ -71,6 +71,27 @@ struct Kept {
     told: BTreeSet<Key>,
 }
 
+/// What of a key in a snapshot no run was sure to have read when it was taken.
+#[derive(Clone, Default)]
+struct Unread {
+    names: Vec<Name>,
+    increments: Vec<usize>,
+}
+
+impl Kept {
+    fn unread_of(&self, increments: &[Increment], key: &Key) -> Unread {
+        let names = self.unread.iter().filter(|name| name.0 == *key);
+        let numbers = self.counted.iter().filter(|(_, is_read)| !**is_read);
+        let numbers = numbers.map(|(number, _)| *number);
+        Unread {
+            names: names.cloned().collect(),
+            increments: numbers
+                .filter(|number| increments[*number].key == *key)
+                .collect(),
+        }
+    }
+}
+
 struct Forgetting {
     site: Site,
     dice: Dice,
@@ -79,7 +100,7 @@ struct Forgetting {
     increments: Vec<Increment>,
     kept: Vec<Option<Kept>>,
     /// Keys that a replica holds again as a run has read them before: that is no change, until a client makes it one.
-    again: BTreeSet<(usize, Key)>,
+    again: BTreeMap<(usize, Key), Unread>,
     /// Replicas that forgot something and have not taken part in an undisturbed run since.
     doubtful: BTreeSet<usize>,
     evicting: BTreeSet<usize>,
@@ -101,7 +122,7 @@ impl Forgetting {
             lives: BTreeMap::new(),
             increments: Vec::new(),
             kept: vec![None; replicas],
-            again: BTreeSet::new(),
+            again: BTreeMap::new(),
             doubtful: BTreeSet::new(),
             evicting: BTreeSet::new(),
             evicted: BTreeSet::new(),
@@ -236,18 +257,26 @@ impl Forgetting {
 
     fn keep(&mut self, replica: usize) {
         self.tell(|| format!("snapshot of {replica}"));
-        let unread = self
+        let added = self
             .lives
             .iter()
             .filter(|(_, life)| life.added_at == replica && !life.is_read);
-        let unread = unread.map(|(name, _)| name.clone()).collect();
         let counted = self.increments.iter().enumerate();
         let counted = counted.filter(|(_, one)| one.replica == replica);
+        let mut unread: BTreeSet<Name> = added.map(|(name, _)| name.clone()).collect();
+        let mut counted: BTreeMap<usize, bool> =
+            counted.map(|(number, one)| (number, one.is_read)).collect();
+        // What it holds again is no better known by its marker than it was in the older snapshot.
+        let again = self.again.iter().filter(|((at, _), _)| *at == replica);
+        for (_, again) in again {
+            unread.extend(again.names.iter().cloned());
+            counted.extend(again.increments.iter().map(|number| (*number, false)));
+        }
         self.kept[replica] = Some(Kept {
             snapshot: self.site.replicas[replica].snapshot(),
             states: self.states(replica),
             unread,
-            counted: counted.map(|(number, one)| (number, one.is_read)).collect(),
+            counted,
             told: BTreeSet::new(),
         });
     }
@@ -258,9 +287,10 @@ impl Forgetting {
         self.site.replicas[replica].restore(&kept.snapshot);
         self.forgot(replica);
         for key in kept.states.keys() {
+            let unread = kept.unread_of(&self.increments, key);
             match kept.told.contains(key) {
-                true => drop(self.again.insert((replica, key.clone()))),
-                false => self.may_be_told_twice(replica, key),
+                true => drop(self.again.insert((replica, key.clone()), unread)),
+                false => self.may_be_told_twice(&unread),
             }
         }
         for (number, one) in self.increments.iter_mut().enumerate() {
@@ -272,25 +302,20 @@ impl Forgetting {
     }
 
     /// A replica holds unread increments and elements of its snapshot as if they were new.
-    fn may_be_told_twice(&mut self, replica: usize, key: &Key) {
-        let Some(kept) = &self.kept[replica] else {
-            return;
-        };
-        for name in kept.unread.iter().filter(|name| name.0 == *key) {
+    fn may_be_told_twice(&mut self, unread: &Unread) {
+        for name in &unread.names {
             self.lives.get_mut(name).unwrap().may_return = true;
         }
-        for (number, is_read) in &kept.counted {
+        for number in &unread.increments {
             let one = &mut self.increments[*number];
-            if one.key == *key && one.may_be_read && !is_read {
-                one.times.1 += 1;
-            }
+            one.times.1 += i64::from(one.may_be_read);
         }
     }
 
     /// A client writes: what is there is no longer what was read before.
     fn touch(&mut self, replica: usize, key: &Key) {
-        if self.again.remove(&(replica, key.clone())) {
-            self.may_be_told_twice(replica, key);
+        if let Some(unread) = self.again.remove(&(replica, key.clone())) {
+            self.may_be_told_twice(&unread);
         }
     }
 
@@ -309,7 +334,7 @@ impl Forgetting {
 
     /// What it had removed, and what no run is sure to have read, it will not tell.
     fn forgot(&mut self, replica: usize) {
-        self.again.retain(|(at, _)| *at != replica);
+        self.again.retain(|(at, _), _| *at != replica);
         for life in self.lives.values_mut() {
             if life.removed_at == Some(replica) && !life.is_gone {
                 life.removed_at = Some(usize::MAX);
@@ -417,7 +442,8 @@ impl Forgetting {
             }
         }
         self.doubtful.retain(|replica| !present.contains(replica));
-        self.again.retain(|(replica, _)| !present.contains(replica));
+        self.again
+            .retain(|(replica, _), _| !present.contains(replica));
         summary.verdicts.is_empty() && summary.learned == 0
     }
 

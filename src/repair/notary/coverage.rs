@@ -137,9 +137,6 @@ impl Notary<'_> {
                  on, this run proves nothing; it is made up by a run that leaves fewer"
             );
         }
-        let trusts = self.trusts.iter();
-        let evicted = trusts.map(|one| one.as_ref().map_or(0, |one| one.evicted_keys));
-        let evicted: Vec<u64> = evicted.collect();
         let segment = |(number, slots): (usize, &SlotRange)| Segment {
             db: self.index,
             slots: *slots,
@@ -149,7 +146,6 @@ impl Notary<'_> {
             // Which of them left how many is of no interest.
             left: if number == 0 { proof.left } else { 0 },
             is_complete,
-            evicted: evicted.clone(),
         };
         proof.slots.iter().enumerate().map(segment).collect()
     }

@@ -75,7 +75,6 @@ impl Record for RunRecord {
     }
 }
 
-/// At first a segment was a whole database, and nothing behind its digest was written down.
 impl Record for Segment {
     fn put(&self, out: &mut Vec<u8>) {
         put_number(out, u64::from(self.db.0));
@@ -86,29 +85,19 @@ impl Record for Segment {
         put_number(out, self.proved.0);
         put_number(out, self.left);
         out.push(u8::from(self.is_complete));
-        put_all(out, self.evicted.iter(), |out, keys| put_number(out, *keys));
     }
 
     fn read(reader: &mut Reader<'_>) -> Read<Self> {
         let db = u32::try_from(reader.number()?);
-        let mut segment = Self {
+        Ok(Self {
             db: DbIndex(db.map_err(|_| Unreadable::Broken("a database beyond all"))?),
             finished: Millis(reader.signed()?),
             digest: reader.array()?,
-            slots: SlotRange::all(),
-            proved: Sequence(0),
-            left: 0,
-            is_complete: false,
-            evicted: Vec::new(),
-        };
-        if !reader.rest().is_empty() {
-            segment.slots = read_slots(reader)?;
-            segment.proved = Sequence(reader.number()?);
-            segment.left = reader.number()?;
-            segment.is_complete = reader.flag()?;
-            segment.evicted = reader.all(Reader::number)?;
-        }
-        Ok(segment)
+            slots: read_slots(reader)?,
+            proved: Sequence(reader.number()?),
+            left: reader.number()?,
+            is_complete: reader.flag()?,
+        })
     }
 }
 

@@ -379,7 +379,6 @@ fn of_each_kind_of_run_the_segments_of_the_last_one_are_kept() {
             proved: Sequence(1),
             left: 0,
             is_complete: true,
-            evicted: vec![],
         };
         let mut changes = Changes::new(days(0));
         changes.finish(run, segment);
