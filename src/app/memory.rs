@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::clock::Clock;
-use crate::config::{Config, ReplicaConfig};
+use crate::config::Config;
 use crate::model::{DbIndex, Key, OwnerToken, ReplicaId, ReplicaName, RunNumber, StateDir};
 use crate::repair::{Mode, RunMemory, Scope};
 use crate::state::{Holder, KnownReplica, Opening, State, StateError};
@@ -24,12 +24,6 @@ pub enum Unremembered {
     /// The state directory.
     #[error("state directory {0}")]
     State(StateError),
-    /// A rack of several nodes, of which runs do not remember anything yet.
-    #[error(
-        "replica {0}: what runs remember is not kept of a rack of several nodes in this version: \
-         write state: none, and nothing is ever removed but by recorded stamps"
-    )]
-    OfRack(ReplicaName),
     /// Nobody says where it is.
     #[error(
         "there is no place for the state directory: neither $STATE_DIRECTORY, $XDG_STATE_HOME nor $HOME is set; \
@@ -196,7 +190,6 @@ pub(super) fn open(
     let Some(dir) = dir.filter(|dir| writes || is_used(dir)) else {
         return Ok(None);
     };
-    refuse_racks(config)?;
     let purpose = match mode {
         Mode::Diff => "diff",
         Mode::Plan => "dry run",
@@ -224,7 +217,6 @@ pub fn open_for_service(
     let Some(dir) = state_dir(&config.state)? else {
         return Ok(None);
     };
-    refuse_racks(config)?;
     let state = open_dir(&dir, &Holder::service_at(url), clock)?;
     let names: Vec<ReplicaName> = config
         .replicas
@@ -272,14 +264,6 @@ pub fn open_existing(
         return Err(Unremembered::Nothing(dir).into());
     }
     open_dir(&dir, purpose, clock)
-}
-
-fn refuse_racks(config: &Config) -> Result<(), Unremembered> {
-    let is_rack = |one: &&ReplicaConfig| one.rack.as_ref().is_some_and(|rack| rack.nodes.len() > 1);
-    match config.replicas.iter().find(is_rack) {
-        Some(one) => Err(Unremembered::OfRack(one.name.clone())),
-        None => Ok(()),
-    }
 }
 
 fn open_dir(dir: &Path, purpose: &str, clock: &dyn Clock) -> Result<State, Trouble> {

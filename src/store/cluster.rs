@@ -59,7 +59,7 @@ mod shared;
 mod slot_map;
 mod writing;
 
-use sealing::Lane;
+use super::spread::Lane;
 use slot_map::SlotMap;
 
 /// How often something is tried anew whose slot moves, or whose node is lost.

@@ -39,6 +39,7 @@ mod seal;
 mod sentinel;
 mod server_info;
 mod slots;
+mod spread;
 mod stamped;
 mod stamps;
 mod tls;

@@ -7,17 +7,18 @@
 //! The ring is fixed: Dynomite moves no keys by itself. A key counts only at the node that owns it, so what another
 //! ring left at the wrong node is not seen, and not touched.
 //!
-//! Deliberately absent: seals, for one transaction spans one node; and values built aside, for their names tell no
-//! owner.
+//! Deliberately absent: values built aside, for their names tell no owner.
 
 mod deployed;
+mod sealing;
 mod stamps;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::future::join_all;
+use futures::future::{join_all, try_join_all};
 
 use crate::model::{
     DbIndex, DigestKey, Key, Kind, Marker, Millis, Op, OwnerToken, ReplicaName, Ring, RunNumber,
@@ -26,6 +27,7 @@ use crate::model::{
 
 use super::cluster::facts::{joined, worse};
 use super::dump::Dumped;
+use super::spread::Lane;
 use super::{
     Connecting, EntrySink, Facts, Health, LargeState, Observed, Pace, Piece, PieceCursor,
     RedisReplica, Replica, ScanReport, ScanRequest, Seal, StampQuery, StampReading, StoreError,
@@ -38,6 +40,8 @@ pub struct RackReplica {
     ring: Ring,
     /// In the order of the ring's indexes.
     nodes: Vec<Arc<RedisReplica>>,
+    /// The markers that this process keeps, by lane.
+    lanes: Mutex<BTreeMap<Key, Lane>>,
 }
 
 impl RackReplica {
@@ -48,11 +52,16 @@ impl RackReplica {
             nodes: nodes.into_iter().map(node).collect(),
             name,
             ring,
+            lanes: Mutex::default(),
         }
     }
 
     fn owner(&self, key: &Key) -> &RedisReplica {
         &self.nodes[self.ring.owner(key.as_bytes())]
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, BTreeMap<Key, Lane>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The places of keys, by the node that owns them.
@@ -103,6 +112,7 @@ impl Replica for RackReplica {
             name: self.name.clone(),
             ring: self.ring.clone(),
             nodes: self.nodes.iter().map(apart).collect(),
+            lanes: Mutex::default(),
         }))
     }
 
@@ -223,8 +233,11 @@ impl Replica for RackReplica {
         seal: Option<&Seal>,
     ) -> Result<Written, StoreError> {
         let is_aside = |op: &Op| matches!(op, Op::TakeAside(_));
-        if seal.is_some() || writes.iter().any(|write| write.ops.iter().any(is_aside)) {
+        if writes.iter().any(|write| write.ops.iter().any(is_aside)) {
             return Err(self.refused("this write"));
+        }
+        if let Some(seal) = seal {
+            return self.write_sealed(db, writes, digest_key, seal).await;
         }
         let shares = self.shares(writes.iter().map(|write| &write.key));
         let sent =
@@ -258,24 +271,32 @@ impl Replica for RackReplica {
 
     async fn markers(
         &self,
-        _db: Option<DbIndex>,
+        db: Option<DbIndex>,
         names: &[Key],
     ) -> Result<Vec<Option<Bytes>>, StoreError> {
-        Ok(vec![None; names.len()])
+        let mut found = Vec::with_capacity(names.len());
+        for name in names {
+            found.push(self.lane_marker(db, name).await?);
+        }
+        Ok(found)
     }
 
-    async fn states(&self, _db: Option<DbIndex>) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        Ok(Vec::new())
+    async fn states(&self, db: Option<DbIndex>) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        let asked = self.nodes.iter().map(|node| node.states(db));
+        let mut all: Vec<(Bytes, Bytes)> = try_join_all(asked).await?.concat();
+        all.sort();
+        all.dedup();
+        Ok(all)
     }
 
     async fn fence(
         &self,
-        _db: Option<DbIndex>,
-        _lane: &Key,
-        _owner: OwnerToken,
-        _run: RunNumber,
+        db: Option<DbIndex>,
+        lane: &Key,
+        owner: OwnerToken,
+        run: RunNumber,
     ) -> Result<Option<Marker>, StoreError> {
-        Ok(None)
+        self.fence_lane(db, lane, (owner, run)).await
     }
 
     async fn stamps(

@@ -17,12 +17,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use futures::future::{join_all, try_join_all};
+use futures::future::try_join_all;
 
-use crate::model::{DbIndex, DigestKey, Key, Marker, OwnerToken, RunNumber, STATES_KEY, Sequence};
-use crate::model::{Slot, Write, slot_tag};
-use crate::store::{Replica, Seal, Sealing, StoreError, WriteOutcome, Written};
+use crate::model::{
+    DbIndex, DigestKey, Key, Marker, OwnerToken, ReplicaName, RunNumber, STATES_KEY, Slot, Write,
+    slot_tag,
+};
+use crate::store::spread::{
+    Batch, Lane, Places, begin, furthest_ahead, furthest_behind, seal_parts,
+};
+use crate::store::{Replica, Seal, StoreError, Written};
 
 use super::map::is_elsewhere;
 use super::slot_map::{SlotMap, SlotSet, slot_of};
@@ -30,15 +36,6 @@ use super::{ClusterReplica, PAUSES, map, slot_map};
 
 /// The version of the lists below.
 const FORMAT: &str = "1";
-
-/// What is known of a lane's markers.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Lane {
-    /// The slots with the anchors.
-    anchors: BTreeSet<u16>,
-    /// The markers that this process has taken over or set, by slot.
-    markers: BTreeMap<u16, Marker>,
-}
 
 /// The name of a lane's marker in a slot.
 fn in_slot(lane: &Key, slot: u16) -> Key {
@@ -69,20 +66,7 @@ impl ClusterReplica {
             let found = at_owner!(self, name, |node| node.marker(db, &name))?;
             found.ok_or_else(|| self.emptied(lane, *slot))
         });
-        let mut behind: Option<Marker> = None;
-        for bytes in try_join_all(read).await? {
-            let Some(marker) = Marker::decode(&bytes) else {
-                return Ok(Some(bytes));
-            };
-            if behind.is_none_or(|known| marker.sequence < known.sequence) {
-                behind = Some(marker);
-            }
-        }
-        let plain = behind.map(|marker| Marker {
-            written: 0,
-            ..marker
-        });
-        Ok(plain.map(|marker| Bytes::from(marker.encode())))
+        Ok(furthest_behind(try_join_all(read).await?))
     }
 
     /// Takes all markers of a lane over; answers what the last step has written, as far as it was begun.
@@ -100,9 +84,7 @@ impl ClusterReplica {
         let written = self.read_list(lane, WRITTEN).await?.unwrap_or_default();
         let slots: BTreeSet<u16> = anchors.union(&written).copied().collect();
         let fences = slots.iter().map(async |slot| {
-            let name = in_slot(lane, *slot);
-            let found = at_owner!(self, name, |node| node.fence(db, &name, owner, run))?;
-            match found {
+            match self.fence_at(db, lane, *slot, (owner, run)).await? {
                 None if anchors.contains(slot) => Err(self.emptied(lane, *slot)),
                 found => Ok((*slot, found)),
             }
@@ -112,27 +94,8 @@ impl ClusterReplica {
             .into_iter()
             .filter_map(|(slot, marker)| Some((slot, marker?)))
             .collect();
-        let last = found.iter().map(|(_, marker)| marker.sequence).max();
-        let mut ahead: Option<Marker> = None;
-        for (_, marker) in found.iter().filter(|(_, one)| Some(one.sequence) == last) {
-            let bits = ahead.map_or(0, |known| known.written) | marker.written;
-            ahead = Some(Marker {
-                written: bits,
-                ..*marker
-            });
-        }
-        let taken = |(slot, marker)| {
-            (
-                slot,
-                Marker {
-                    owner,
-                    run,
-                    ..marker
-                },
-            )
-        };
-        let markers = found.into_iter().map(taken).collect();
-        self.keep_lane(lane, Lane { anchors, markers });
+        let ahead = furthest_ahead(found.iter().map(|(_, marker)| *marker));
+        self.keep_lane(lane, Lane::taken(anchors, found, (owner, run)));
         Ok(ahead)
     }
 
@@ -150,73 +113,9 @@ impl ClusterReplica {
             slots.entry(slot).or_default().push(index);
         }
         let mut lane = self.prepare(db, seal, &slots).await?;
-        let batch = (writes, digest_key);
-        let sent = slots.iter().map(async |(slot, members)| {
-            let expect = lane.markers.get(slot).copied();
-            self.write_part(db, *slot, (batch, members), (seal, expect))
-                .await
-        });
-        let sent = join_all(sent).await;
-        let mut part = Parts::new(writes.len());
-        for ((slot, members), written) in slots.iter().zip(sent) {
-            part.take(*slot, members, written, &mut lane);
-        }
-        let written = self.anchor(db, batch, seal, part, &mut lane).await;
+        let written = seal_parts(self, db, (writes, digest_key), seal, (&slots, &mut lane)).await;
         self.keep_lane(&seal.lane, lane);
         written
-    }
-
-    /// Sets the anchors, where all else is known; they prove what was read of every master.
-    async fn anchor(
-        &self,
-        db: Option<DbIndex>,
-        batch: (&[Write], &DigestKey),
-        seal: &Seal,
-        part: Parts,
-        lane: &mut Lane,
-    ) -> Result<Written, StoreError> {
-        let Parts {
-            outcomes,
-            mut sealing,
-            mut trouble,
-            is_set,
-        } = part;
-        let behind = |slot: &u16| {
-            let marker = lane.markers.get(slot);
-            marker.is_none_or(|marker| marker.sequence != seal.set.sequence)
-        };
-        let behind: Vec<u16> = lane.anchors.iter().copied().filter(behind).collect();
-        if sealing != Sealing::Unknown && trouble.is_none() {
-            let set = behind.iter().map(async |slot| {
-                let expect = lane.markers.get(slot).copied();
-                self.write_part(db, *slot, (batch, &[]), (seal, expect))
-                    .await
-            });
-            for (slot, written) in behind.iter().zip(join_all(set).await) {
-                match written {
-                    Ok(written) => match written.sealing {
-                        Sealing::Set(marker) => {
-                            lane.markers.insert(*slot, marker);
-                        }
-                        Sealing::Unset | Sealing::Unasked | Sealing::Unknown => {
-                            sealing = Sealing::Unknown;
-                        }
-                    },
-                    Err(error) => trouble = Some(error),
-                }
-            }
-        }
-        match (trouble, sealing) {
-            (Some(error), _) if !is_set => Err(error),
-            (Some(_), _) | (_, Sealing::Unknown) => Ok(Written {
-                outcomes,
-                sealing: Sealing::Unknown,
-            }),
-            (None, _) => Ok(Written {
-                outcomes,
-                sealing: Sealing::Set(seal.set),
-            }),
-        }
     }
 
     /// Sees to it that every slot of a step has a marker of this process, and that the slots can be found again.
@@ -258,75 +157,10 @@ impl ClusterReplica {
             .collect();
         let begun = new
             .iter()
-            .map(async |slot| self.begin_slot(db, seal, *slot).await);
+            .map(async |slot| begin(self, db, seal, *slot).await);
         let begun = try_join_all(begun).await?;
         lane.markers.extend(new.into_iter().zip(begun));
         Ok(lane)
-    }
-
-    /// Takes over the marker of a slot, or sets the first one there.
-    async fn begin_slot(
-        &self,
-        db: Option<DbIndex>,
-        seal: &Seal,
-        slot: u16,
-    ) -> Result<Marker, StoreError> {
-        let (owner, run) = (seal.set.owner, seal.set.run);
-        let name = in_slot(&seal.lane, slot);
-        let found = at_owner!(self, name, |node| node.fence(db, &name, owner, run))?;
-        if let Some(found) = found.filter(|found| found.state == seal.set.state) {
-            return Ok(Marker {
-                owner,
-                run,
-                ..found
-            });
-        }
-        let first = Seal {
-            set: Marker {
-                sequence: Sequence::default(),
-                ..seal.set
-            },
-            ..seal.clone()
-        };
-        let none = DigestKey::new([0; 32]);
-        let written = self
-            .write_part(db, slot, ((&[], &none), &[]), (&first, None))
-            .await?;
-        match written.sealing {
-            Sealing::Set(marker) => Ok(marker),
-            Sealing::Unset | Sealing::Unasked | Sealing::Unknown => {
-                let words = format!("the first marker in slot {slot} was not set");
-                Err(self.unreachable("write", words))
-            }
-        }
-    }
-
-    /// One transaction in one slot, with its marker; again where it was not sent.
-    async fn write_part(
-        &self,
-        db: Option<DbIndex>,
-        slot: u16,
-        ((writes, digest_key), members): ((&[Write], &DigestKey), &[usize]),
-        (seal, expect): (&Seal, Option<Marker>),
-    ) -> Result<Written, StoreError> {
-        let part = Seal {
-            lane: in_slot(&seal.lane, slot),
-            expect,
-            set: seal.set,
-            register: None,
-        };
-        let mut pauses = PAUSES.iter();
-        loop {
-            let node = self.owner(slot).await?;
-            let sent = node.write_members(db, writes, members, digest_key, &part);
-            match (sent.await, pauses.next()) {
-                (Err(error), Some(pause)) if is_elsewhere(&error) => {
-                    tokio::time::sleep(*pause).await;
-                    self.settled().await?;
-                }
-                (answer, _) => return answer,
-            }
-        }
     }
 
     /// The slots with a lane's anchors; nothing where it has none.
@@ -415,61 +249,52 @@ impl ClusterReplica {
     }
 }
 
-/// What became of the transactions of a step.
-struct Parts {
-    outcomes: Vec<WriteOutcome>,
-    sealing: Sealing,
-    trouble: Option<StoreError>,
-    /// Whether anything happened, or may have.
-    is_set: bool,
-}
-
-impl Parts {
-    fn new(writes: usize) -> Self {
-        Self {
-            outcomes: vec![WriteOutcome::Superseded; writes],
-            sealing: Sealing::Unset,
-            trouble: None,
-            is_set: false,
-        }
+#[async_trait]
+impl Places for ClusterReplica {
+    fn name(&self) -> &ReplicaName {
+        &self.name
     }
 
-    fn take(
-        &mut self,
+    fn is_elsewhere(&self, error: &StoreError) -> bool {
+        is_elsewhere(error)
+    }
+
+    async fn fence_at(
+        &self,
+        db: Option<DbIndex>,
+        lane: &Key,
         slot: u16,
-        members: &[usize],
-        written: Result<Written, StoreError>,
-        lane: &mut Lane,
-    ) {
-        let outcome = match written {
-            Ok(written) => {
-                for &index in members {
-                    self.outcomes[index] = written.outcomes[index].clone();
-                }
-                match written.sealing {
-                    Sealing::Set(marker) => {
-                        self.is_set = true;
-                        lane.markers.insert(slot, marker);
-                    }
-                    Sealing::Unknown => {
-                        self.is_set = true;
-                        self.sealing = Sealing::Unknown;
-                        lane.markers.remove(&slot);
-                    }
-                    Sealing::Unset | Sealing::Unasked => {}
-                }
-                return;
-            }
-            // Its slot moves, or its master is lost, for longer than was waited: nothing happened.
-            Err(error) if is_elsewhere(&error) => WriteOutcome::Contended,
-            Err(StoreError::Refused { reason, .. }) => WriteOutcome::Refused(reason),
-            Err(error) => {
-                self.trouble = Some(error);
-                WriteOutcome::Contended
-            }
+        (owner, run): (OwnerToken, RunNumber),
+    ) -> Result<Option<Marker>, StoreError> {
+        let name = in_slot(lane, slot);
+        at_owner!(self, name, |node| node.fence(db, &name, owner, run))
+    }
+
+    /// One transaction in one slot, with its marker; again where it was not sent.
+    async fn write_part(
+        &self,
+        db: Option<DbIndex>,
+        slot: u16,
+        (batch, members): (Batch<'_>, &[usize]),
+        (seal, expect): (&Seal, Option<Marker>),
+    ) -> Result<Written, StoreError> {
+        let part = Seal {
+            lane: in_slot(&seal.lane, slot),
+            expect,
+            set: seal.set,
+            register: None,
         };
-        for &index in members {
-            self.outcomes[index] = outcome.clone();
+        let mut pauses = PAUSES.iter();
+        loop {
+            let node = self.owner(slot).await?;
+            let sent = node.write_members(db, batch.0, members, batch.1, &part);
+            match (sent.await, pauses.next()) {
+                (Err(error), Some(pause)) if is_elsewhere(&error) => {
+                    tokio::time::sleep(*pause).await;
+                    self.settled().await?;
+                }
+                (answer, _) => return answer,
+            }
         }
     }
 }
