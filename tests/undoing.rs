@@ -81,6 +81,15 @@ fn what_was_written_since_stays() {
     );
     assert_eq!(site.cmd(1, "GET a"), text("mine"));
     assert_eq!(site.cmd(1, "GET b"), text("1"));
+    let again = site.with("undo").args(["2"]).run();
+    again.assert_code(1);
+    assert_says(
+        &again,
+        &[
+            "\"a\" at r2: kept: it was written since",
+            "\"b\" at r2: kept: it holds already what stood there before",
+        ],
+    );
 }
 
 #[test]

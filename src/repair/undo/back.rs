@@ -150,6 +150,7 @@ impl Standing<'_, '_> {
             target = Some(old);
         }
         match target {
+            None if is_back(chain, look, digester) => Way::Stay(UndoFate::Kept(ALREADY.into())),
             None => Way::Stay(UndoFate::Changed),
             Some(target) => Way::Back(back, target),
         }
@@ -174,7 +175,7 @@ impl Standing<'_, '_> {
                 .map_err(|unreachable| kept(&unreachable.to_string()))?,
         };
         if ops.is_empty() {
-            return Err(kept("it holds already what stood there before"));
+            return Err(kept(ALREADY));
         }
         let expect = self.look(replica).and_then(|look| look.expect());
         Ok(Write {
@@ -221,6 +222,15 @@ impl Standing<'_, '_> {
 }
 
 const NOT_CONFIGURED: &str = "it is not configured";
+
+const ALREADY: &str = "it holds already what stood there before";
+
+/// Whether a replica holds what it held before the run.
+fn is_back(chain: &Chain<'_>, look: Look, digester: &mut Digester) -> bool {
+    let first = chain.entries.first();
+    let old = first.and_then(|entry| Old::of(&entry.before));
+    old.is_some_and(|old| look == look_of(old.state(), digester))
+}
 
 fn restore(dump: &Bytes, expiry: Expiry) -> Vec<Op> {
     let restored = [Op::Restore(dump.clone())].into_iter();
