@@ -317,26 +317,75 @@ fn a_large_collection_is_merged_by_its_stamps_a_few_elements_at_a_time() {
     }
 }
 
-#[test]
-fn a_large_collection_that_would_have_to_be_copied_with_its_stamps_is_told_and_left_alone() {
-    let racks = Racks::new(2);
+/// A large set, each member with its stamp, at some racks.
+fn fill(racks: &Racks, at: &[usize]) {
     let members: Vec<String> = (0..6000).map(|number| format!("m{number}")).collect();
-    for some in members.chunks(1000) {
-        racks.servers[0].cmd(
-            ["SADD", "big"]
-                .into_iter()
-                .map(str::to_owned)
-                .chain(some.iter().cloned()),
-        );
+    for (rack, some) in at
+        .iter()
+        .flat_map(|rack| members.chunks(1000).map(move |some| (*rack, some)))
+    {
+        let words = |head: &[&str], rest: &mut dyn Iterator<Item = String>| {
+            let head = head.iter().map(|word| (*word).to_owned());
+            head.chain(rest).collect::<Vec<String>>()
+        };
+        racks.servers[rack].cmd(words(&["SADD", "big"], &mut some.iter().cloned()));
+        let mut stamped = some
+            .iter()
+            .flat_map(|name| [THEN.to_string(), name.clone()]);
+        racks.servers[rack].cmd(words(&["ZADD", "._add-set_big"], &mut stamped));
     }
-    racks.stamp(0, "big", THEN);
+    at.iter().for_each(|rack| racks.stamp(*rack, "big", THEN));
+}
+
+#[test]
+fn a_large_collection_comes_back_to_a_rack_that_was_emptied_with_its_stamps() {
+    let racks = Racks::new(3);
+    fill(&racks, &[0, 1]);
+    racks.at(0, "PEXPIREAT big 4000000000000");
+    racks.at(1, "PEXPIREAT big 4000000000000");
+    let plan = racks.reknit("repair").args(["--dry-run"]).run();
+    plan.assert_code(1);
+    assert_eq!(racks.at(2, "EXISTS big"), Value::Int(0));
+    racks.repair();
+    assert_eq!(racks.at(2, "SCARD big"), Value::Int(6000));
+    assert_eq!(
+        racks.at(2, "PEXPIRETIME big"),
+        Value::Int(4_000_000_000_000)
+    );
+    assert_eq!(racks.stamps(2), racks.stamps(0));
+    assert_eq!(racks.stamps(2)["._add-set_big"].len(), 6000);
+}
+
+#[test]
+fn a_large_collection_that_was_removed_as_a_whole_goes_everywhere_but_for_what_was_added_since() {
+    let racks = Racks::new(3);
+    fill(&racks, &[0, 1]);
+    // The third rack had it, and was told to remove it; at the second one a client added a member later.
+    racks.at(2, &format!("ZADD ._rem-set {} big", THEN + 5));
+    racks.at(1, "SADD big later");
+    racks.at(1, &format!("ZADD ._add-set_big {} later", THEN + 9));
+    racks.stamp(1, "big", THEN + 9);
+    racks.repair();
+    for rack in 0..3 {
+        assert_eq!(racks.at(rack, "SCARD big"), Value::Int(1));
+        assert_eq!(racks.at(rack, "SISMEMBER big later"), Value::Int(1));
+        assert_eq!(racks.stamps(rack), racks.stamps(0));
+    }
+}
+
+#[test]
+fn a_large_collection_beside_another_type_is_told_and_left_alone() {
+    let racks = Racks::new(2);
+    fill(&racks, &[0]);
+    racks.at(1, "SET big text");
+    racks.stamp(1, "big", THEN + 5);
     let outcome = racks.reknit("repair").run();
     outcome.assert_code(1);
     assert!(
         outcome.stdout.contains("together with its stamps"),
         "{outcome}"
     );
-    assert_eq!(racks.at(1, "EXISTS big"), Value::Int(0));
+    assert_eq!(racks.at(0, "SCARD big"), Value::Int(6000));
 }
 
 /// The rack's Redis as a run writes to it.

@@ -202,11 +202,14 @@ impl Large<'_> {
     }
 
     fn siblings<'s>(&'s self, holders: &[usize], states: &'s [State]) -> Vec<Sibling<'s>> {
-        let sibling = |(&replica, state): (&usize, &'s State)| {
-            let datacenter = &self.shared.run.participants[replica].datacenter;
-            Sibling::unknown(ReplicaIndex(replica), datacenter, Some(state))
-        };
-        holders.iter().zip(states).map(sibling).collect()
+        let all = holders.iter().zip(states);
+        all.map(|(&replica, state)| self.sibling(replica, Some(state)))
+            .collect()
+    }
+
+    fn sibling<'s>(&'s self, replica: usize, state: Option<&'s State>) -> Sibling<'s> {
+        let datacenter = &self.shared.run.participants[replica].datacenter;
+        Sibling::unknown(ReplicaIndex(replica), datacenter, state)
     }
 
     fn expect(&self, replica: usize) -> Result<Expect, Stopped> {

@@ -129,8 +129,8 @@ impl Large<'_> {
                 .elements(db, key, kind, &run.digest_key, &mut side)
                 .await;
             match self.reached(replica, listed)? {
-                Some(_) => Ok(side.gathered),
-                None => Err(Stopped::Again),
+                None if !self.recorded => Err(Stopped::Again),
+                Some(_) | None => Ok(side.gathered),
             }
         });
         let sides = join_all(lists).await.into_iter().collect();

@@ -14,6 +14,7 @@ use super::super::ops::{Unreachable, ops_within};
 use super::super::resolve::describe_op;
 use super::super::run::Mode;
 use super::elements::{name_bytes, too_many};
+use super::stamped::Shown;
 use super::trace::Trace;
 use super::{Large, Stopped, Work, fate};
 
@@ -25,12 +26,17 @@ impl Large<'_> {
     /// those who lack the key or hold another kind. Elements that take nothing from a replica are written as they come;
     /// the others, and all behind them, may have to wait.
     pub(super) async fn join(&self, kind: Kind, work: &mut Work<'_>) -> Result<(), Stopped> {
-        let (holders, others) = (self.holders_of(kind), self.holders_of_others(kind));
+        let (mut holders, others) = (self.holders_of(kind), self.holders_of_others(kind));
         if holders.is_empty() {
             return Err(Stopped::Again);
         }
         work.finding.rule = Some(self.policy().rules.name_for(kind));
         work.finding.evidence = Some(Evidence::None);
+        let mut lacking = self.lacking();
+        // Where every element has its stamps, who lacks the key lacks each of them.
+        if self.recorded {
+            holders.append(&mut lacking);
+        }
         let _one_at_a_time = self.shared.elements.lock().await;
         let names = match kind {
             Kind::Stream => self.join_in_order(kind, &holders, work).await?,
@@ -43,7 +49,7 @@ impl Large<'_> {
         for replica in std::mem::take(&mut work.rebuilds) {
             self.rebuild(replica, &holders, &names, work).await?;
         }
-        for replica in self.lacking().into_iter().chain(others) {
+        for replica in lacking.into_iter().chain(others) {
             let source = work.follow.unwrap_or(holders[0]);
             self.copy_whole(kind, source, replica, work).await?;
         }
@@ -163,14 +169,20 @@ impl Large<'_> {
         is_last: bool,
         work: &mut Work<'_>,
     ) -> Result<(), Stopped> {
-        let states = self.fetch_elements(kind, holders, names).await?;
+        let states = self.fetch_any(kind, holders, names).await?;
         self.show(holders, &states, work);
         if self.shared.run.settings.mode == Mode::Diff {
             return Ok(());
         }
         if self.recorded {
-            return self.join_stamped(holders, &states, names, work).await;
+            let part = Shown {
+                kind,
+                names,
+                is_last,
+            };
+            return self.join_stamped(part, (holders, &states), work).await;
         }
+        let states = all_there(states)?;
         let target = self.merge_elements(holders, &states, names, work)?;
         for (&replica, state) in holders.iter().zip(&states) {
             let Some(wanted) = target.at(Some(state)) else {
@@ -209,13 +221,23 @@ impl Large<'_> {
         holders: &[usize],
         names: &[Bytes],
     ) -> Result<Vec<State>, Stopped> {
+        all_there(self.fetch_any(kind, holders, names).await?)
+    }
+
+    /// The same; nothing of one that lacks the key.
+    async fn fetch_any(
+        &self,
+        kind: Kind,
+        holders: &[usize],
+        names: &[Bytes],
+    ) -> Result<Vec<Option<State>>, Stopped> {
         let mut states = Vec::with_capacity(holders.len());
         for &replica in holders {
             let source = &self.shared.run.participants[replica].replica;
             let fetched = source
                 .fetch_elements(self.candidate.keyspace.db, &self.candidate.key, kind, names)
                 .await;
-            states.push(self.reached(replica, fetched)?.ok_or(Stopped::Again)?);
+            states.push(self.reached(replica, fetched)?);
         }
         Ok(states)
     }
@@ -301,15 +323,20 @@ impl Large<'_> {
         }
     }
 
-    fn show(&self, holders: &[usize], states: &[State], work: &mut Work<'_>) {
+    fn show(&self, holders: &[usize], states: &[Option<State>], work: &mut Work<'_>) {
         let mut siblings: Vec<Option<&State>> = vec![None; self.observed.len()];
         for (&replica, state) in holders.iter().zip(states) {
-            siblings[replica] = Some(state);
+            siblings[replica] = state.as_ref();
         }
         let shown = &mut work.finding.details;
         let room = Detail::SHOWN.saturating_sub(shown.len());
         shown.extend(details(&siblings).into_iter().take(room));
     }
+}
+
+fn all_there(states: Vec<Option<State>>) -> Result<Vec<State>, Stopped> {
+    let all: Option<Vec<State>> = states.into_iter().collect();
+    all.ok_or(Stopped::Again)
 }
 
 /// What the leader shows is what all should show.

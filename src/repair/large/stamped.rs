@@ -1,14 +1,15 @@
-//! A large collection whose elements have stamps: merged by them, and written together with them, a few at a time.
+//! A large collection whose elements have stamps: merged by them, and written together with them, a few at a time. Who
+//! lacks the key lacks each of its elements, so it gets them, or the others lose them, in the same way.
 //!
-//! Deliberately absent: values that have to be copied or removed whole, for their stamps would have to be copied in
-//! the same moment. They are reported.
+//! Deliberately absent: values that replace another type, for their stamps would have to be copied in the same moment.
+//! They are reported.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
 use crate::crdt::{MergeInput, Outcome, Sibling, merge};
-use crate::model::{Kind, Stamps, State};
+use crate::model::{Kind, Stamps, State, Value};
 use crate::store::StampQuery;
 
 use super::super::finding::Verdict;
@@ -19,8 +20,8 @@ use super::super::stamps::{Stampings, stamps};
 use super::{Large, Stopped, Work};
 
 /// What is said of a large key that stamps tell of, and that cannot be merged element by element.
-const WHOLE: &str = "it is large and has stamps, and one replica lacks it or holds another type: to be copied or removed \
-                     by hand, together with its stamps";
+const WHOLE: &str = "it is large and has stamps, and the replicas hold several types: the one that is to go must be \
+                     removed by hand, together with its stamps";
 
 /// Whether stamps tell of a large key: any replica lists it. Where the type is not merged by elements, or counts, they
 /// are not asked.
@@ -41,15 +42,23 @@ pub(super) fn is_recorded(candidate: &Candidate<'_>, stampings: &Stampings) -> b
     kinds().any(asks) && all.any(|stamps| !stamps.key.is_silent())
 }
 
+/// Elements of a collection that are merged at a time.
+pub(super) struct Shown<'a> {
+    pub(super) kind: Kind,
+    pub(super) names: &'a [Bytes],
+    /// Whether no others come behind them.
+    pub(super) is_last: bool,
+}
+
 impl Large<'_> {
-    /// Joins a collection that every replica holds.
+    /// Joins a collection, if all who hold the key hold this kind.
     pub(super) async fn join_recorded(
         &self,
         kind: Kind,
         joined: bool,
         work: &mut Work<'_>,
     ) -> Result<(), Stopped> {
-        match joined && self.lacking().is_empty() {
+        match joined {
             true => self.join(kind, work).await,
             false => Err(Stopped::Verdict(Verdict::Unresolved(WHOLE.into()))),
         }
@@ -58,18 +67,22 @@ impl Large<'_> {
     /// Merges some elements with their stamps.
     pub(super) async fn join_stamped(
         &self,
-        holders: &[usize],
-        states: &[State],
-        names: &[Bytes],
+        Shown {
+            kind,
+            names,
+            is_last,
+        }: Shown<'_>,
+        (holders, states): (&[usize], &[Option<State>]),
         work: &mut Work<'_>,
     ) -> Result<(), Stopped> {
         let stamps = self.fetch_stamps(holders, names).await?;
         let shown: BTreeSet<Bytes> = names.iter().cloned().collect();
-        let siblings = self.siblings(holders, states).into_iter().zip(&stamps);
-        let siblings: Vec<Sibling<'_>> = siblings
-            .map(|(sibling, stamps)| Sibling {
+        let sides = holders.iter().zip(states).zip(&stamps);
+        let siblings: Vec<Sibling<'_>> = sides
+            .clone()
+            .map(|((&replica, state), stamps)| Sibling {
                 stamps: Some(stamps),
-                ..sibling
+                ..self.sibling(replica, state.as_ref())
             })
             .collect();
         let input = MergeInput {
@@ -85,17 +98,25 @@ impl Large<'_> {
                 return Err(Stopped::Verdict(Verdict::Unresolved(reason.to_string())));
             }
         };
-        for ((&replica, state), held) in holders.iter().zip(states).zip(&stamps) {
-            let Some(wanted) = target.at(Some(state)) else {
+        for ((&replica, state), held) in sides {
+            let Some(wanted) = target.at(state.as_ref()) else {
                 continue;
             };
-            let ops = ops_within(state, &wanted).map_err(|_| Stopped::Again)?;
-            let after = merged
+            let mut after = merged
                 .stamps
                 .as_ref()
                 .map_or_else(|| held.clone(), |all| all.at(held));
-            if let Some(write) = stamped(Some(state), ops, held, &after) {
-                self.write_as_expected(replica, (state, &wanted), names, write, work)
+            let now = state.clone().unwrap_or_else(|| nothing(kind));
+            let ops = match state.is_none() && wanted.value.is_void() {
+                true => Vec::new(),
+                false => ops_within(&now, &wanted).map_err(|_| Stopped::Again)?,
+            };
+            // SUBTLE: a removal of the whole key is told by its stamp until every element that it takes is gone.
+            if !is_last || self.defers() && !work.losses.is_empty() {
+                after.key = held.key;
+            }
+            if let Some(write) = stamped(state.as_ref(), ops, held, &after) {
+                self.write_as_expected(replica, (&now, &wanted), names, write, work)
                     .await?;
             }
         }
@@ -127,4 +148,13 @@ impl Large<'_> {
         }
         Ok(all)
     }
+}
+
+/// A collection without elements.
+fn nothing(kind: Kind) -> State {
+    State::lasting(match kind {
+        Kind::Hash => Value::Hash(BTreeMap::new()),
+        Kind::SortedSet => Value::SortedSet(BTreeMap::new()),
+        _ => Value::Set(BTreeSet::new()),
+    })
 }
