@@ -6,57 +6,8 @@ mod support;
 
 use support::cluster::wait;
 use support::reknit::Reknit;
+use support::sentinel::Watched;
 use support::server::RedisServer;
-
-/// A master, a replica of it, and three sentinels.
-struct Watched {
-    servers: [RedisServer; 2],
-    sentinels: [RedisServer; 3],
-}
-
-impl Watched {
-    fn start() -> Self {
-        let fast = || RedisServer::builder().args(["--repl-diskless-sync-delay", "0"]);
-        let master = fast().start();
-        let replica = fast().start();
-        replica.cmd(["REPLICAOF", "127.0.0.1", &master.port().to_string()]);
-        let port = master.port();
-        let sentinels = [(); 3].map(|()| {
-            RedisServer::builder()
-                .line(&format!("sentinel monitor main 127.0.0.1 {port} 2"))
-                .line("sentinel down-after-milliseconds main 500")
-                .line("sentinel failover-timeout main 3000")
-                .args(["--sentinel"])
-                .start()
-        });
-        let watched = Self {
-            servers: [master, replica],
-            sentinels,
-        };
-        wait("the sentinels know all", || {
-            watched.sentinels.iter().all(|sentinel| {
-                let text = format!("{:?}", sentinel.cmd(["SENTINEL", "MASTER", "main"]));
-                text.contains(r#"bulk-string('"num-slaves"'), bulk-string('"1"')"#)
-                    && text.contains(r#"bulk-string('"num-other-sentinels"'), bulk-string('"2"')"#)
-            })
-        });
-        wait("the replica follows", || {
-            let info = watched.servers[1].cmd(["INFO", "replication"]);
-            let text: String = redis::from_redis_value(info).unwrap();
-            text.contains("master_link_status:up")
-        });
-        watched
-    }
-
-    fn url(&self) -> String {
-        let ports = self
-            .sentinels
-            .iter()
-            .map(|one| format!("127.0.0.1:{}", one.port()));
-        let ports: Vec<String> = ports.collect();
-        format!("redis+sentinel://{}/main/0", ports.join(","))
-    }
-}
 
 #[test]
 fn the_master_is_found_and_followed_through_a_failover() {

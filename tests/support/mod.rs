@@ -14,6 +14,7 @@
 //! golden    files that hold what is printed
 //! generate  a million mixed keys, and differences among them
 //! run       a run over replicas of any kind, made without configuration
+//! sentinel  a master that sentinels watch over, as children
 //! site      servers, a configuration and a state directory
 //! racks     racks of a Dynomite cluster, recorded or made
 //! resp      commands and answers as bytes, for loading and for the floor of the benchmark
@@ -39,6 +40,7 @@ pub(crate) mod racks;
 pub(crate) mod reknit;
 pub(crate) mod resp;
 pub(crate) mod run;
+pub(crate) mod sentinel;
 pub(crate) mod server;
 pub(crate) mod site;
 pub(crate) mod transcript;

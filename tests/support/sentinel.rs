@@ -1,0 +1,58 @@
+//! A master that sentinels watch over.
+
+use super::cluster::wait;
+use super::server::RedisServer;
+
+/// A master, a replica of it, and three sentinels.
+pub(crate) struct Watched {
+    pub(crate) servers: [RedisServer; 2],
+    pub(crate) sentinels: [RedisServer; 3],
+}
+
+impl Watched {
+    pub(crate) fn start() -> Self {
+        let fast = || RedisServer::builder().args(["--repl-diskless-sync-delay", "0"]);
+        let master = fast().start();
+        let replica = fast().start();
+        replica.cmd(["REPLICAOF", "127.0.0.1", &master.port().to_string()]);
+        let port = master.port();
+        let sentinels = [(); 3].map(|()| {
+            RedisServer::builder()
+                .line(&format!("sentinel monitor main 127.0.0.1 {port} 2"))
+                .line("sentinel down-after-milliseconds main 500")
+                .line("sentinel failover-timeout main 3000")
+                .args(["--sentinel"])
+                .start()
+        });
+        let watched = Self {
+            servers: [master, replica],
+            sentinels,
+        };
+        wait("the sentinels know all", || {
+            watched.sentinels.iter().all(|sentinel| {
+                let text = format!("{:?}", sentinel.cmd(["SENTINEL", "MASTER", "main"]));
+                text.contains(r#"bulk-string('"num-slaves"'), bulk-string('"1"')"#)
+                    && text.contains(r#"bulk-string('"num-other-sentinels"'), bulk-string('"2"')"#)
+            })
+        });
+        wait("the replica follows", || {
+            let info = watched.servers[1].cmd(["INFO", "replication"]);
+            let text: String = redis::from_redis_value(info).unwrap();
+            text.contains("master_link_status:up")
+        });
+        watched
+    }
+
+    /// Where the sentinels are: hosts and ports.
+    pub(crate) fn sentinels(&self) -> String {
+        let ports = self.sentinels.iter();
+        let ports: Vec<String> = ports
+            .map(|one| format!("127.0.0.1:{}", one.port()))
+            .collect();
+        ports.join(",")
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis+sentinel://{}/main/0", self.sentinels())
+    }
+}
