@@ -121,7 +121,10 @@ fn unescape_one(rest: &[u8]) -> Option<(u8, usize)> {
         b'a' => Some((0x07, 1)),
         b'b' => Some((0x08, 1)),
         b'x' => {
-            let digits = std::str::from_utf8(rest.get(1..3)?).ok()?;
+            let digits = rest.get(1..3)?;
+            // A sign is no digit.
+            let are_digits = digits.iter().all(u8::is_ascii_hexdigit);
+            let digits = std::str::from_utf8(digits).ok().filter(|_| are_digits)?;
             Some((u8::from_str_radix(digits, 16).ok()?, 3))
         }
         _ => None,
@@ -147,5 +150,6 @@ mod tests {
     fn a_broken_escape_is_named() {
         assert!(unescape(r"a\q").unwrap_err().contains("byte 1"));
         assert!(unescape(r"a\x4").is_err());
+        assert!(unescape(r"a\x+4").is_err());
     }
 }

@@ -19,19 +19,30 @@ const TEXTS: &[&str] = &[
     "\\x00",
     "é\u{0}\n",
     "a/b?c#d",
+    "7-7",
+    "-",
 ];
+
+/// How often something that fits is sought before what stands in its way is held to be for ever.
+const ATTEMPTS: usize = 1_000;
 
 /// Something that the schema allows.
 pub(crate) fn fitting(document: &Value, schema: &Value, dice: &mut Dice) -> Value {
+    let fits = |made: &Value| faults(document, schema, made, "").is_empty();
+    let mut made = (0..ATTEMPTS).map(|_| likely(document, schema, dice));
+    let found = made.find(fits);
+    found.unwrap_or_else(|| panic!("nothing was found that fits {schema}"))
+}
+
+/// Something that the schema allows but for what lies in several of its parts together.
+fn likely(document: &Value, schema: &Value, dice: &mut Dice) -> Value {
     let schema = resolve(document, schema);
     if let Some(values) = schema["enum"].as_array() {
         return dice.pick(values).clone();
     }
-    for word in ["oneOf", "anyOf"] {
-        if let Some(ways) = schema[word].as_array() {
-            let way = dice.pick(ways).clone();
-            return fitting(document, &way, dice);
-        }
+    if let Some(ways) = schema["oneOf"].as_array() {
+        let way = dice.pick(ways).clone();
+        return fitting(document, &way, dice);
     }
     let types = match &schema["type"] {
         Value::Array(types) => dice.pick(types).clone(),
@@ -62,6 +73,13 @@ fn integer(schema: &Value, dice: &mut Dice) -> u64 {
     let least = schema["minimum"].as_u64().unwrap_or(0);
     let most = schema["maximum"].as_u64().unwrap_or(i64::MAX as u64);
     *dice.pick(&[least, least + 1, most.min(100), most])
+}
+
+/// Text that the schema forbids, where it does not take every one.
+pub(crate) fn forbidden_text(document: &Value, schema: &Value, dice: &mut Dice) -> Option<String> {
+    let is_wrong = |text: &&&str| !faults(document, schema, &json!(text), "").is_empty();
+    let wrong: Vec<&&str> = TEXTS.iter().filter(is_wrong).collect();
+    (!wrong.is_empty()).then(|| (**dice.pick(&wrong)).to_owned())
 }
 
 /// Something that the schema forbids.

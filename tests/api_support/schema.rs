@@ -1,6 +1,7 @@
 //! Whether a document is what a schema of an OpenAPI document says: the part of JSON Schema that occurs there. A word
 //! that it does not know fails the test, so that nothing is let through unseen.
 
+use regex_automata::dfa::regex::Regex;
 use serde_json::Value;
 
 /// Words that allow or forbid nothing.
@@ -65,10 +66,14 @@ pub(crate) fn faults(document: &Value, schema: &Value, value: &Value, at: &str) 
             "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" => {
                 faults.extend(bound(word, means, value, at));
             }
-            "maxItems" => {
-                let length = value.as_array().map_or(0, Vec::len) as u64;
-                if length > means.as_u64().unwrap() {
-                    faults.push(format!("{at}: {length} items"));
+            "minItems" | "maxItems" => {
+                let length = value.as_array().map(|items| items.len() as u64);
+                faults.extend(length.and_then(|length| bound(word, means, &length.into(), at)));
+            }
+            "pattern" => {
+                let pattern = Regex::new(means.as_str().unwrap()).unwrap();
+                if value.as_str().is_some_and(|text| !pattern.is_match(text)) {
+                    faults.push(format!("{at}: {value} is not {means}"));
                 }
             }
             "maxLength" => {
@@ -90,7 +95,7 @@ fn is_of(types: &Value, value: &Value) -> bool {
         one => match one.as_str().unwrap() {
             "null" => value.is_null(),
             "boolean" => value.is_boolean(),
-            "integer" => value.is_i64() || value.is_u64(),
+            "integer" => value.as_f64().is_some_and(|number| number.fract() == 0.0),
             "number" => value.is_number(),
             "string" => value.is_string(),
             "array" => value.is_array(),
@@ -132,12 +137,23 @@ fn members(document: &Value, schema: &Value, word: &str, value: &Value, at: &str
 }
 
 fn bound(word: &str, bound: &Value, value: &Value, at: &str) -> Option<String> {
-    let (value, bound) = (value.as_f64()?, bound.as_f64().unwrap());
+    use std::cmp::Ordering::{Greater, Less};
+    // The last of 64 bits and the number behind it are one as floats.
+    let order = match (whole(value), whole(bound)) {
+        (Some(value), Some(bound)) => value.cmp(&bound),
+        _ => value.as_f64()?.total_cmp(&bound.as_f64().unwrap()),
+    };
     let holds = match word {
-        "minimum" => value >= bound,
-        "maximum" => value <= bound,
-        "exclusiveMinimum" => value > bound,
-        _ => value < bound,
+        "minimum" | "minItems" => order != Less,
+        "maximum" | "maxItems" => order != Greater,
+        "exclusiveMinimum" => order == Greater,
+        _ => order == Less,
     };
     (!holds).then(|| format!("{at}: {value} breaks {word} {bound}"))
+}
+
+/// A number without a fraction, whatever it is written as.
+fn whole(value: &Value) -> Option<i128> {
+    let written = value.to_string().parse().ok();
+    written.or_else(|| value.as_f64()?.to_string().parse().ok())
 }

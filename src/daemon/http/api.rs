@@ -128,7 +128,8 @@ pub async fn runs(
 /// Begins a run.
 #[utoipa::path(post, path = "/api/v1/runs", tag = "runs", request_body = StartRun, responses(
     (status = 202, body = Started), (status = 400, body = ErrorBody),
-    (status = 409, description = "A run is under way", body = ErrorBody),
+    (status = 404, description = "A keyspace is not known, or nothing lies between two ends", body = ErrorBody),
+    (status = 409, description = "A run is under way, or a keyspace is skipped", body = ErrorBody),
     (status = 413, body = ErrorBody), (status = 415, body = ErrorBody), (status = 500, body = ErrorBody)))]
 pub async fn start(
     Shared(desk): Shared<Arc<Desk>>,

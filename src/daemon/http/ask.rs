@@ -6,18 +6,16 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::ApiError;
+use super::text::{EscapedKey, Reason, Slots};
 use crate::app::{Plan, Undoing};
 use crate::config::Config;
 use crate::daemon::order::{Order, What};
 use crate::daemon::service::selection_of;
-use crate::model::{Glob, Key, KeyspaceName, Kind, RunNumber, Selection, unescape};
+use crate::model::{Glob, Key, KeyspaceName, Kind, RunNumber, Selection};
 use crate::repair::Mode;
 
 /// How many keys one request may name.
 const MOST_KEYS: usize = 10_000;
-
-/// How long a reason may be.
-const REASON_CHARACTERS: usize = 1024;
 
 /// How many items a page has at the most.
 pub const MOST_ITEMS: usize = 1000;
@@ -41,8 +39,7 @@ pub struct StartRun {
     #[schema(minimum = 1)]
     force_deletes: Option<u64>,
     /// Why, for the log of runs: one line. Needed where guards are overruled.
-    #[schema(max_length = 1024)]
-    reason: Option<String>,
+    reason: Option<Reason>,
 }
 
 /// How far a run goes.
@@ -67,16 +64,37 @@ struct AskedSelection {
     /// Keys that match this pattern.
     r#match: Option<String>,
     /// These keys alone, escaped as redis-cli shows them.
-    #[schema(max_items = 10_000)]
-    keys: Option<Vec<String>>,
+    #[schema(min_items = 1, max_items = 10_000)]
+    keys: Option<Vec<EscapedKey>>,
     /// Keys from this one on.
-    from: Option<String>,
+    from: Option<EscapedKey>,
     /// Keys before this one.
-    to: Option<String>,
+    to: Option<EscapedKey>,
     /// Keys in these slots, as `A-B`.
-    slots: Option<String>,
+    slots: Option<Slots>,
     /// Keys that have one of these types on any replica.
-    types: Option<Vec<String>>,
+    #[schema(min_items = 1)]
+    types: Option<Vec<AskedKind>>,
+}
+
+/// A type of Redis, by the name that `TYPE` answers.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum AskedKind {
+    /// A string.
+    String,
+    /// A list.
+    List,
+    /// A hash.
+    Hash,
+    /// A set.
+    Set,
+    /// A sorted set.
+    Zset,
+    /// A stream.
+    Stream,
+    /// Any type of a module.
+    Module,
 }
 
 /// An undo that is asked for.
@@ -86,8 +104,8 @@ pub struct StartUndo {
     /// Only at this replica.
     replica: Option<String>,
     /// Only these keys, escaped as redis-cli shows them; all of the run, if there are none.
-    #[schema(max_items = 10_000)]
-    keys: Option<Vec<String>>,
+    #[schema(min_items = 1, max_items = 10_000)]
+    keys: Option<Vec<EscapedKey>>,
     /// Write nothing.
     dry_run: bool,
     /// So many keys of a replica may be overwritten whatever the guards say.
@@ -97,8 +115,7 @@ pub struct StartUndo {
     #[schema(minimum = 1)]
     force_deletes: Option<u64>,
     /// Why, for the log of runs: one line. Needed where guards are overruled.
-    #[schema(max_length = 1024)]
-    reason: Option<String>,
+    reason: Option<Reason>,
 }
 
 /// A page of a list.
@@ -152,9 +169,10 @@ impl StartRun {
         if self.limit == Some(0) {
             return Err(ApiError::invalid("limit is at least 1"));
         }
+        let reason = self.reason.map(Reason::read).transpose()?;
         check_forces(
             [self.force_overwrites, self.force_deletes],
-            self.reason.as_deref(),
+            reason.as_deref(),
         )?;
         let plan = Plan {
             mode: match self.mode {
@@ -171,7 +189,7 @@ impl StartRun {
         Ok(Order {
             what: What::Compare(plan, Box::new(selection)),
             schedule: None,
-            reason: self.reason,
+            reason,
             resumes: false,
         })
     }
@@ -182,9 +200,12 @@ impl AskedSelection {
         for name in &self.keyspaces {
             let known = config.keyspaces.iter().find(|one| one.name.0 == *name);
             match known {
-                None => return Err(ApiError::invalid(format!("there is no keyspace `{name}`"))),
+                None => {
+                    let words = format!("there is no keyspace `{name}`");
+                    return Err(ApiError::not_found(words));
+                }
                 Some(one) if one.skip => {
-                    return Err(ApiError::invalid(format!("keyspace `{name}` is skipped")));
+                    return Err(ApiError::conflict(format!("keyspace `{name}` is skipped")));
                 }
                 Some(_) => {}
             }
@@ -192,12 +213,12 @@ impl AskedSelection {
         let named = self.keyspaces.into_iter().map(KeyspaceName).collect();
         let whole = selection_of(config, named);
         if whole.keyspaces.is_empty() {
-            return Err(ApiError::invalid("all keyspaces are skipped"));
+            return Err(ApiError::conflict("all keyspaces are skipped"));
         }
-        let from = self.from.as_deref().map(key).transpose()?;
-        let to = self.to.as_deref().map(key).transpose()?;
+        let from = self.from.as_ref().map(EscapedKey::read).transpose()?;
+        let to = self.to.as_ref().map(EscapedKey::read).transpose()?;
         if matches!((&from, &to), (Some(from), Some(to)) if from.as_bytes() >= to.as_bytes()) {
-            return Err(ApiError::invalid(
+            return Err(ApiError::not_found(
                 "`from` is not before `to`: no key is selected",
             ));
         }
@@ -206,10 +227,7 @@ impl AskedSelection {
             keys: self.keys.map(keys).transpose()?,
             from,
             to,
-            slots: self
-                .slots
-                .map(|text| text.parse().map_err(ApiError::invalid))
-                .transpose()?,
+            slots: self.slots.as_ref().map(Slots::read).transpose()?,
             kinds: self.types.map(kinds).transpose()?,
             ..whole
         })
@@ -227,9 +245,10 @@ impl StartUndo {
     /// # Errors
     /// When a key cannot be read, or a guard is overruled without a reason.
     pub fn order(self, run: u64) -> Result<Order, ApiError> {
+        let reason = self.reason.map(Reason::read).transpose()?;
         check_forces(
             [self.force_overwrites, self.force_deletes],
-            self.reason.as_deref(),
+            reason.as_deref(),
         )?;
         let named = self.keys.map(keys).transpose()?.unwrap_or_default();
         let undoing = Undoing {
@@ -237,7 +256,7 @@ impl StartUndo {
             replica: self.replica,
             keys: named.into_iter().collect(),
             dry_run: self.dry_run,
-            reason: self.reason.clone(),
+            reason: reason.clone(),
             force_markers: false,
             force_overwrites: self.force_overwrites,
             force_deletes: self.force_deletes,
@@ -245,22 +264,14 @@ impl StartUndo {
         Ok(Order {
             what: What::Undo(Box::new(undoing)),
             schedule: None,
-            reason: self.reason,
+            reason,
             resumes: false,
         })
     }
 }
 
-/// A reason is a line of the log of runs, and guards are overruled by a number and for a reason.
+/// Guards are overruled by a number and for a reason.
 fn check_forces(forces: [Option<u64>; 2], reason: Option<&str>) -> Result<(), ApiError> {
-    if let Some(reason) = reason
-        && (reason.chars().any(char::is_control) || reason.chars().count() > REASON_CHARACTERS)
-    {
-        let words = format!(
-            "`reason` is one line of at most {REASON_CHARACTERS} characters, without control characters"
-        );
-        return Err(ApiError::invalid(words));
-    }
     if forces.contains(&Some(0)) {
         return Err(ApiError::invalid("force_... is at least 1"));
     }
@@ -272,13 +283,7 @@ fn check_forces(forces: [Option<u64>; 2], reason: Option<&str>) -> Result<(), Ap
     Ok(())
 }
 
-fn key(text: &str) -> Result<Key, ApiError> {
-    let bytes =
-        unescape(text).map_err(|error| ApiError::invalid(format!("key `{text}`: {error}")))?;
-    Ok(Key::new(bytes))
-}
-
-fn keys(texts: Vec<String>) -> Result<BTreeSet<Key>, ApiError> {
+fn keys(texts: Vec<EscapedKey>) -> Result<BTreeSet<Key>, ApiError> {
     // SUBTLE: a list that came out empty by mistake must not mean everything.
     if texts.is_empty() {
         return Err(ApiError::invalid(
@@ -291,15 +296,28 @@ fn keys(texts: Vec<String>) -> Result<BTreeSet<Key>, ApiError> {
         );
         return Err(ApiError::invalid(words));
     }
-    texts.iter().map(|text| key(text)).collect()
+    texts.iter().map(EscapedKey::read).collect()
 }
 
-fn kinds(names: Vec<String>) -> Result<BTreeSet<Kind>, ApiError> {
-    let kind = |name: &String| {
-        let known = Kind::ALL.iter().find(|kind| kind.name() == name);
-        known
-            .copied()
-            .ok_or_else(|| ApiError::invalid(format!("there is no type `{name}`")))
-    };
-    names.iter().map(kind).collect()
+fn kinds(asked: Vec<AskedKind>) -> Result<BTreeSet<Kind>, ApiError> {
+    if asked.is_empty() {
+        return Err(ApiError::invalid(
+            "`types` is empty: leave it out, or name some",
+        ));
+    }
+    Ok(asked.into_iter().map(Kind::from).collect())
+}
+
+impl From<AskedKind> for Kind {
+    fn from(asked: AskedKind) -> Self {
+        match asked {
+            AskedKind::String => Self::String,
+            AskedKind::List => Self::List,
+            AskedKind::Hash => Self::Hash,
+            AskedKind::Set => Self::Set,
+            AskedKind::Zset => Self::SortedSet,
+            AskedKind::Stream => Self::Stream,
+            AskedKind::Module => Self::Module,
+        }
+    }
 }

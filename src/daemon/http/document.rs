@@ -67,6 +67,9 @@ pub(super) async fn document(guarded: bool) -> Response {
 /// Adds what routes have in common.
 fn complete(mut document: Value, guarded: bool) -> Value {
     name_unsigned(&mut document);
+    for asked in ["StartRun", "StartUndo"] {
+        document["components"]["schemas"][asked]["anyOf"] = with_reason();
+    }
     if guarded {
         document["components"]["securitySchemes"]["bearer"] = json!({
             "type": "http",
@@ -92,7 +95,7 @@ fn name_unsigned(part: &mut Value) {
         Value::Object(members) => {
             let least = members.get("minimum").and_then(Value::as_u64);
             let format = members.get("format").and_then(Value::as_str);
-            if least.is_some() && format == Some("int64") {
+            if least.is_some() && format.is_none_or(|format| format == "int64") {
                 members.insert("format".into(), "uint64".into());
                 members.entry("maximum").or_insert(u64::MAX.into());
             }
@@ -101,6 +104,15 @@ fn name_unsigned(part: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(name_unsigned),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
+}
+
+/// Guards are overruled for a reason, or not at all.
+fn with_reason() -> Value {
+    let nothing = json!({ "type": "null" });
+    json!([
+        { "properties": { "force_overwrites": nothing, "force_deletes": nothing } },
+        { "properties": { "reason": { "type": "string" } }, "required": ["reason"] },
+    ])
 }
 
 fn complete_route(method: &str, operation: &mut Value, guarded: bool) {

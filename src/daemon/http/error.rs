@@ -53,9 +53,21 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "not-found", message)
     }
 
+    /// It cannot be done as things stand.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", message)
+    }
+
     /// Something inside is in the way.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+    }
+}
+
+#[cfg(test)]
+impl ApiError {
+    pub(super) fn message(&self) -> &str {
+        &self.message
     }
 }
 

@@ -11,10 +11,11 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::error::{ApiError, ErrorBody};
 use super::extract::Query;
+use super::text::EscapedKey;
 use crate::app::{Fleet, Unexplained, exit_of_explanation, explain_beside, explained};
 use crate::config::Config;
 use crate::daemon::desk::Desk;
-use crate::model::{Key, unescape};
+use crate::model::Key;
 use crate::state::State;
 
 /// The key that is asked about.
@@ -23,7 +24,7 @@ use crate::state::State;
 #[into_params(parameter_in = Query)]
 pub struct AskedKey {
     /// The key, escaped as redis-cli shows it.
-    key: String,
+    key: EscapedKey,
 }
 
 /// What is to be said of a key.
@@ -40,14 +41,13 @@ pub struct Explained {
 
 /// Shows one key on every replica, and what a repair would make of it and why. Writes nothing.
 #[utoipa::path(get, path = "/api/v1/explain", tag = "runs", params(AskedKey), responses(
-    (status = 200, body = Explained), (status = 400, body = ErrorBody), (status = 500, body = ErrorBody)))]
+    (status = 200, body = Explained), (status = 400, body = ErrorBody),
+    (status = 404, description = "No keyspace has it", body = ErrorBody), (status = 500, body = ErrorBody)))]
 pub async fn explain(
     Shared(desk): Shared<Arc<Desk>>,
     Query(asked): Query<AskedKey>,
 ) -> Result<Json<Explained>, ApiError> {
-    let key = unescape(&asked.key)
-        .map_err(|error| ApiError::invalid(format!("key `{}`: {error}", asked.key)))?;
-    let (config, state, key) = (desk.config(), desk.state(), Key::new(key));
+    let (config, state, key) = (desk.config(), desk.state(), asked.key.read()?);
     // Dropped with the request: nobody waits for it any more then.
     let stop = CancellationToken::new();
     let _ended = stop.clone().drop_guard();
@@ -88,7 +88,8 @@ fn look(
 
 fn refused(error: Unexplained) -> ApiError {
     match &error {
-        Unexplained::Own(_) | Unexplained::NoKeyspace(_) => ApiError::invalid(error.to_string()),
+        Unexplained::Own(_) => ApiError::invalid(error.to_string()),
+        Unexplained::NoKeyspace(_) => ApiError::not_found(error.to_string()),
         Unexplained::Trouble(_) | Unexplained::Run(_) => ApiError::internal(error.to_string()),
     }
 }

@@ -16,6 +16,7 @@ pub mod limits;
 pub mod node;
 pub mod run;
 mod strict;
+pub mod text;
 pub mod undo;
 pub mod view;
 pub mod writes;

@@ -1,4 +1,5 @@
-//! JSON in which no object names a member twice: readers differ in which of the two counts.
+//! JSON in which no object names a member twice: readers differ in which of the two counts. And in which an integer is
+//! one however it is written.
 
 use std::fmt;
 
@@ -39,8 +40,12 @@ impl<'de> Visitor<'de> for Reader {
         Ok(Value::Number(it.into()))
     }
 
+    /// To JSON, 436.0 is as much an integer as 436: who writes numbers in one way alone is understood.
     fn visit_f64<E: Error>(self, it: f64) -> Result<Value, E> {
-        let number = Number::from_f64(it).ok_or_else(|| E::custom("a number is out of range"))?;
+        // Nought has no sign here.
+        let whole = (it + 0.0).to_string().parse::<u64>().ok().map(Number::from);
+        let number = whole.or_else(|| Number::from_f64(it));
+        let number = number.ok_or_else(|| E::custom("a number is out of range"))?;
         Ok(Value::Number(number))
     }
 
@@ -82,5 +87,20 @@ mod tests {
         let text = r#"{"a":[1,-1,0.5,null,true,"x"],"b":{"a":1}}"#;
         let Strict(read) = serde_json::from_str(text).unwrap();
         assert_eq!(read, serde_json::from_str::<Value>(text).unwrap());
+    }
+
+    #[test]
+    fn an_integer_is_one_however_it_is_written() {
+        let read = |text: &str| serde_json::from_str::<Strict>(text).unwrap().0.as_u64();
+        assert_eq!(read("436.0"), Some(436));
+        assert_eq!(read("4.36e2"), Some(436));
+        assert_eq!(read("-0.0"), Some(0));
+        assert_eq!(
+            read("18446744073709549568.0"),
+            Some(18_446_744_073_709_549_568)
+        );
+        for text in ["436.5", "-1.0", "18446744073709551616.0", "1e300"] {
+            assert_eq!(read(text), None, "{text}");
+        }
     }
 }

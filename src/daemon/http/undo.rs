@@ -95,7 +95,8 @@ pub struct TrippedGuard {
 /// Puts back what a run overwrote or removed, where nothing was written since: a run of its own.
 #[utoipa::path(post, path = "/api/v1/runs/{id}/undo", tag = "runs", params(("id" = u64, Path, description = "Its number")),
     request_body = StartUndo, responses((status = 202, body = Started), (status = 400, body = ErrorBody),
-    (status = 404, body = ErrorBody), (status = 409, description = "A run is under way", body = ErrorBody),
+    (status = 404, description = "The run or the replica is not known", body = ErrorBody),
+    (status = 409, description = "A run is under way", body = ErrorBody),
     (status = 413, body = ErrorBody), (status = 415, body = ErrorBody), (status = 500, body = ErrorBody)))]
 pub async fn undo(
     Shared(desk): Shared<Arc<Desk>>,
@@ -118,7 +119,7 @@ pub async fn undo(
     if !known.1 {
         let name = asked.replica().unwrap_or_default();
         let words = format!("no replica `{name}` is remembered, `reknit status` shows them");
-        return Err(ApiError::invalid(words));
+        return Err(ApiError::not_found(words));
     }
     let order = Box::new(asked.order(id)?);
     let id = desk.ask(|reply| Command::Start(order, reply)).await?;

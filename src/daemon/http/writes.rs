@@ -14,6 +14,7 @@ use super::api::off_the_loop;
 use super::ask::checked_limit;
 use super::error::{ApiError, ErrorBody};
 use super::extract::{Path, Query};
+use super::text::Place;
 use super::view::expires_at;
 use crate::app::{is_whole, known_names, written};
 use crate::daemon::desk::Desk;
@@ -74,6 +75,7 @@ pub struct Written {
 #[into_params(parameter_in = Query)]
 pub struct FromPlace {
     /// The `next` of the page before; nothing for the first page.
+    #[param(pattern = "^[0-9]+-[0-9]+$")]
     after: Option<String>,
     /// How many are answered at the most.
     #[param(minimum = 1, maximum = 1000)]
@@ -89,41 +91,6 @@ impl Default for FromPlace {
     }
 }
 
-/// A place in a journal: a step, and how many of its writes lie before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Place {
-    step: u64,
-    passed: u64,
-}
-
-impl Place {
-    fn read(text: &str) -> Option<Self> {
-        let (step, passed) = text.split_once('-')?;
-        Some(Self {
-            step: step.parse().ok()?,
-            passed: passed.parse().ok()?,
-        })
-    }
-
-    /// The place behind a write of this step.
-    fn behind(self, step: u64) -> Self {
-        Self {
-            step,
-            passed: if self.step == step {
-                self.passed + 1
-            } else {
-                1
-            },
-        }
-    }
-}
-
-impl std::fmt::Display for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}-{}", self.step, self.passed)
-    }
-}
-
 /// What a run overwrote, removed and added, as the journal keeps it.
 #[utoipa::path(get, path = "/api/v1/runs/{id}/writes", tag = "runs",
     params(("id" = u64, Path, description = "Its number"), FromPlace), responses(
@@ -136,9 +103,7 @@ pub async fn writes(
     let limit = checked_limit(page.limit)?;
     let place = match page.after.as_deref() {
         None => Place::default(),
-        Some(text) => Place::read(text).ok_or_else(|| {
-            ApiError::invalid("`after` is no place: take the `next` of the page before")
-        })?,
+        Some(text) => Place::read(text)?,
     };
     let unknown = || ApiError::not_found(format!("run {id} is not in the log of runs"));
     let state = desk.state().ok_or_else(unknown)?;
