@@ -295,6 +295,32 @@ fn a_paused_run_is_paused_after_a_restart() {
 }
 
 #[test]
+fn the_log_counts_what_a_run_came_to() {
+    let daemon = Daemon::start();
+    let run = with_repair(&daemon);
+    let log = daemon.log();
+    let line = log
+        .lines()
+        .find(|line| line.contains(&format!("run {run} is done")));
+    let line = line.unwrap_or_else(|| panic!("{log}"));
+    for field in [
+        &format!(
+            " run={run} outcome=done keys=3 differing=3 repaired=3 left=0 overwrites=2 deletes=0 "
+        ),
+        " duration_ms=",
+    ] {
+        assert!(line.contains(field), "{field}: {line}");
+    }
+    // Of an undo, what became of the writes.
+    daemon
+        .beside(&["undo", &run.to_string()])
+        .run()
+        .assert_code(0);
+    let log = daemon.log();
+    assert!(log.contains("outcome=done undone=3 duration_ms="), "{log}");
+}
+
+#[test]
 fn a_run_that_cannot_begin_is_one_that_failed() {
     let daemon = Daemon::start();
     daemon.until_idle();
@@ -313,6 +339,22 @@ fn a_run_that_cannot_begin_is_one_that_failed() {
     assert_says(&failed, &["failed: it could not begin", "secret"]);
     let runs = daemon.beside(&["runs", "--limit", "1"]).run();
     assert_says(&runs, &["failed", "could not begin"]);
+    // Nor one that an operator asks for: who asked is told, and so is who looks later.
+    let asked = daemon.ask(&["run-now", "--all"]).run();
+    asked.assert_code(2);
+    assert_says(&asked, &["could not begin", "secret"]);
+    let runs = daemon
+        .beside(&["runs", "--limit", "1", "--format", "json"])
+        .run();
+    let last = &document(&runs)["runs"][0];
+    assert_eq!(last["result"], "failed", "{last}");
+    assert!(
+        asked.stderr.contains(&format!("run {} ", last["number"])),
+        "{last}"
+    );
+    let status = daemon.get("/api/v1/status");
+    assert_eq!(status["last"]["id"], last["number"]);
+    assert_eq!(status["last"]["schedule"], Value::Null);
     let metrics = daemon.request("GET", "/metrics").send(daemon.address);
     let counted = "reknit_runs_total{schedule=\"often\",state=\"failed\"} 1";
     assert!(metrics.text().contains(counted), "{}", metrics.text());

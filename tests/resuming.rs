@@ -70,6 +70,12 @@ impl Pair {
         command.args(args.iter().copied())
     }
 
+    /// The log of runs.
+    fn log(&self) -> Outcome {
+        let config = self.dir.path().join("reknit.yaml");
+        Reknit::new(["runs", "--config"]).args([config]).run()
+    }
+
     fn repair(&self, args: &[&str]) -> Outcome {
         self.command(args).run()
     }
@@ -167,6 +173,13 @@ fn a_run_that_was_killed_is_taken_up_where_its_first_database_was_finished() {
     assert_eq!(summary["resumed"]["run"], 3);
     assert_eq!(summary["resumed"]["finished"], 1);
     assert_eq!(summary["resumed"]["segments"], 2);
+    let log = pair.log();
+    log.assert_code(0);
+    assert!(
+        log.stdout.contains("killed: taken up by run 4"),
+        "{}",
+        log.stdout
+    );
     let reads = pair.reads();
     assert!((LARGE..LARGE + SMALL / 2).contains(&reads), "{reads} reads");
     pair.assert_in_sync();

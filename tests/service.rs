@@ -113,6 +113,7 @@ fn killed_in_the_middle_of_a_run_it_goes_on_when_it_is_back() {
         (&first["state"], &first["ended_ms"]),
         (&"failed".into(), &serde_json::Value::Null)
     );
+    assert_eq!(first["taken_up_by"], 2, "{first}");
     // It is not due again.
     let status = daemon.json("/api/v1/status");
     assert!(status["current"].is_null(), "{status}");

@@ -64,14 +64,14 @@ pub struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    /// A run that is to be worked on; `noted` is its memory, and where it was noted.
+    /// A run that is to be worked on, with its memory.
     ///
     /// # Errors
     /// When a password cannot be read, or the system gives no random bytes.
     pub fn new(
         config: &'a Config,
         asked: Plan,
-        (memory, logbook): (Option<Memory>, Option<Logbook>),
+        memory: Option<Memory>,
         (throttle, stop): (Arc<Throttle>, CancellationToken),
     ) -> Result<Self, Trouble> {
         let digest_key = match &memory {
@@ -83,10 +83,16 @@ impl<'a> Job<'a> {
             fleet: Fleet::new(config)?.at_pace_of(throttle),
             asked,
             memory,
-            logbook,
+            logbook: None,
             digest_key,
             stop,
         })
+    }
+
+    /// The same, noted in the log of runs.
+    #[must_use]
+    pub fn noted(self, logbook: Option<Logbook>) -> Self {
+        Self { logbook, ..self }
     }
 
     /// The run over some of its keys, with a progress of its own or of the whole.
@@ -112,7 +118,7 @@ impl<'a> Job<'a> {
             remembered.digest = (self.asked.mode == Mode::Repair).then_some(kind);
             if resumes {
                 remembered.taken_up =
-                    resuming::find(&run, &remembered, RESUMABLE).map_err(Unremembered::from)?;
+                    resuming::take_up(&run, &remembered, RESUMABLE).map_err(Unremembered::from)?;
             }
             run.memory = Some(remembered);
         }

@@ -1,4 +1,4 @@
-//! What a run may take up of the last one of the same kind: if that was cut off, and is not long ago.
+//! What a run takes up of the last one of the same kind: if that was cut off, and is not long ago.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -29,11 +29,11 @@ pub(super) fn kind(run: &Run, memory: &RunMemory) -> SegmentKind {
 }
 
 /// What runs before that of this memory finished, if the last one of the same kind was cut off: segments that are no
-/// older than `age`. Nothing where there are none.
+/// older than `age`. Nothing where there are none. The log says of those runs that this one took them up.
 ///
 /// # Errors
-/// When the log cannot be read.
-pub(super) fn find(
+/// When the log cannot be read, or takes no more.
+pub(super) fn take_up(
     run: &Run,
     memory: &RunMemory,
     age: Duration,
@@ -60,6 +60,9 @@ pub(super) fn find(
     };
     let now = run.clock.now();
     all.retain(|(run, one)| cut_off.contains(&(one.digest, *run)) && is_recent(one, now, age));
+    for run in all.iter().map(|(run, _)| *run).collect::<BTreeSet<_>>() {
+        state.take_up_run(run, memory.run)?;
+    }
     Ok(Some(TakenUp {
         run: latest,
         segments: all.into_iter().map(|(_, one)| one).collect(),

@@ -79,7 +79,7 @@ impl Session {
         remembered.digest = writes.then_some(kind);
         if let Some(age) = remembering.resume.filter(|_| writes) {
             remembered.taken_up =
-                resuming::find(&run, &remembered, age).map_err(Unremembered::from)?;
+                resuming::take_up(&run, &remembered, age).map_err(Unremembered::from)?;
         }
         run.memory = Some(remembered);
         run.segments = division::segments(&run, facts, config.limits.segment);

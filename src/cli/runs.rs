@@ -199,6 +199,7 @@ pub(super) fn logged(record: RunRecord) -> LoggedRun {
         purpose: start.purpose,
         started: start.at,
         ended: end.as_ref().map(|end| end.at),
+        taken_up_by: record.taken_up_by.map(|run| run.0),
         result: end.as_ref().map(|end| end.result.clone()),
         exit_code: end.as_ref().map(|end| end.exit),
         note: end.as_ref().and_then(|end| end.note.clone()),

@@ -1,15 +1,17 @@
 //! What a run of the service shows of itself while it works, and keeps of itself when it has ended.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::app::counts_of;
 use crate::model::{Datacenter, Millis, ReplicaName};
 use crate::repair::{Finding, Listener, Participant, Phase, Progress, Summary};
 use crate::store::{Replica, Usage};
 
-use super::order::Order;
+use super::order::{Order, What};
 use super::segments::{Segment, Tally};
 
 mod undone;
@@ -85,14 +87,12 @@ pub enum StopReason {
     Window,
     /// It took longer than its deadline.
     Deadline,
-    /// The service ends, and takes the run up when it is back.
+    /// The service ends.
     Shutdown,
-    /// The service ends, and no schedule takes the run up.
-    ShutdownForGood,
 }
 
 impl StopReason {
-    /// In words; whether what it has finished by then is not done again.
+    /// In words; whether another goes on with it.
     pub fn words(self, goes_on: bool) -> &'static str {
         match (self, goes_on) {
             (Self::Cancelled, _) => "cancelled by an operator",
@@ -101,9 +101,8 @@ impl StopReason {
             (Self::Deadline, _) => "it took longer than its deadline",
             (Self::Shutdown, true) => "the service ended: it goes on when that is back",
             (Self::Shutdown, false) => {
-                "the service ended: what it did stays, the rest is left to another run"
+                "the service ended: what it did stays, for the rest ask for it again when that is back"
             }
-            (Self::ShutdownForGood, _) => "the service ended: ask for it again when that is back",
         }
     }
 }
@@ -271,6 +270,20 @@ impl Card {
     /// Its state.
     pub fn state(&self) -> RunState {
         self.inner().state
+    }
+
+    /// What it came to, or has come to so far, by name: writes by what became of them, of an undo. Noughts are left out.
+    pub fn counts(&self) -> BTreeMap<String, u64> {
+        match (&self.inner().summary, &self.order.what) {
+            (Some(summary), _) => counts_of(summary),
+            (None, What::Compare(..)) => BTreeMap::new(),
+            (None, What::Undo(_)) => {
+                let undone = self.undone(0, 0).counts.into_iter();
+                undone
+                    .map(|(fate, count)| (fate.to_owned(), count))
+                    .collect()
+            }
+        }
     }
 
     /// Some of its divergences, in the order in which they were decided, and how many there are. Beyond

@@ -25,6 +25,9 @@ use super::board::{Card, Pinned, PinnedUndo, RunState, StopReason};
 use super::order::{Order, What};
 use super::segments::{Attempt, Next, Patience, Segment, Segments};
 
+#[cfg(test)]
+mod tests;
+
 /// What a run needs beside its card.
 pub struct Assignment {
     /// The configuration that it began under.
@@ -169,14 +172,10 @@ async fn compare(
         patience,
         told,
     } = assignment;
-    let job = match Job::new(
-        &config,
-        plan,
-        (memory, logbook),
-        (throttle, card.stop.clone()),
-    ) {
-        Ok(job) => job,
-        Err(error) => return Outcome::failed(error.to_string()),
+    let steering = (throttle, card.stop.clone());
+    let job = match Job::new(&config, plan, memory, steering) {
+        Ok(job) => job.noted(logbook),
+        Err(error) => return not_begun(logbook, &error.to_string(), clock.now()),
     };
     let course = Course {
         card,
@@ -204,6 +203,15 @@ async fn compare(
             summary: outcome.summary,
         },
     }
+}
+
+/// A run that came to nothing before it read anything; the log says so, too.
+fn not_begun(logbook: Option<Logbook>, why: &str, now: Millis) -> Outcome {
+    let noted = logbook.map_or(Ok(()), |logbook| logbook.fail(now, why));
+    if let Err(error) = noted {
+        tracing::error!("the end of the run is not in the log of runs: {error}");
+    }
+    Outcome::failed(format!("it could not begin: {why}"))
 }
 
 /// One segment for each database that is worked on.

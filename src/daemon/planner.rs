@@ -235,6 +235,11 @@ impl Planner {
         }
     }
 
+    /// The run under way has this number. Answers that of the run which it goes on with.
+    pub fn works_as(&mut self, run: u64) -> Option<u64> {
+        self.open_run()?.run.replace(run)
+    }
+
     /// Whether the run under way was paused.
     pub fn is_run_paused(&self) -> bool {
         let running = self.running.as_ref();

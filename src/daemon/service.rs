@@ -206,7 +206,7 @@ impl Service {
                         "run {id} is under way, and there is one at a time: wait for its end, or `reknit cancel {id}`",
                         id = current.card.id
                     ))),
-                    None => self.start(*order, false),
+                    None => self.start_asked(*order),
                 };
                 answer(reply, started);
             }
@@ -379,10 +379,7 @@ impl Service {
 
     async fn shut_down(&mut self) {
         if let Some(current) = &mut self.current {
-            current.card.end_early(match current.planned {
-                true => StopReason::Shutdown,
-                false => StopReason::ShutdownForGood,
-            });
+            current.card.end_early(StopReason::Shutdown);
             let ended = tokio::time::timeout(GRACE, &mut current.outcome).await;
             match ended {
                 Ok(outcome) => self.take(outcome.unwrap_or_else(|_| vanished())),

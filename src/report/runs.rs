@@ -31,6 +31,8 @@ pub struct LoggedRun {
     /// When it ended; nothing while it runs, and for ever if it was killed.
     #[serde(rename = "ended_ms", serialize_with = "json::maybe_millis")]
     pub ended: Option<Millis>,
+    /// The run that went on with it, if it was killed.
+    pub taken_up_by: Option<u64>,
     /// How it ended, in a word.
     pub result: Option<String>,
     /// Its exit code.

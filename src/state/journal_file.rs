@@ -165,6 +165,7 @@ impl JournalFile {
             number,
             start: start.clone(),
             end: None,
+            taken_up_by: None,
         };
         let frame = frame::framed(frame::RUN, &record.encode());
         self.append(&mut open, &frame, true)?;

@@ -48,6 +48,8 @@ pub struct RunRecord {
     pub start: RunStart,
     /// Its end; nothing while it runs, and for ever if it was killed.
     pub end: Option<RunEnd>,
+    /// The run that went on with it, if it was killed.
+    pub taken_up_by: Option<RunNumber>,
 }
 
 /// What a run has read of a database and brought to its end, whatever became of the run.
@@ -92,6 +94,7 @@ impl State {
             number,
             start,
             end: None,
+            taken_up_by: None,
         };
         let rows = vec![
             (
@@ -125,6 +128,20 @@ impl State {
         self.write_rows(&mut writing, vec![row], true)?;
         self.0.store.shorten_log()?;
         self.0.note_committed(&mut writing)
+    }
+
+    /// Notes which run goes on with one that was killed; nothing of one that ended, or that another went on with.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn take_up_run(&self, run: RunNumber, by: RunNumber) -> Result<()> {
+        let killed = |one: &RunRecord| one.end.is_none() && one.taken_up_by.is_none();
+        let Some(mut record) = self.run(run)?.filter(killed) else {
+            return Ok(());
+        };
+        record.taken_up_by = Some(by);
+        let row = (Table::Book, Chapter::Runs.run(run), Some(record.encode()));
+        self.write_rows(&mut self.writing(), vec![row], true)
     }
 
     /// All runs, oldest first.

@@ -155,5 +155,9 @@ fn bound(word: &str, bound: &Value, value: &Value, at: &str) -> Option<String> {
 /// A number without a fraction, whatever it is written as.
 fn whole(value: &Value) -> Option<i128> {
     let written = value.to_string().parse().ok();
-    written.or_else(|| value.as_f64()?.to_string().parse().ok())
+    let digits = || {
+        let number = value.as_f64().filter(|number| number.fract() == 0.0)?;
+        format!("{number:.0}").parse().ok()
+    };
+    written.or_else(digits)
 }

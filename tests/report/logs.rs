@@ -43,6 +43,7 @@ fn log() -> Vec<LoggedRun> {
         ended: Some(Millis(began(number as i64).0 + 12_345)),
         result: Some(result.into()),
         exit_code: Some(exit),
+        taken_up_by: None,
         note: None,
         undoes: None,
         replicas: names(),
@@ -67,6 +68,13 @@ fn log() -> Vec<LoggedRun> {
             result: None,
             exit_code: None,
             ..run(4, "repair", 0, "")
+        },
+        LoggedRun {
+            ended: None,
+            result: None,
+            exit_code: None,
+            taken_up_by: Some(6),
+            ..run(5, "repair", 0, "")
         },
     ]
 }

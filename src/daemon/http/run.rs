@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::app::counts_of;
 use crate::daemon::board::{Card, RunState, Standing};
 use crate::daemon::order::What;
 use crate::repair::{Phase, ReplicaSummary};
@@ -27,6 +26,8 @@ pub struct Run {
     pub started_ms: i64,
     /// When it ended.
     pub ended_ms: Option<i64>,
+    /// The run that went on with it, if it was killed.
+    pub taken_up_by: Option<u64>,
     /// Why it came to nothing or not to its end, or the reason that was given for it.
     pub note: Option<String>,
     /// Keys that differ, found so far.
@@ -148,13 +149,14 @@ impl Run {
             schedule: card.order.schedule.clone(),
             started_ms: card.asked.0,
             ended_ms: standing.ended.map(|at| at.0),
+            taken_up_by: None,
             note: standing
                 .trouble
                 .clone()
                 .or(stopping)
                 .or_else(|| card.order.reason.clone()),
             divergences: standing.divergences,
-            counts: counts(card, &standing),
+            counts: card.counts(),
             result: None,
             exit_code: None,
             undoes: undoes(card),
@@ -199,6 +201,7 @@ impl Run {
             schedule: None,
             started_ms: record.start.at.0,
             ended_ms: end.as_ref().map(|end| end.at.0),
+            taken_up_by: record.taken_up_by.map(|run| run.0),
             note: match &end {
                 Some(end) => end.note.clone(),
                 None => Some("it was cut off: killed, or the machine went down".into()),
@@ -211,18 +214,6 @@ impl Run {
             replicas: names.map(|(_, name)| name.0).collect(),
             work: None,
         }
-    }
-}
-
-/// What it came to, or has come to so far: writes by what became of them, of an undo.
-fn counts(card: &Card, standing: &Standing) -> BTreeMap<String, u64> {
-    let undone = card.undone(0, 0).counts;
-    match &standing.summary {
-        Some(summary) => counts_of(summary),
-        None => undone
-            .into_iter()
-            .map(|(fate, count)| (fate.to_owned(), count))
-            .collect(),
     }
 }
 

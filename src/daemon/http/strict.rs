@@ -42,9 +42,10 @@ impl<'de> Visitor<'de> for Reader {
 
     /// To JSON, 436.0 is as much an integer as 436: who writes numbers in one way alone is understood.
     fn visit_f64<E: Error>(self, it: f64) -> Result<Value, E> {
-        // Nought has no sign here.
-        let whole = (it + 0.0).to_string().parse::<u64>().ok().map(Number::from);
-        let number = whole.or_else(|| Number::from_f64(it));
+        // All its digits; nought has no sign here.
+        let whole = (it.fract() == 0.0).then(|| format!("{:.0}", it + 0.0));
+        let whole = whole.and_then(|digits| digits.parse::<u64>().ok());
+        let number = whole.map(Number::from).or_else(|| Number::from_f64(it));
         let number = number.ok_or_else(|| E::custom("a number is out of range"))?;
         Ok(Value::Number(number))
     }

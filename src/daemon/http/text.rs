@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::error::ApiError;
-use crate::model::{Key, SlotRange, unescape};
+use crate::model::{Key, Slot, SlotRange, unescape};
 
 /// How long a reason may be.
 const REASON_CHARACTERS: usize = 1024;
@@ -42,14 +42,13 @@ impl Slots {
     /// When it is no range, or an empty one.
     pub fn read(&self) -> Result<SlotRange, ApiError> {
         let text = &self.0;
-        let is_plain = text
-            .bytes()
-            .all(|byte| byte == b'-' || byte.is_ascii_digit());
-        let parts: Vec<Result<SlotRange, String>> = text.splitn(2, '-').map(str::parse).collect();
+        let is_plain = |byte: u8| byte == b'-' || byte.is_ascii_digit();
+        let slot = |part: &str| part.parse().ok().and_then(Slot::new);
+        let ends = text.split_once('-');
+        let ends = ends.and_then(|(first, last)| slot(first).zip(slot(last)));
         match text.parse() {
-            Ok(slots) if is_plain => Ok(slots),
-            // Both ends are slots, but the wrong way round.
-            Err(why) if is_plain && parts.iter().all(Result::is_ok) => {
+            Ok(slots) if text.bytes().all(is_plain) => Ok(slots),
+            Err(why) if ends.is_some_and(|(first, last)| first > last) => {
                 Err(ApiError::not_found(format!("{why}: no slot is selected")))
             }
             Ok(_) | Err(_) => Err(ApiError::invalid(format!(

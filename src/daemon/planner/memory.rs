@@ -58,6 +58,9 @@ pub struct OpenRun {
     /// Since when it works; nothing while it rests.
     #[serde(with = "maybe", default)]
     pub working_since: Option<Millis>,
+    /// The number of the run that works, or last worked, on it.
+    #[serde(default)]
+    pub run: Option<u64>,
     /// Whether an operator paused it: it waits until it is resumed, also after a restart.
     #[serde(default)]
     pub paused: bool,
@@ -104,6 +107,7 @@ impl ScheduleMemory {
             due,
             worked_ms: 0,
             working_since: None,
+            run: None,
             paused: false,
         });
         open.working_since = Some(now);

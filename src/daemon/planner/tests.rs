@@ -195,12 +195,14 @@ fn a_run_that_was_cut_off_goes_on_after_a_restart() {
     let text = "- { name: n, cron: \"0 2 * * *\", deadline: 2h }";
     let mut before = planner(text, at(1, 0, 0));
     go(&mut before, at(1, 2, 0));
+    assert_eq!(before.works_as(7), None);
     let kept = serde_json::to_string(&before.memory()).unwrap();
     let memory: PlannerMemory = serde_json::from_str(&kept).unwrap();
     assert_eq!(memory, before.memory());
     let mut planner = Planner::new(&schedules(text), &memory, at(1, 9, 0), 1);
     let run = go(&mut planner, at(1, 9, 0));
     assert_eq!((run.due, run.resumes), (at(1, 2, 0), true));
+    assert_eq!(planner.works_as(8), Some(7));
     assert_eq!(
         planner.running(),
         Some(("n", Some(at(1, 11, 0)))),

@@ -30,13 +30,41 @@ impl Service {
         let keyspaces = scheduled.map_or_else(Vec::new, |schedule| schedule.keyspaces.clone());
         let selection = selection_of(&self.config, keyspaces);
         let order = Order::scheduled(&start.schedule, selection, start.resumes);
-        if let Err(refused) = self.start(order.clone(), true) {
-            self.fail(order, &refused.to_string());
+        match self.start(order.clone(), true) {
+            Ok(id) => self.go_on(id),
+            Err(refused) => {
+                self.fail(order, &refused.to_string());
+                self.planner.ended(planner::Outcome::Failed, now);
+                self.remember();
+            }
         }
     }
 
-    /// A run of a schedule cannot begin: it is one that failed, to everybody who looks for it.
-    fn fail(&mut self, order: Order, why: &str) {
+    /// The log says which run goes on with one that was killed.
+    fn go_on(&mut self, id: u64) {
+        let before = self.planner.works_as(id);
+        self.remember();
+        if let (Some(before), Some(memory)) = (before, self.recall.memory()) {
+            let noted = memory.state.take_up_run(RunNumber(before), RunNumber(id));
+            if let Err(error) = noted {
+                tracing::warn!(
+                    "the log of runs does not say that run {id} takes up {before}: {error}"
+                );
+            }
+        }
+    }
+
+    /// Begins a run that an operator asked for.
+    pub(super) fn start_asked(&mut self, order: Order) -> Result<u64, Refused> {
+        let started = self.start(order.clone(), false);
+        started.map_err(|refused| {
+            let id = self.fail(order, &refused.to_string());
+            Refused::Trouble(format!("run {id} could not begin: {refused}"))
+        })
+    }
+
+    /// A run cannot begin: it is one that failed, to everybody who looks for it. Answers its number.
+    fn fail(&mut self, order: Order, why: &str) -> u64 {
         let now = self.clock.now();
         let noted = self.note_failure(&order, why, now);
         let id = noted.unwrap_or(self.last_id + 1);
@@ -51,10 +79,10 @@ impl Service {
         let trouble = Some(format!("it could not begin: {why}"));
         card.end(RunState::Failed, trouble, now);
         self.desk.put_up(card.clone());
-        let outcome = planner::Outcome::Failed;
-        self.desk.metrics.ended(&card, Some(outcome));
-        self.planner.ended(outcome, now);
-        self.remember();
+        let is_planned = card.order.schedule.is_some();
+        let outcome = is_planned.then_some(planner::Outcome::Failed);
+        self.desk.metrics.ended(&card, outcome);
+        id
     }
 
     /// Puts a run that could not begin into the log of runs, if that can be written.
@@ -64,7 +92,8 @@ impl Service {
         let noted = memory.and_then(|memory| {
             memory.state.skip_runs(RunNumber(self.last_id));
             let begun = (now, order.purpose());
-            let logbook = Logbook::begin(&self.config, &memory, begun, None, None);
+            let (undoes, reason) = (undone_by(order), order.reason.clone());
+            let logbook = Logbook::begin(&self.config, &memory, begun, undoes, reason);
             let noted = logbook.and_then(|logbook| logbook.fail(now, why).map(|()| logbook.run.0));
             noted.map_err(|error| Unremembered::from(error).into())
         });
@@ -85,10 +114,7 @@ impl Service {
         let memory = memory.map(|memory| memory.of(&self.config, &*self.clock));
         let memory = memory.transpose().map_err(trouble)?;
         let logbook = memory.as_ref().map(|memory| {
-            let undoes = match &order.what {
-                What::Undo(undoing) => undoing.run,
-                What::Compare(..) => None,
-            };
+            let undoes = undone_by(&order);
             let begun = (now, order.purpose());
             memory.state.skip_runs(RunNumber(self.last_id));
             Logbook::begin(&self.config, memory, begun, undoes, order.reason.clone())
@@ -148,14 +174,7 @@ impl Service {
         if let Some(summary) = &outcome.summary {
             card.came_to(summary);
         }
-        let words = outcome
-            .trouble
-            .as_deref()
-            .map_or(String::new(), |words| format!(": {words}"));
-        match outcome.state {
-            RunState::Done => tracing::info!("run {} is done{words}", card.id),
-            state => tracing::warn!("run {} ended {}{words}", card.id, state.name()),
-        }
+        log_end(&card, &outcome, now);
         self.herald.ended(&card, &outcome, now);
         let stopping = card.standing().stopping;
         card.end(outcome.state, outcome.trouble, now);
@@ -165,6 +184,50 @@ impl Service {
             self.planner.ended(outcome, now);
             self.remember();
         }
+    }
+}
+
+/// The run that an order undoes.
+fn undone_by(order: &Order) -> Option<RunNumber> {
+    match &order.what {
+        What::Undo(undoing) => undoing.run,
+        What::Compare(..) => None,
+    }
+}
+
+/// Tells the log how a run ended: in words, and in fields for programs. A comparison has noughts, too.
+fn log_end(card: &Card, outcome: &Outcome, now: Millis) {
+    let trouble = outcome.trouble.as_deref();
+    let words = trouble.map_or(String::new(), |words| format!(": {words}"));
+    let (counts, compares) = (card.counts(), matches!(card.order.what, What::Compare(..)));
+    let compared = |name: &str| compares.then(|| counts.get(name).copied().unwrap_or(0));
+    let undone = |name: &str| counts.get(name).copied().filter(|_| !compares);
+    macro_rules! tell {
+        ($level:ident, $words:expr) => {
+            tracing::$level!(
+                run = card.id,
+                schedule = card.order.schedule.as_deref(),
+                outcome = %outcome.state.name(),
+                keys = compared("keys"),
+                differing = compared("differing"),
+                repaired = compared("repaired"),
+                left = compared("left"),
+                overwrites = compared("overwrites"),
+                deletes = compared("deletes"),
+                undone = undone("undone"),
+                changed = undone("changed"),
+                kept = undone("kept"),
+                missed = undone("missed"),
+                duration_ms = now.0.saturating_sub(card.asked.0),
+                "run {} {}{words}",
+                card.id,
+                $words
+            )
+        };
+    }
+    match outcome.state {
+        RunState::Done => tell!(info, "is done"),
+        state => tell!(warn, format_args!("ended {}", state.name())),
     }
 }
 

@@ -57,9 +57,11 @@ fn took(run: &LoggedRun) -> String {
 }
 
 fn result(run: &LoggedRun) -> String {
-    run.result
-        .clone()
-        .unwrap_or_else(|| "not ended: killed, or under way".into())
+    match (&run.result, run.taken_up_by) {
+        (Some(result), _) => result.clone(),
+        (None, Some(by)) => format!("killed: taken up by run {by}"),
+        (None, None) => "not ended: killed, or under way".into(),
+    }
 }
 
 fn counts(run: &LoggedRun) -> String {

@@ -289,5 +289,7 @@ pub(in crate::state) fn run_record() -> impl Strategy<Value = RunRecord> {
         number: RunNumber(number),
         start,
         end,
+        // What is not there may be cut off.
+        taken_up_by: None,
     })
 }

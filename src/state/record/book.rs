@@ -59,11 +59,15 @@ impl Record for Voids {
     }
 }
 
+/// Which run went on with it was not written down at first: it may be missing, and is where there is none.
 impl Record for RunRecord {
     fn put(&self, out: &mut Vec<u8>) {
         put_number(out, self.number.0);
         put_start(out, &self.start);
         put_optional(out, self.end.as_ref(), put_end);
+        if let Some(by) = self.taken_up_by {
+            put_number(out, by.0);
+        }
     }
 
     fn read(reader: &mut Reader<'_>) -> Read<Self> {
@@ -71,7 +75,19 @@ impl Record for RunRecord {
             number: RunNumber(reader.number()?),
             start: read_start(reader)?,
             end: reader.optional(read_end)?,
+            taken_up_by: match reader.rest().is_empty() {
+                true => None,
+                false => Some(read_run(reader)?),
+            },
         })
+    }
+}
+
+/// Runs are numbered from one.
+fn read_run(reader: &mut Reader<'_>) -> Read<RunNumber> {
+    match reader.number()? {
+        0 => Err(Unreadable::Broken("a run before all")),
+        number => Ok(RunNumber(number)),
     }
 }
 

@@ -401,7 +401,7 @@ fn small_records_are_frozen() {
     };
     frozen(&lane, "01 01 c801");
     frozen(&Voids(vec![(Sequence(1), Sequence(2))]), "01 01 01 02");
-    let run = RunRecord {
+    let mut run = RunRecord {
         number: RunNumber(1),
         start: RunStart {
             at: Millis(1),
@@ -416,11 +416,17 @@ fn small_records_are_frozen() {
             note: None,
             counts: BTreeMap::from([("keys".into(), 3)]),
         }),
+        taken_up_by: None,
     };
     frozen(
         &run,
         "01 01 02 06 726570616972 01 0707070707070707 02 7573 00 \
          01 04 04 646f6e65 00 00 01 04 6b657973 03",
+    );
+    (run.end, run.taken_up_by) = (None, Some(RunNumber(300)));
+    frozen(
+        &run,
+        "01 01 02 06 726570616972 01 0707070707070707 02 7573 00 00 ac02",
     );
     let size = JournalSize {
         entries: 1,

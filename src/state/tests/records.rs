@@ -275,12 +275,31 @@ fn runs_are_numbered_and_keep_their_beginning_and_end() {
         number,
         start: run_start(),
         end,
+        taken_up_by: None,
     };
     let runs = [record(first, Some(run_end(NOW))), record(second, None)];
     assert_eq!(state.runs().unwrap(), runs);
     assert_eq!(state.run(first).unwrap().as_ref(), Some(&runs[0]));
     assert_eq!(state.run(RunNumber(3)).unwrap(), None);
     assert!(state.end_run(RunNumber(3), run_end(NOW)).is_err());
+}
+
+#[test]
+fn a_run_that_was_killed_keeps_which_run_took_it_up_first() {
+    let mut fixture = Fixture::new();
+    let state = fixture.state();
+    for _ in 0..3 {
+        state.begin_run(run_start()).unwrap();
+    }
+    let [first, second, third] = [1, 2, 3].map(RunNumber);
+    state.end_run(first, run_end(NOW)).unwrap();
+    state.take_up_run(first, third).unwrap();
+    state.take_up_run(second, third).unwrap();
+    state.take_up_run(second, RunNumber(4)).unwrap();
+    state.take_up_run(RunNumber(9), third).unwrap();
+    let runs = fixture.reopen().runs().unwrap();
+    let by: Vec<_> = runs.iter().map(|run| run.taken_up_by).collect();
+    assert_eq!(by, [None, Some(third), None]);
 }
 
 fn journalled(run: u64, sequence: u64, name: &str) -> JournalEntry {
