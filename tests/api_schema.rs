@@ -87,23 +87,18 @@ fn a_query_is_refused_where_the_document_forbids_it_and_only_there() {
     }
 }
 
-#[test]
-fn a_body_is_refused_where_the_document_forbids_it_and_only_there() {
-    let daemon = Daemon::start();
-    let run = daemon.until_idle()["last"]["id"].to_string();
-    let document = daemon.get("/api/v1/openapi.json");
+type Asked = (&'static str, &'static str);
+
+/// Runs that are asked for, and what is answered.
+fn runs() -> Vec<(Asked, Value, &'static [u16])> {
+    let runs = ("post", "/api/v1/runs");
     let selected = |selection: Value| json!({ "mode": "diff", "selection": selection });
-    let (runs, undo, limits) = (
-        ("post", "/api/v1/runs"),
-        ("post", "/api/v1/runs/{id}/undo"),
-        ("put", "/api/v1/limits"),
-    );
     let long = "x".repeat(1025);
-    for (route, body, statuses) in [
+    vec![
         (
             runs,
             selected(json!({ "types": ["string", "zset"] })),
-            &[202, 409][..],
+            &[202, 409],
         ),
         (runs, selected(json!({ "types": [""] })), &[400]),
         (runs, selected(json!({ "types": [] })), &[400]),
@@ -129,6 +124,14 @@ fn a_body_is_refused_where_the_document_forbids_it_and_only_there() {
             &[400],
         ),
         (runs, json!({ "mode": "diff", "reason": long }), &[400]),
+    ]
+}
+
+/// Undos and limits that are asked for, and what is answered.
+fn undos_and_limits() -> Vec<(Asked, Value, &'static [u16])> {
+    let undo = ("post", "/api/v1/runs/{id}/undo");
+    let limits = ("put", "/api/v1/limits");
+    vec![
         (
             undo,
             json!({ "dry_run": true, "replica": "nobody" }),
@@ -153,7 +156,15 @@ fn a_body_is_refused_where_the_document_forbids_it_and_only_there() {
         ),
         (limits, json!({ "keys_per_second": 436.5 }), &[400]),
         (limits, json!({ "bytes_per_second": 1e300 }), &[400]),
-    ] {
+    ]
+}
+
+#[test]
+fn a_body_is_refused_where_the_document_forbids_it_and_only_there() {
+    let daemon = Daemon::start();
+    let run = daemon.until_idle()["last"]["id"].to_string();
+    let document = daemon.get("/api/v1/openapi.json");
+    for (route, body, statuses) in runs().into_iter().chain(undos_and_limits()) {
         let (method, path) = route;
         let faults = faults(&document, schema(&document, route, ""), &body, "body");
         assert_eq!(
