@@ -37,7 +37,7 @@ impl Watched {
         });
         wait("the replica follows", || {
             let info = watched.servers[1].cmd(["INFO", "replication"]);
-            let text: String = redis::from_redis_value(info).unwrap();
+            let text: String = redis::from_redis_value(info).expect("text");
             text.contains("master_link_status:up")
         });
         watched

@@ -199,7 +199,7 @@ fn what_was_taken_to_be_so_until_a_late_outcome_never_was() {
         .collect();
     assert_eq!(
         mine,
-        [told(8), told(5)],
+        [told(8), told(0xf1)],
         "it had the version from step 5 on"
     );
     let held = fixture.state().replaced(DB, &key("k"), B).unwrap();
