@@ -9,8 +9,8 @@ use crate::store::{Access, Cause, Facts, Product, Refusal, Role};
 /// Above this share of maxmemory, a write may evict or be refused.
 const MEMORY_SHARE: f64 = 0.95;
 
-/// The oldest version of Redis whose commands reknit needs: PEXPIRETIME.
-const OLDEST_MAJOR: u32 = 7;
+/// The oldest version of Redis whose commands reknit needs. What later ones brought is used where it is there.
+const OLDEST_MAJOR: u32 = 5;
 
 /// Something that stands against an access.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +70,7 @@ fn version(facts: &Facts) -> Option<Obstacle> {
     (is_old && facts.product != Product::Valkey).then(|| Obstacle {
         access: Access::Read,
         problem: format!("it is version {}", facts.version),
-        advice: "reknit needs 7.0 or later, for PEXPIRETIME".into(),
+        advice: "reknit needs 5.0 or later".into(),
     })
 }
 
@@ -181,8 +181,8 @@ fn unknown_commands(refusals: &[&Refusal], access: Access, command: &str) -> Opt
             names.join(", ")
         ),
         advice:
-            "see whether its configuration takes that away (rename-command), or use a server of \
-                 version 7.0 or later"
+            "see whether its configuration takes that away (rename-command), or use a server that \
+                 has it"
                 .into(),
     })
 }

@@ -2,10 +2,10 @@
 
 use crate::app::{CheckedServer, Checkup, CleanedServer, Estimate, Gravity, Note};
 use crate::report::{
-    self, CheckReport, CheckedReplica, CleanReport, CleanedDatabase, CleanedReplica, KeyspaceKeys,
-    Remark, Severity,
+    self, CheckReport, CheckedCapabilities, CheckedReplica, CleanReport, CleanedDatabase,
+    CleanedReplica, KeyspaceKeys, Remark, Severity,
 };
-use crate::store::{Access, CLUSTER_ACL, Facts, Role, acl_rule};
+use crate::store::{Access, CLUSTER_ACL, Capabilities, Capability, Facts, Role, acl_rule};
 
 /// The report of `check`.
 pub(super) fn check(checkup: Checkup) -> CheckReport {
@@ -40,12 +40,25 @@ fn replica(server: CheckedServer, needed: Access) -> CheckedReplica {
             })
             .collect(),
         clock_skew_ms: server.skew,
+        capabilities: facts.map(|facts| capabilities(facts.capabilities)),
         acl_rule: rule(needed),
         acl_rule_diff: rule(Access::Read),
         name: server.name,
         datacenter: server.datacenter,
         endpoint: server.endpoint,
         remarks: server.notes.into_iter().map(remark).collect(),
+    }
+}
+
+fn capabilities(found: Capabilities) -> CheckedCapabilities {
+    let all = Capability::ALL.into_iter();
+    let (has, lacks): (Vec<_>, Vec<_>) = all.partition(|one| found.has(*one));
+    let names = |some: &[Capability]| some.iter().map(|one| one.name()).collect();
+    CheckedCapabilities {
+        has: names(&has),
+        instead: lacks.iter().map(|one| one.without()).collect(),
+        lacks: names(&lacks),
+        told_by: found.told.words(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The keyspaces: each with its policy, checked so that every one of them can own a key.
 
 use super::YamlPath;
+use super::databases;
 use super::error::Contradiction;
 use super::policy;
 use super::raw::RawKeyspace;
@@ -35,6 +36,7 @@ pub(super) fn keyspaces(
     for (index, raw) in raw.iter().enumerate() {
         let at = path.item(index);
         let mut keyspace = keyspace(raw, &at, &datacenters, replicates)?;
+        databases::refuse_of_keyspace(keyspace.db, replicas, &at)?;
         keyspace.db = keyspace
             .db
             .filter(|db| !is_default_everywhere(*db, replicas));

@@ -13,6 +13,7 @@
 mod ad_hoc;
 mod bounds;
 mod cron;
+mod databases;
 mod dynomite;
 mod error;
 mod http;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::databases;
 use super::error::{Contradiction, suggestion};
 use super::http::file;
 use super::rack::{RackConfig, rack, refuse_unlike, url_of};
@@ -142,6 +143,7 @@ pub(super) fn replicas(
         let at = path.item(index);
         let mut replica = replica(raw, &at, base_dir)?;
         replica.db = db.unwrap_or(replica.db);
+        databases::refuse_own(&replica, &at)?;
         refuse_twins(&replicas, &replica, &at)?;
         refuse_mixed(&replicas, &replica, &at)?;
         if let Some(rack) = &replica.rack {

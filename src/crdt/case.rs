@@ -46,6 +46,8 @@ pub(super) struct Side<'a> {
     pub(super) base: Option<BaseView<'a>>,
     /// What stands beside it.
     pub(super) stamps: Option<&'a Stamps>,
+    /// Whether its fields can end by themselves.
+    pub(super) fields_can_end: bool,
 }
 
 /// A base whose memory has not expired.
@@ -91,6 +93,7 @@ impl<'a> Case<'a> {
                         .as_ref()
                         .map(|base| BaseView::of(base, input.now)),
                     stamps: sibling.stamps,
+                    fields_can_end: sibling.fields_can_end,
                 }
             })
             .collect();

@@ -199,8 +199,15 @@ fn voices<'a, C: Collection>(
         .agreed
         .and_then(|agreed| remembered::<C>(agreed.memory, name));
     let heed = heed(case, C::KIND);
+    // What ends by itself is a matter between those that can hold its end: whoever cannot keeps what it has.
+    let is_ending = |side: &Side<'_>| {
+        let held = side.value().and_then(|value| C::get(value, name));
+        side.fields_can_end && held.is_some_and(|(_, expiry)| expiry != Expiry::Never)
+    };
+    let ends = case.sides.iter().any(is_ending);
     case.sides
         .iter()
+        .filter(|side| side.fields_can_end || !ends)
         .map(|side| {
             let held = side.value().and_then(|value| C::get(value, name));
             let digest = held

@@ -87,6 +87,8 @@ pub struct Sibling<'a> {
     pub base: Option<Base<'a>>,
     /// The stamps beside it; nothing where servers keep none.
     pub stamps: Option<&'a Stamps>,
+    /// Whether its fields can end by themselves. Where one ends elsewhere, a sibling that cannot hold that has no say.
+    pub fields_can_end: bool,
 }
 
 impl<'a> Sibling<'a> {
@@ -103,6 +105,7 @@ impl<'a> Sibling<'a> {
             digest: None,
             base: None,
             stamps: None,
+            fields_can_end: true,
         }
     }
 }

@@ -57,6 +57,8 @@ pub enum Reason {
     Waits,
     /// One stream ID has two contents; neither can be overwritten.
     TwoContents,
+    /// It ends by itself elsewhere, which this replica cannot hold.
+    EndsElsewhere,
 }
 
 /// What every replica should hold.
@@ -76,6 +78,19 @@ pub struct Target {
 }
 
 impl Target {
+    /// The same for a replica that cannot hold some fields, which end by themselves: it keeps what it has of them.
+    #[must_use]
+    pub fn leaving(&self, names: &BTreeSet<Bytes>) -> Self {
+        let mut left = self.clone();
+        if let Some(Value::Hash(fields)) = &mut left.value {
+            fields.retain(|name, _| !names.contains(name));
+        }
+        let kept = names.iter().cloned();
+        left.untouched
+            .extend(kept.map(|name| (name, Reason::EndsElsewhere)));
+        left
+    }
+
     /// What a replica that holds `current` should hold: the target, but for what is its own: untouched elements,
     /// positions of consumer groups, an expiry that is ignored, the encoding of an equal HyperLogLog.
     ///
@@ -229,6 +244,7 @@ impl fmt::Display for Reason {
             Self::Skipped => "the preference says skip",
             Self::Waits => "only an absent replica holds the agreed value",
             Self::TwoContents => "one stream ID has two contents",
+            Self::EndsElsewhere => "the field ends by itself elsewhere, which cannot be held here",
         })
     }
 }

@@ -160,3 +160,15 @@ pub(super) fn holding(observed: &Observed) -> Holding {
         }),
     }
 }
+
+/// The verdict on a key that is left as it is at some replica: refused by its server, or open.
+pub(super) fn left_open(shared: &Shared<'_>, resolution: &Resolution) -> Option<Verdict> {
+    let reason = resolution.unresolved()?;
+    Some(match resolution.refused.first() {
+        Some((ReplicaIndex(replica), _)) => {
+            let name = shared.run.participants[*replica].replica.name();
+            Verdict::Refused(name.clone(), reason)
+        }
+        None => Verdict::Unresolved(reason),
+    })
+}

@@ -19,7 +19,10 @@ pub(crate) fn details(siblings: &[Option<&State>]) -> Vec<Detail> {
         match &first.value {
             Value::String(_) | Value::Module(_) => whole(siblings, &mut found),
             Value::List(_) => indexes(siblings, &mut found),
-            Value::Hash(_) => named(siblings, "field", field_of, &mut found),
+            Value::Hash(_) => {
+                named(siblings, "field", field_of, &mut found);
+                named(siblings, "field-expiry", end_of, &mut found);
+            }
             Value::Set(_) => named(siblings, "member", member_of, &mut found),
             Value::SortedSet(_) => named(siblings, "score", score_of, &mut found),
             Value::Stream(_) => stream(siblings, &mut found),
@@ -106,6 +109,18 @@ pub(super) fn field_of(value: &Value) -> Elements {
         Value::Hash(fields) => fields
             .iter()
             .map(|(name, field)| (name.clone(), field.value.clone()))
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// When those fields end that do.
+pub(super) fn end_of(value: &Value) -> Elements {
+    match value {
+        Value::Hash(fields) => fields
+            .iter()
+            .filter(|(_, field)| field.expiry != Expiry::Never)
+            .map(|(name, field)| (name.clone(), text(expiry_text(field.expiry))))
             .collect(),
         _ => Vec::new(),
     }

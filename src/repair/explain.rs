@@ -246,6 +246,7 @@ fn explain_whole(
                 datacenter: &participants[index].datacenter,
                 state: state(&observed[index]),
                 look: (*look)?,
+                can: participants[index].replica.capabilities(),
                 stamps: stampings
                     .get(index)
                     .and_then(|reading| stamps(reading.as_ref())),

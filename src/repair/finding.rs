@@ -143,7 +143,7 @@ pub struct Held {
 /// Where in a value siblings differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Detail {
-    /// What is shown: `value`, `field`, `member`, `score`, `index`, `entry`, `group`, `last-id`, `expiry`.
+    /// What is shown: `value`, `field`, `field-expiry`, `member`, `score`, `index`, `entry`, `group`, `last-id`, `expiry`.
     pub what: &'static str,
     /// Its name, where it has one.
     pub name: Option<Bytes>,

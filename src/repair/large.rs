@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 
 use crate::crdt::Sibling;
 use crate::model::{Digester, Expect, Key, Kind, Policy, ReplicaIndex, State};
-use crate::store::{Observed, Piece, PieceCursor, StoreError};
+use crate::store::{Capabilities, Capability, Observed, Piece, PieceCursor, StoreError};
 
 use super::finding::{Change, Detail, Fate, Finding, Verdict};
 use super::look::Look;
@@ -65,6 +65,8 @@ struct Work<'a> {
     rebuilds: BTreeSet<usize>,
     /// Why a replica cannot be brought to what was merged.
     stuck: Option<String>,
+    /// Which replica's server cannot hold all of it, and why.
+    refused: Option<Verdict>,
 }
 
 /// Why a large value could not be brought further.
@@ -104,6 +106,7 @@ pub(crate) async fn repair(
         follow: None,
         rebuilds: BTreeSet::new(),
         stuck: None,
+        refused: None,
     };
     let looks = candidate.looks.iter().flatten();
     let kinds: BTreeSet<Kind> = looks.filter_map(Look::kind).collect();
@@ -209,7 +212,21 @@ impl Large<'_> {
 
     fn sibling<'s>(&'s self, replica: usize, state: Option<&'s State>) -> Sibling<'s> {
         let datacenter = &self.shared.run.participants[replica].datacenter;
-        Sibling::unknown(ReplicaIndex(replica), datacenter, state)
+        Sibling {
+            fields_can_end: self.can(replica).has(Capability::FieldExpiry),
+            ..Sibling::unknown(ReplicaIndex(replica), datacenter, state)
+        }
+    }
+
+    /// What a replica's server can do.
+    fn can(&self, replica: usize) -> Capabilities {
+        self.shared.run.participants[replica].replica.capabilities()
+    }
+
+    /// The verdict on what a replica's server cannot hold.
+    fn refused(&self, replica: usize, reason: String) -> Verdict {
+        let name = self.shared.run.participants[replica].replica.name();
+        Verdict::Refused(name.clone(), reason)
     }
 
     fn expect(&self, replica: usize) -> Result<Expect, Stopped> {

@@ -11,6 +11,7 @@ mod details;
 mod evictions;
 mod explain;
 mod finding;
+mod fit;
 mod guard;
 mod increase;
 mod large;

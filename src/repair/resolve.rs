@@ -1,11 +1,18 @@
 //! From the siblings of a key to the conditional writes that bring each replica to the merged state. Pure.
 
-use crate::crdt::{BY_WHOLE_KEY, MergeInput, Merged, Outcome, Sibling, merge};
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use crate::crdt::{BY_WHOLE_KEY, MergeInput, Merged, Outcome, Sibling, Target, merge};
 use crate::model::{
     Datacenter, Digester, Expect, Expiry, Key, Kind, Millis, Op, Policy, ReplicaIndex, Stamps,
     State, Write,
 };
 
+use crate::store::{Capabilities, Capability, refusal_of};
+
+use super::fit::left_out;
 use super::increase::increase;
 use super::ledger::Fate;
 use super::look::Look;
@@ -22,6 +29,8 @@ pub(crate) struct Stable<'a> {
     pub(crate) look: Look,
     /// The stamps beside it; nothing where servers keep none.
     pub(crate) stamps: Option<&'a Stamps>,
+    /// What its server can do.
+    pub(crate) can: Capabilities,
 }
 
 /// The merged state, and what brings each replica to it.
@@ -33,11 +42,26 @@ pub(crate) struct Resolution {
     pub(crate) losses: Losses,
     /// Replicas that cannot be brought to it by commands, and why.
     pub(crate) stuck: Vec<(ReplicaIndex, String)>,
+    /// Replicas whose server cannot hold all of it, and why.
+    pub(crate) refused: Vec<(ReplicaIndex, String)>,
+    /// Fields that stay as they are at a replica.
+    pub(crate) left_out: BTreeMap<ReplicaIndex, BTreeSet<Bytes>>,
     /// Replicas whose stream has to be rebuilt aside, piece by piece, as if it were large.
     pub(crate) rebuilds: Vec<ReplicaIndex>,
 }
 
 impl Resolution {
+    /// Nothing is written where the server cannot hold it.
+    fn refuse(&mut self, sibling: &Stable<'_>, reason: String) {
+        self.refused.push((sibling.replica, reason.clone()));
+        self.stick(sibling, reason);
+    }
+
+    /// The fields that stay as they are at a replica.
+    pub(crate) fn left_out(&self, replica: ReplicaIndex) -> BTreeSet<Bytes> {
+        self.left_out.get(&replica).cloned().unwrap_or_default()
+    }
+
     fn stick(&mut self, sibling: &Stable<'_>, reason: String) {
         self.stuck.push((sibling.replica, reason));
     }
@@ -102,13 +126,48 @@ impl Resolution {
         if let Outcome::Unresolved(reason) = &self.merged.outcome {
             return Some(reason.to_string());
         }
-        if let Some((_, reason)) = self.stuck.first() {
+        if let Some((_, reason)) = self.refused.first().or(self.stuck.first()) {
             return Some(reason.clone());
         }
         // Elements that cannot be merged stay different after everything else is written.
         match &self.merged.outcome {
             Outcome::Target(target) => target.untouched.values().next().map(ToString::to_string),
             Outcome::Unresolved(reason) => Some(reason.to_string()),
+        }
+    }
+}
+
+impl Resolution {
+    /// What a replica should hold, as far as its server can; nothing where that is refused.
+    fn fitted(
+        &mut self,
+        target: &Target,
+        siblings: &[Stable<'_>],
+        sibling: &Stable<'_>,
+        is_by_element: bool,
+    ) -> Option<Option<State>> {
+        let all = siblings.iter().map(|one| (one.can, one.state));
+        let names = left_out(target, all, sibling.can);
+        let wanted = match names.is_empty() {
+            true => target.at(sibling.state),
+            false if !is_by_element => {
+                self.refuse(sibling, refusal_of(Capability::FieldExpiry));
+                return None;
+            }
+            false => {
+                let reason = refusal_of(Capability::FieldExpiry);
+                self.refused.push((sibling.replica, reason));
+                let wanted = target.leaving(&names).at(sibling.state);
+                self.left_out.insert(sibling.replica, names);
+                wanted
+            }
+        };
+        match sibling.can.refuses(wanted.as_ref()) {
+            Some(reason) if wanted.as_ref() != sibling.state => {
+                self.refuse(sibling, reason);
+                None
+            }
+            Some(_) | None => Some(wanted),
         }
     }
 }
@@ -128,6 +187,8 @@ pub(crate) fn resolve(
         writes: Vec::new(),
         losses: Losses::new(),
         stuck: Vec::new(),
+        refused: Vec::new(),
+        left_out: BTreeMap::new(),
         rebuilds: Vec::new(),
     };
     let Outcome::Target(target) = resolution.merged.outcome.clone() else {
@@ -135,7 +196,9 @@ pub(crate) fn resolve(
     };
     let is_by_element = resolution.merged.rule != BY_WHOLE_KEY;
     for sibling in siblings {
-        let wanted = target.at(sibling.state);
+        let Some(wanted) = resolution.fitted(&target, siblings, sibling, is_by_element) else {
+            continue;
+        };
         let counted = increase(sibling.state, wanted.as_ref(), &policy.rules);
         if let Some((expect, ops)) = counted.filter(|_| is_by_element) {
             resolution.write(key, sibling, expect, ops);
@@ -180,6 +243,7 @@ fn merged(
         .map(|stable| Sibling {
             base: recollection.and_then(|known| known.base(stable.replica.0)),
             stamps: stable.stamps,
+            fields_can_end: stable.can.has(Capability::FieldExpiry),
             ..Sibling::unknown(stable.replica, stable.datacenter, stable.state)
         })
         .collect();

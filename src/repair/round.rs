@@ -21,7 +21,7 @@ mod verify;
 use crate::model::{Digester, Key, Keyspace, RunNumber};
 use crate::store::Observed;
 
-use super::describe::{describe, explain_into, keep_changes};
+use super::describe::{describe, explain_into, keep_changes, left_open};
 use super::finding::{Fate, Finding, Verdict};
 use super::large;
 use super::look::{Look, difference, is_expiring};
@@ -400,11 +400,11 @@ impl<'a> Round<'a> {
         if one.moving && !keeps {
             return self.keep_moving(one, work);
         }
-        match resolution.unresolved() {
-            Some(reason) if resolution.writes.is_empty() => {
+        match left_open(self.shared, &resolution) {
+            Some(verdict) if resolution.writes.is_empty() => {
                 work.cases
                     .extend(case(&one, resolution, recollection).map(|case| (None, case)));
-                self.find(one.finding, Verdict::Unresolved(reason));
+                self.find(one.finding, verdict);
             }
             _ if is_plan => {
                 self.report.planned.push(resolution.losses);

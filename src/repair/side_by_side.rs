@@ -6,9 +6,7 @@ use bytes::Bytes;
 
 use crate::model::{State, Value};
 
-use super::details::{
-    Elements, all_equal, cut, entry_of, expiry_text, field_of, member_of, score_of,
-};
+use super::details::{Elements, all_equal, cut, end_of, entry_of, field_of, member_of, score_of};
 
 /// One element of a value; the value itself, of a string.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,14 +82,9 @@ fn parts(state: &State) -> Parts {
         Value::String(bytes) => [whole(bytes)].into(),
         Value::Module(opaque) => [whole(&opaque.payload)].into(),
         Value::List(elements) => elements.iter().enumerate().map(indexed).collect(),
-        Value::Hash(fields) => {
+        Value::Hash(_) => {
             let mut parts = named("field", field_of(&state.value));
-            let expiring = fields
-                .iter()
-                .map(|(name, field)| (name.clone(), Bytes::from(expiry_text(field.expiry))));
-            let never = expiry_text(crate::model::Expiry::Never);
-            let expiring: Elements = expiring.filter(|(_, text)| *text != never).collect();
-            let expiries = named("field-expiry", expiring).into_iter();
+            let expiries = named("field-expiry", end_of(&state.value)).into_iter();
             parts.extend(expiries.map(|((_, name), part)| ((1, name), part)));
             parts
         }

@@ -44,6 +44,20 @@ pub struct KeyspaceKeys {
     pub keys: u64,
 }
 
+/// What a server can do that not every server can.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckedCapabilities {
+    /// The names of those that it has.
+    pub has: Vec<&'static str>,
+    /// The names of those that it lacks.
+    pub lacks: Vec<&'static str>,
+    /// What each of those that it lacks comes to.
+    #[serde(skip)]
+    pub instead: Vec<&'static str>,
+    /// How that was found out: `COMMAND INFO`, `its version` or `nothing`.
+    pub told_by: &'static str,
+}
+
 /// One replica as it was found. What could not be learned is nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CheckedReplica {
@@ -67,6 +81,8 @@ pub struct CheckedReplica {
     pub keyspaces: Vec<KeyspaceKeys>,
     /// How far its clock is ahead of ours, in milliseconds.
     pub clock_skew_ms: Option<i64>,
+    /// What it can do that not every server can.
+    pub capabilities: Option<CheckedCapabilities>,
     /// The smallest ACL rule that reknit needs on this version.
     pub acl_rule: Option<String>,
     /// The part of it that `diff` alone needs.

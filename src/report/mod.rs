@@ -27,7 +27,9 @@ mod text;
 mod undo;
 mod wire;
 
-pub use check::{CheckReport, CheckedReplica, Estimate, KeyspaceKeys, Remark, Severity};
+pub use check::{
+    CheckReport, CheckedCapabilities, CheckedReplica, Estimate, KeyspaceKeys, Remark, Severity,
+};
 pub use clean::{CleanReport, CleanedDatabase, CleanedReplica};
 pub use divergences::DivergencesReport;
 pub use explain::{

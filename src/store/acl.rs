@@ -3,7 +3,7 @@
 //! One table: what is not in it, reknit may not send. A test runs `diff` and `repair` as the user of the printed rule.
 //! AUTH needs no permission; CLIENT SETNAME and NO-TOUCH are courtesies that may be refused.
 
-use super::{Facts, Product};
+use super::{Capability, Facts};
 
 /// What a user is needed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,108 +16,115 @@ pub enum Access {
     Count,
 }
 
-/// Since when a server knows a command.
+/// Which servers a command is sent to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Since {
-    /// 7.0, the oldest that reknit works with.
-    Oldest,
-    /// Redis 7.2, Valkey 7.2: reading that does not look like use.
-    NoTouch,
-    /// Redis 7.4, Valkey 9: hash fields that expire.
-    FieldExpiry,
+enum To {
+    /// All.
+    All,
+    /// Those that can do this.
+    With(Capability),
+    /// Those that cannot, in its place.
+    Without(Capability),
 }
 
 /// A command as an ACL rule names it, and how it is tried: nothing where it is not sent yet.
-struct Permission(Access, Since, &'static str, &'static [&'static str]);
+struct Permission(Access, To, &'static str, &'static [&'static str]);
 
 /// Stands for a key that does not exist.
 const KEY: &str = "\0";
 
 use Access::{Count, Read, Write};
-use Since::{FieldExpiry, NoTouch, Oldest};
+use Capability::{
+    ExpireTime, FieldExpiry, Members, NoTouch, Payloads, Scores, StreamFull, Streams,
+};
+use To::{All, With, Without};
 
 #[rustfmt::skip] // a table
 const PERMISSIONS: &[Permission] = &[
-    Permission(Read, Oldest, "ping", &[]),
-    Permission(Read, Oldest, "hello", &[]),
-    Permission(Read, Oldest, "client|setname", &[]),
-    Permission(Read, Oldest, "client|id", &[]),
-    Permission(Read, NoTouch, "client|no-touch", &[]),
-    Permission(Read, Oldest, "info", &["INFO", "server"]),
-    Permission(Read, Oldest, "time", &["TIME"]),
-    Permission(Read, Oldest, "command|info", &[]),
-    Permission(Read, Oldest, "select", &[]),
-    Permission(Read, Oldest, "scan", &["SCAN", "0", "COUNT", "1"]),
-    Permission(Read, Oldest, "type", &["TYPE", KEY]),
-    Permission(Read, Oldest, "pexpiretime", &["PEXPIRETIME", KEY]),
-    Permission(Read, Oldest, "get", &["GET", KEY]),
-    Permission(Read, Oldest, "strlen", &["STRLEN", KEY]),
-    Permission(Read, Oldest, "getrange", &["GETRANGE", KEY, "0", "0"]),
-    Permission(Read, Oldest, "hgetall", &[]),
-    Permission(Read, Oldest, "hmget", &["HMGET", KEY, "x"]),
-    Permission(Read, Oldest, "hscan", &["HSCAN", KEY, "0"]),
-    Permission(Read, Oldest, "hlen", &["HLEN", KEY]),
-    Permission(Read, FieldExpiry, "hpexpiretime", &["HPEXPIRETIME", KEY, "FIELDS", "1", "x"]),
-    Permission(Read, Oldest, "lrange", &["LRANGE", KEY, "0", "0"]),
-    Permission(Read, Oldest, "llen", &["LLEN", KEY]),
-    Permission(Read, Oldest, "smembers", &[]),
-    Permission(Read, Oldest, "smismember", &["SMISMEMBER", KEY, "x"]),
-    Permission(Read, Oldest, "sscan", &["SSCAN", KEY, "0"]),
-    Permission(Read, Oldest, "scard", &["SCARD", KEY]),
-    Permission(Read, Oldest, "zrange", &[]),
-    Permission(Read, Oldest, "zmscore", &["ZMSCORE", KEY, "x"]),
-    Permission(Read, Oldest, "zscan", &["ZSCAN", KEY, "0"]),
-    Permission(Read, Oldest, "zcard", &["ZCARD", KEY]),
-    Permission(Read, Oldest, "xrange", &["XRANGE", KEY, "-", "+", "COUNT", "1"]),
-    Permission(Read, Oldest, "xinfo|stream", &["XINFO", "STREAM", KEY, "FULL", "COUNT", "1"]),
-    Permission(Read, Oldest, "xpending", &[]),
-    Permission(Read, Oldest, "dump", &["DUMP", KEY]),
+    Permission(Read, All, "ping", &[]),
+    Permission(Read, All, "hello", &[]),
+    Permission(Read, All, "client|setname", &[]),
+    Permission(Read, All, "client|id", &[]),
+    Permission(Read, With(NoTouch), "client|no-touch", &[]),
+    Permission(Read, All, "info", &["INFO", "server"]),
+    Permission(Read, All, "time", &["TIME"]),
+    Permission(Read, All, "command|info", &[]),
+    Permission(Read, All, "select", &[]),
+    Permission(Read, All, "scan", &["SCAN", "0", "COUNT", "1"]),
+    Permission(Read, All, "type", &["TYPE", KEY]),
+    Permission(Read, With(ExpireTime), "pexpiretime", &["PEXPIRETIME", KEY]),
+    Permission(Read, Without(ExpireTime), "pttl", &["PTTL", KEY]),
+    Permission(Read, All, "get", &["GET", KEY]),
+    Permission(Read, All, "strlen", &["STRLEN", KEY]),
+    Permission(Read, All, "getrange", &["GETRANGE", KEY, "0", "0"]),
+    Permission(Read, All, "hgetall", &[]),
+    Permission(Read, All, "hmget", &["HMGET", KEY, "x"]),
+    Permission(Read, All, "hscan", &["HSCAN", KEY, "0"]),
+    Permission(Read, All, "hlen", &["HLEN", KEY]),
+    Permission(Read, With(FieldExpiry), "hpexpiretime", &["HPEXPIRETIME", KEY, "FIELDS", "1", "x"]),
+    Permission(Read, All, "lrange", &["LRANGE", KEY, "0", "0"]),
+    Permission(Read, All, "llen", &["LLEN", KEY]),
+    Permission(Read, All, "smembers", &[]),
+    Permission(Read, With(Members), "smismember", &["SMISMEMBER", KEY, "x"]),
+    Permission(Read, Without(Members), "sismember", &["SISMEMBER", KEY, "x"]),
+    Permission(Read, All, "sscan", &["SSCAN", KEY, "0"]),
+    Permission(Read, All, "scard", &["SCARD", KEY]),
+    Permission(Read, All, "zrange", &[]),
+    Permission(Read, With(Scores), "zmscore", &["ZMSCORE", KEY, "x"]),
+    Permission(Read, Without(Scores), "zscore", &["ZSCORE", KEY, "x"]),
+    Permission(Read, All, "zscan", &["ZSCAN", KEY, "0"]),
+    Permission(Read, All, "zcard", &["ZCARD", KEY]),
+    Permission(Read, With(Streams), "xrange", &["XRANGE", KEY, "-", "+", "COUNT", "1"]),
+    Permission(Read, With(Streams), "xinfo|stream", &["XINFO", "STREAM", KEY]),
+    Permission(Read, Without(StreamFull), "xinfo|groups", &["XINFO", "GROUPS", KEY]),
+    Permission(Read, With(Streams), "xpending", &[]),
+    Permission(Read, With(Payloads), "dump", &["DUMP", KEY]),
     // These are tried by the rehearsal itself.
-    Permission(Write, Oldest, "watch", &[]),
-    Permission(Write, Oldest, "unwatch", &[]),
-    Permission(Write, Oldest, "multi", &[]),
-    Permission(Write, Oldest, "exec", &[]),
-    Permission(Write, Oldest, "discard", &[]),
-    Permission(Write, Oldest, "set", &["SET", KEY, "x"]),
-    Permission(Write, Oldest, "setrange", &[]),
-    Permission(Write, Oldest, "append", &["APPEND", KEY, "x"]),
-    Permission(Write, Oldest, "incrby", &["INCRBY", KEY, "1"]),
-    Permission(Write, Oldest, "incrbyfloat", &[]),
-    Permission(Write, Oldest, "hset", &["HSET", KEY, "x", "x"]),
-    Permission(Write, Oldest, "hdel", &["HDEL", KEY, "x"]),
-    Permission(Write, Oldest, "hincrby", &["HINCRBY", KEY, "x", "1"]),
-    Permission(Write, Oldest, "hincrbyfloat", &[]),
-    Permission(Write, FieldExpiry, "hpexpireat", &["HPEXPIREAT", KEY, "1", "FIELDS", "1", "x"]),
-    Permission(Write, FieldExpiry, "hpersist", &["HPERSIST", KEY, "FIELDS", "1", "x"]),
-    Permission(Write, Oldest, "sadd", &["SADD", KEY, "x"]),
-    Permission(Write, Oldest, "srem", &["SREM", KEY, "x"]),
-    Permission(Write, Oldest, "zadd", &["ZADD", KEY, "1", "x"]),
-    Permission(Write, Oldest, "zrem", &["ZREM", KEY, "x"]),
-    Permission(Write, Oldest, "zincrby", &["ZINCRBY", KEY, "1", "x"]),
-    Permission(Write, Oldest, "lpush", &["LPUSH", KEY, "x"]),
-    Permission(Write, Oldest, "rpush", &["RPUSH", KEY, "x"]),
-    Permission(Write, Oldest, "ltrim", &[]),
-    Permission(Write, Oldest, "xadd", &["XADD", KEY, "1-1", "x", "x"]),
-    Permission(Write, Oldest, "xdel", &["XDEL", KEY, "1-1"]),
-    Permission(Write, Oldest, "xsetid", &["XSETID", KEY, "1-1"]),
-    Permission(Write, Oldest, "xgroup|create", &["XGROUP", "CREATE", KEY, "x", "0", "MKSTREAM"]),
-    Permission(Write, Oldest, "xgroup|setid", &[]),
-    Permission(Write, Oldest, "xgroup|createconsumer", &[]),
-    Permission(Write, Oldest, "xclaim", &[]),
-    Permission(Write, Oldest, "pexpireat", &["PEXPIREAT", KEY, "1"]),
-    Permission(Write, Oldest, "persist", &["PERSIST", KEY]),
-    Permission(Write, Oldest, "unlink", &["UNLINK", KEY]),
-    Permission(Write, Oldest, "rename", &["RENAME", KEY, KEY]),
-    Permission(Write, Oldest, "restore", &["RESTORE", KEY, "0", "x", "REPLACE"]),
-    Permission(Write, Oldest, "role", &[]),
-    Permission(Write, Oldest, "wait", &[]),
-    Permission(Count, Oldest, "eval", &["EVAL", "return 0", "1", KEY]),
+    Permission(Write, All, "watch", &[]),
+    Permission(Write, All, "unwatch", &[]),
+    Permission(Write, All, "multi", &[]),
+    Permission(Write, All, "exec", &[]),
+    Permission(Write, All, "discard", &[]),
+    Permission(Write, All, "set", &["SET", KEY, "x"]),
+    Permission(Write, All, "setrange", &[]),
+    Permission(Write, All, "append", &["APPEND", KEY, "x"]),
+    Permission(Write, All, "incrby", &["INCRBY", KEY, "1"]),
+    Permission(Write, All, "incrbyfloat", &[]),
+    Permission(Write, All, "hset", &["HSET", KEY, "x", "x"]),
+    Permission(Write, All, "hdel", &["HDEL", KEY, "x"]),
+    Permission(Write, All, "hincrby", &["HINCRBY", KEY, "x", "1"]),
+    Permission(Write, All, "hincrbyfloat", &[]),
+    Permission(Write, With(FieldExpiry), "hpexpireat", &["HPEXPIREAT", KEY, "1", "FIELDS", "1", "x"]),
+    Permission(Write, With(FieldExpiry), "hpersist", &["HPERSIST", KEY, "FIELDS", "1", "x"]),
+    Permission(Write, All, "sadd", &["SADD", KEY, "x"]),
+    Permission(Write, All, "srem", &["SREM", KEY, "x"]),
+    Permission(Write, All, "zadd", &["ZADD", KEY, "1", "x"]),
+    Permission(Write, All, "zrem", &["ZREM", KEY, "x"]),
+    Permission(Write, All, "zincrby", &["ZINCRBY", KEY, "1", "x"]),
+    Permission(Write, All, "lpush", &["LPUSH", KEY, "x"]),
+    Permission(Write, All, "rpush", &["RPUSH", KEY, "x"]),
+    Permission(Write, All, "ltrim", &[]),
+    Permission(Write, With(Streams), "xadd", &["XADD", KEY, "1-1", "x", "x"]),
+    Permission(Write, With(Streams), "xdel", &["XDEL", KEY, "1-1"]),
+    Permission(Write, With(Streams), "xsetid", &["XSETID", KEY, "1-1"]),
+    Permission(Write, With(Streams), "xgroup|create", &["XGROUP", "CREATE", KEY, "x", "0", "MKSTREAM"]),
+    Permission(Write, With(Streams), "xgroup|setid", &[]),
+    Permission(Write, With(Streams), "xgroup|createconsumer", &[]),
+    Permission(Write, With(Streams), "xclaim", &[]),
+    Permission(Write, All, "pexpireat", &["PEXPIREAT", KEY, "1"]),
+    Permission(Write, All, "persist", &["PERSIST", KEY]),
+    Permission(Write, All, "unlink", &["UNLINK", KEY]),
+    Permission(Write, All, "rename", &["RENAME", KEY, KEY]),
+    Permission(Write, With(Payloads), "restore", &["RESTORE", KEY, "0", "x", "REPLACE"]),
+    Permission(Write, All, "role", &[]),
+    Permission(Write, All, "wait", &[]),
+    Permission(Count, All, "eval", &["EVAL", "return 0", "1", KEY]),
 ];
 
 /// The smallest ACL rule with which reknit works on a server, as ACL SETUSER takes it behind user and password.
 ///
 /// It names some commands that versions to come need. A server refuses a rule with a command that it does not know,
-/// so those of later versions stand only where the server has them.
+/// so what not every server has stands only where this one has it.
 pub fn acl_rule(facts: &Facts, access: Access) -> String {
     let keys = match access {
         Read => "%R~*",
@@ -148,52 +155,69 @@ fn arg(word: &'static str) -> &'static [u8] {
 }
 
 fn known(facts: &Facts) -> impl Iterator<Item = &'static Permission> {
-    let since = |since| match since {
-        Oldest => true,
-        NoTouch => facts.is_at_least(&[(Product::Redis, 7, 2), (Product::Valkey, 7, 2)]),
-        FieldExpiry => facts.is_at_least(&[(Product::Redis, 7, 4), (Product::Valkey, 9, 0)]),
+    let can = facts.capabilities;
+    let is_sent = move |to| match to {
+        All => true,
+        With(one) => can.has(one),
+        // A stream's groups are asked for only where there are streams.
+        Without(StreamFull) => !can.has(StreamFull) && can.has(Streams),
+        Without(one) => !can.has(one),
     };
-    PERMISSIONS.iter().filter(move |one| since(one.1))
+    PERMISSIONS.iter().filter(move |one| is_sent(one.1))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Capabilities;
     use crate::store::facts::tests::healthy;
 
-    fn rule(product: Product, version: &str, access: Access) -> String {
+    fn rule(lacking: &[Capability], access: Access) -> String {
+        let can = lacking.iter().copied();
         let facts = Facts {
-            product,
-            version: version.into(),
+            capabilities: can.fold(Capabilities::ALL, Capabilities::without),
             ..healthy()
         };
         acl_rule(&facts, access)
     }
 
     #[test]
-    fn later_commands_stand_only_where_the_server_has_them() {
-        let table = [
-            (Product::Redis, "7.0.15", false, false),
-            (Product::Redis, "7.2.0", true, false),
-            (Product::Redis, "7.4.1", true, true),
-            (Product::Redis, "8.2.0", true, true),
-            (Product::Valkey, "8.0.1", true, false),
-            (Product::Valkey, "9.1.0", true, true),
-            (Product::Other, "7.4.0", false, false),
+    fn commands_stand_only_where_the_server_has_them_and_others_in_their_place() {
+        let table: [(Capability, &[&str], &[&str]); 7] = [
+            (ExpireTime, &["pexpiretime"], &["pttl"]),
+            (
+                FieldExpiry,
+                &["hpexpiretime", "hpexpireat", "hpersist"],
+                &[],
+            ),
+            (Members, &["smismember"], &["sismember"]),
+            (Scores, &["zmscore"], &["zscore"]),
+            (
+                Streams,
+                &["xadd", "xrange", "xinfo|stream", "xgroup|create"],
+                &[],
+            ),
+            (StreamFull, &[], &["xinfo|groups"]),
+            (Payloads, &["dump", "restore"], &[]),
         ];
-        for (product, version, no_touch, field_expiry) in table {
-            let rule = rule(product, version, Write);
-            assert_eq!(rule.contains("+client|no-touch"), no_touch, "{version}");
-            assert_eq!(rule.contains("+hpexpireat"), field_expiry, "{version}");
+        for (one, with, instead) in table {
+            let (full, poor) = (rule(&[], Write), rule(&[one], Write));
+            let names =
+                |rule: &str, name: &str| rule.split(' ').any(|word| word == format!("+{name}"));
+            for name in with {
+                assert!(names(&full, name) && !names(&poor, name), "{name}");
+            }
+            for name in instead {
+                assert!(!names(&full, name) && names(&poor, name), "{name}");
+            }
         }
+        let neither = rule(&[Streams, StreamFull], Write);
+        assert!(!neither.contains("+x"), "{neither}");
     }
 
     #[test]
     fn diff_needs_no_writing_and_repair_all_of_diff() {
-        let (read, write) = (
-            rule(Product::Redis, "7.0.15", Read),
-            rule(Product::Redis, "7.0.15", Write),
-        );
+        let (read, write) = (rule(&[], Read), rule(&[], Write));
         assert!(read.starts_with("%R~* -@all +ping") && !read.contains("+set"));
         for word in read.split(' ').skip(1) {
             assert!(write.split(' ').any(|other| other == word), "{word}");
@@ -202,9 +226,8 @@ mod tests {
 
     #[test]
     fn scripts_are_needed_for_counters_alone() {
-        let of = |access| rule(Product::Redis, "7.0.15", access);
-        assert!(!of(Write).contains("+eval"));
-        assert_eq!(of(Count), format!("{} +eval", of(Write)));
+        assert!(!rule(&[], Write).contains("+eval"));
+        assert_eq!(rule(&[], Count), format!("{} +eval", rule(&[], Write)));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The bulk reader: SCAN, TYPE, PEXPIRETIME and the first page of every value, overlapped in one pipeline.
+//! The bulk reader: SCAN, TYPE, the end and the first page of every value, overlapped in one pipeline.
 //!
 //! ```text
 //!  SCAN ──▶ waiting ──TYPE, PEXPIRETIME──▶ described ──first page──▶ sink
@@ -14,12 +14,17 @@ use std::collections::VecDeque;
 
 use crate::model::{Digester, EntryRef, Key, Kind, Position};
 
+use super::Capability::FieldExpiry;
+use super::capabilities::Capabilities;
+use super::expiries::{self, When};
+use super::fields::{names_of, pack_ends};
 use super::observe::{Read, TypeReply, read_value};
-use super::page::{Described, FirstPages, pack_description, pack_get, pack_stream_end};
+use super::page::{Described, FirstPages, pack_description, pack_get};
 use super::reading::Reading;
 use super::slots::{SlotIndex, Slots};
+use super::stream_end::{self, pack_stream_end};
 use super::wire::{Wire, WireError};
-use super::{EntrySink, Observed, Pace, ScanReport, ScanRequest};
+use super::{EntrySink, Observed, Pace, ScanReport, ScanRequest, server_info};
 
 /// Names that one SCAN asks for, at the least and at the most.
 const NAMES_LEAST: usize = 100;
@@ -41,8 +46,11 @@ pub(crate) enum Names<'a> {
 enum Pending {
     Names,
     Type(SlotIndex),
+    /// One of the answers by which a key's end is told.
     Expiry,
     Page(SlotIndex),
+    /// When the fields of its hash end.
+    Ends(SlotIndex),
     Get(SlotIndex),
     StreamEnd,
 }
@@ -61,16 +69,26 @@ pub(crate) struct Bulk<'a> {
     /// Keys of which the name alone is known.
     waiting: VecDeque<SlotIndex>,
     described: VecDeque<SlotIndex>,
+    /// Hashes of which all fields came, but for when they end.
+    ending: VecDeque<SlotIndex>,
+    /// Whether hash fields may end here.
+    fields_end: bool,
     /// Strings whose first page was empty: empty, or gone.
     empty: VecDeque<SlotIndex>,
     pages_under_way: usize,
     /// Keys that the pace has admitted and that were not asked for yet.
     admitted: u64,
     pending: VecDeque<Pending>,
-    /// The key whose TYPE was answered and whose PEXPIRETIME is next.
+    /// The key whose TYPE was answered and whose end is next.
     half_described: Option<(SlotIndex, TypeReply)>,
+    /// The answers about its end, so far.
+    when: When,
+    /// What the server of this connection can do.
+    can: Capabilities,
     /// The stream whose first page was answered and whose end is next; nothing if that page says to read it alone.
     half_read: Option<(SlotIndex, Option<Reading>)>,
+    /// The first of two answers about its end.
+    half_end: Option<Vec<u8>>,
     large: Vec<Described>,
     page_bytes: usize,
     report: ScanReport,
@@ -97,12 +115,17 @@ impl<'a> Bulk<'a> {
             first_pages: FirstPages::new(),
             waiting: VecDeque::new(),
             described: VecDeque::new(),
+            ending: VecDeque::new(),
+            fields_end: true,
             empty: VecDeque::new(),
             pages_under_way: 0,
             admitted: 0,
             pending: VecDeque::new(),
             half_described: None,
+            when: When::default(),
+            can: Capabilities::ALL,
             half_read: None,
+            half_end: None,
             large: Vec::new(),
             page_bytes: 0,
             report: ScanReport::default(),
@@ -116,6 +139,12 @@ impl<'a> Bulk<'a> {
 
     /// Runs to the end on this connection. After an error, [`Bulk::take_up`] and another connection go on.
     pub(crate) async fn run(&mut self, wire: &mut Wire) -> Result<(), WireError> {
+        self.can = wire.can;
+        self.fields_end = self.can.has(FieldExpiry);
+        if self.fields_end && matches!(self.names, Names::Scan(_)) {
+            // Some servers count them; others have to be asked of each hash.
+            self.fields_end = server_info::hashes_with_ending_fields(wire).await? != Some(0);
+        }
         loop {
             self.refill(wire).await;
             if self.pending.is_empty() {
@@ -136,6 +165,7 @@ impl<'a> Bulk<'a> {
     pub(crate) fn take_up(&mut self) {
         self.names_under_way = false;
         self.pages_under_way = 0;
+        (self.when, self.half_end) = (When::default(), None);
         let halves = [
             self.half_described.take().map(|(slot, _)| slot),
             self.half_read.take().map(|(slot, _)| slot),
@@ -144,6 +174,7 @@ impl<'a> Bulk<'a> {
         for pending in self.pending.drain(..) {
             match pending {
                 Pending::Type(slot) | Pending::Page(slot) => self.waiting.push_back(slot),
+                Pending::Ends(slot) => self.ending.push_back(slot),
                 Pending::Get(slot) => self.empty.push_back(slot),
                 Pending::Names | Pending::Expiry | Pending::StreamEnd => {}
             }
@@ -164,6 +195,8 @@ impl<'a> Bulk<'a> {
                 self.ask_names(wire);
             } else if self.may_read_page() {
                 self.ask_page(wire);
+            } else if let Some(slot) = self.ending.pop_front() {
+                self.ask_ends(wire, slot);
             } else if let Some(slot) = self.empty.pop_front() {
                 wire.push_with(|out| pack_get(out, self.slots.get(slot).key()));
                 self.pending.push_back(Pending::Get(slot));
@@ -230,15 +263,28 @@ impl<'a> Bulk<'a> {
         self.pages_under_way += 1;
         self.pending.push_back(Pending::Page(slot));
         if asked.kind == Kind::Stream {
-            wire.push_with(|out| pack_stream_end(out, asked.key()));
-            self.pending.push_back(Pending::StreamEnd);
+            let (can, answers) = (self.can, stream_end::commands(self.can));
+            wire.push_some_with(answers, |out| pack_stream_end(out, asked.key(), can));
+            self.pending
+                .extend(std::iter::repeat_n(Pending::StreamEnd, answers));
         }
     }
 
+    fn ask_ends(&mut self, wire: &mut Wire, slot: SlotIndex) {
+        let asked = self.slots.get(slot);
+        let names = names_of(&asked.page).map(|(names, _)| names);
+        let names = names.unwrap_or_default();
+        wire.push_with(|out| pack_ends(out, asked.key(), names.into_iter()));
+        self.pending.push_back(Pending::Ends(slot));
+    }
+
     fn ask_description(&mut self, wire: &mut Wire, slot: SlotIndex) {
-        wire.push_two_with(|out| pack_description(out, &self.slots.get(slot).argument));
+        let (can, answers) = (self.can, expiries::commands(self.can));
+        let argument = &self.slots.get(slot).argument;
+        wire.push_some_with(1 + answers, |out| pack_description(out, argument, can));
         self.pending.push_back(Pending::Type(slot));
-        self.pending.push_back(Pending::Expiry);
+        self.pending
+            .extend(std::iter::repeat_n(Pending::Expiry, answers));
     }
 
     /// Values that one page could not hold, one after the other, each page a command.

@@ -28,8 +28,8 @@ use crate::model::{
 use super::dump::Dumped;
 use super::wire::{Connecting, Endpoint, Meter};
 use super::{
-    EntrySink, Facts, Health, LargeState, Observed, Pace, Piece, PieceCursor, RedisReplica,
-    Replica, ScanReport, ScanRequest, Seal, StoreError, Usage, Written,
+    Capabilities, EntrySink, Facts, Health, LargeState, Observed, Pace, Piece, PieceCursor,
+    RedisReplica, Replica, ScanReport, ScanRequest, Seal, StoreError, Usage, Written,
 };
 
 /// Does something at the node that holds a key's slot; again where the slot has moved, or the node was lost.
@@ -156,6 +156,12 @@ impl ClusterReplica {
 impl Replica for ClusterReplica {
     fn name(&self) -> &ReplicaName {
         &self.name
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = nodes.values().map(|node| node.capabilities());
+        found.fold(Capabilities::ALL, Capabilities::and)
     }
 
     fn detached(&self) -> Option<Arc<dyn Replica>> {

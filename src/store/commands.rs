@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
-use crate::model::{Expiry, Key, Op, Stamp, StampSet, Stamped, Stamps, Stream, StreamId, Value};
+use crate::model::{
+    Expiry, Field, Key, Op, Stamp, StampSet, Stamped, Stamps, Stream, StreamId, Value,
+};
 
 use super::Piece;
 use super::resp::{pack, pack_arg, pack_start};
@@ -84,7 +86,9 @@ pub(crate) fn pack_piece(out: &mut Vec<u8>, aside: &[u8], piece: &Piece) -> usiz
     match piece {
         Piece::Bytes(bytes) => one(out, &[b"APPEND", aside, bytes]),
         Piece::Elements(elements) => pack_many(out, b"RPUSH", aside, elements.iter()),
-        Piece::Fields(fields) => pack_pairs(out, b"HSET", aside, fields),
+        Piece::Fields(fields) => {
+            pack_fields(out, aside, fields.iter().map(|(name, field)| (name, field)))
+        }
         Piece::Members(members) => pack_many(out, b"SADD", aside, members.iter()),
         Piece::Scored(members) => pack_op(out, aside, &Op::SetScores(members.clone())),
         Piece::Entries(entries) => entries
@@ -121,21 +125,7 @@ fn pack_put(out: &mut Vec<u8>, key: &[u8], value: &Value) -> usize {
             Value::String(bytes) => one(out, &[b"SET", key, bytes]),
             Value::List(elements) => pack_many(out, b"RPUSH", key, elements.iter()),
             Value::Set(members) => pack_many(out, b"SADD", key, members.iter()),
-            Value::Hash(fields) => {
-                let pairs: Vec<(Bytes, Bytes)> = fields
-                    .iter()
-                    .map(|(name, field)| (name.clone(), field.value.clone()))
-                    .collect();
-                let expiring = fields
-                    .iter()
-                    .filter(|(_, field)| field.expiry != Expiry::Never);
-                let set = pack_pairs(out, b"HSET", key, &pairs);
-                set + expiring
-                    .map(|(name, field)| {
-                        pack_op(out, key, &Op::ExpireField(name.clone(), field.expiry))
-                    })
-                    .sum::<usize>()
-            }
+            Value::Hash(fields) => pack_fields(out, key, fields.iter()),
             Value::SortedSet(members) => {
                 let members = members
                     .iter()
@@ -146,6 +136,23 @@ fn pack_put(out: &mut Vec<u8>, key: &[u8], value: &Value) -> usize {
             Value::Stream(stream) => pack_stream(out, key, stream),
             Value::Module(_) => 0,
         }
+}
+
+/// Sets fields, and then the ends of those that have one.
+fn pack_fields<'a>(
+    out: &mut Vec<u8>,
+    key: &[u8],
+    fields: impl Iterator<Item = (&'a Bytes, &'a Field)> + Clone,
+) -> usize {
+    let pairs: Vec<(Bytes, Bytes)> = fields
+        .clone()
+        .map(|(name, field)| (name.clone(), field.value.clone()))
+        .collect();
+    let set = pack_pairs(out, b"HSET", key, &pairs);
+    let ending = fields.filter(|(_, field)| field.expiry != Expiry::Never);
+    let ended =
+        ending.map(|(name, field)| pack_op(out, key, &Op::ExpireField(name.clone(), field.expiry)));
+    set + ended.sum::<usize>()
 }
 
 /// What each of the two sets gets, and what is taken out of it. GT: the time of the key's last write is never lowered.

@@ -17,6 +17,18 @@ local function take()
   return ARGV[at - 1]
 end
 
+-- When a key ends, as PEXPIRETIME answers it; on a server without it, by what is left of one millisecond.
+local function ends_at(key)
+  local at = redis.pcall('PEXPIRETIME', key)
+  if type(at) == 'number' then return at end
+  while true do
+    local before, left, now = redis.call('TIME'), redis.call('PTTL', key), redis.call('TIME')
+    local function ms(time) return time[1] * 1000 + math.floor(time[2] / 1000) end
+    if left < 0 then return left end
+    if ms(before) == ms(now) then return ms(now) + left end
+  end
+end
+
 -- INCRBY itself takes canonical integers only, and refuses to overflow.
 local function declines(words)
   return words:find('WRONGTYPE', 1, true) or words:find('not an integer', 1, true) or words:find('overflow', 1, true)
@@ -25,7 +37,7 @@ end
 -- An element as it is now; false where it is absent.
 local function held(key, verb, element)
   if verb:sub(1, 1) == 'H' then return redis.call('HMGET', key, element)[1] end
-  return redis.call('ZMSCORE', key, element)[1]
+  return redis.call('ZSCORE', key, element)
 end
 
 -- Of fields whatever has few enough digits not to overflow, of scores what a double holds exactly.
@@ -55,7 +67,7 @@ end
 local function is_refused(answer) return type(answer) == 'table' and answer.err end
 
 local function write(key, expiry, later, place, steps)
-  if redis.call('PEXPIRETIME', key) ~= tonumber(expiry) then return 0 end
+  if ends_at(key) ~= tonumber(expiry) then return 0 end
   local kind = redis.call('TYPE', key).ok
   local wanted = { H = 'hash', Z = 'zset', I = 'string' }
   for _, step in ipairs(steps) do

@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use crate::model::{Expiry, Key};
 
-use super::resp::{Frame, Frames, unexpected};
+use super::expiries::{self, Ends, MOMENTS, When};
+use super::resp::{Frame, Frames, pack_arg, unexpected};
 use super::server_info::refusal;
 use super::wire::{Wire, WireError};
 
@@ -18,29 +19,66 @@ pub(crate) type Dumped = Option<(Bytes, Expiry)>;
 pub(crate) async fn dump(wire: &mut Wire, keys: &[Key]) -> Result<Vec<Dumped>, WireError> {
     let mut dumped = Vec::with_capacity(keys.len());
     for batch in keys.chunks(AT_ONCE) {
-        for key in batch {
-            wire.push(&[b"MULTI"]);
-            wire.push(&[b"DUMP", key.as_bytes()]);
-            wire.push(&[b"PEXPIRETIME", key.as_bytes()]);
-            wire.push(&[b"EXEC"]);
-        }
+        batch.iter().for_each(|key| ask(wire, key));
         wire.flush().await?;
+        let mut found = Vec::with_capacity(batch.len());
         for _ in batch {
-            dumped.push(read(wire).await?);
+            found.push(read(wire).await?);
+        }
+        for (key, mut one) in batch.iter().zip(found) {
+            for _ in 0..MOMENTS {
+                match one {
+                    Some((_, Ends::Exactly(_))) | None => break,
+                    Some((_, Ends::About(_))) => {
+                        ask(wire, key);
+                        wire.flush().await?;
+                        one = read(wire).await?;
+                    }
+                }
+            }
+            dumped.push(whole(one)?);
         }
     }
     Ok(dumped)
 }
 
-async fn read(wire: &mut Wire) -> Result<Dumped, WireError> {
-    for command in ["MULTI", "DUMP", "PEXPIRETIME"] {
+fn ask(wire: &mut Wire, key: &Key) {
+    let (can, mut argument) = (wire.can, Vec::new());
+    pack_arg(&mut argument, key.as_bytes());
+    wire.push(&[b"MULTI"]);
+    wire.push(&[b"DUMP", key.as_bytes()]);
+    wire.push_some_with(expiries::commands(can), |out| {
+        expiries::pack_when(out, &argument, can);
+    });
+    wire.push(&[b"EXEC"]);
+}
+
+/// A value and its end, which may have to be asked again.
+type Found = Option<(Bytes, Ends)>;
+
+fn whole(found: Found) -> Result<Dumped, WireError> {
+    let Some((payload, ends)) = found else {
+        return Ok(None);
+    };
+    match ends.into_reply() {
+        Ok(Some(expiry)) => Ok(Some((payload, expiry))),
+        Ok(None) => Ok(None),
+        Err(words) => Err(refusal("PEXPIRETIME", words.as_bytes())),
+    }
+}
+
+async fn read(wire: &mut Wire) -> Result<Found, WireError> {
+    let when = expiries::commands(wire.can);
+    let ends = std::iter::repeat_n("PEXPIRETIME", when);
+    for command in ["MULTI", "DUMP"].into_iter().chain(ends) {
         if let Frame::Error(words) = Frames::new(wire.reply().await?).next()? {
             return Err(refusal(command, words));
         }
     }
+    let can = wire.can;
     let mut frames = Frames::new(wire.reply().await?);
     match frames.next()? {
-        Frame::Array(2) => {}
+        Frame::Array(answers) if answers == 1 + when => {}
         Frame::Array(_) => return Err(WireError::Lost("the server is loading its data".into())),
         Frame::Error(words) => return Err(refusal("EXEC", words)),
         other => return Err(unexpected("a dumped value", &other).into()),
@@ -51,10 +89,10 @@ async fn read(wire: &mut Wire) -> Result<Dumped, WireError> {
         Frame::Error(words) => return Err(refusal("DUMP", words)),
         other => return Err(unexpected("a dumped value", &other).into()),
     };
-    match frames.next()? {
-        Frame::Int(-1) => Ok(Some((payload, Expiry::Never))),
-        Frame::Int(at) => Ok(Some((payload, Expiry::from_millis(at)))),
-        Frame::Error(words) => Err(refusal("PEXPIRETIME", words)),
-        other => Err(unexpected("an expiry", &other).into()),
+    let mut so_far = When::default();
+    loop {
+        if let Some(ends) = so_far.take(frames.take()?, can)? {
+            return Ok(Some((payload, ends)));
+        }
     }
 }

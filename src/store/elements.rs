@@ -6,14 +6,13 @@ use bytes::Bytes;
 
 use crate::model::{Digester, Expect, Field, Key, Kind, State, Stream, Value, Write};
 
-use super::PAGE_ELEMENTS;
-use super::PieceCursor;
+use super::fields::{ask_ends, may_end};
 use super::observe::{Description, describe, is_elsewhere};
-use super::page::{
-    Described, PageError, pack_stream_end, read_page, read_stream_end, score, stream_id,
-};
-use super::resp::{Frame, Frames, pack_arg, pack_start, unexpected};
+use super::page::{Described, PageError, read_page, score, stream_id};
+use super::resp::{Frame, Frames, Malformed, pack_arg, pack_start, unexpected};
+use super::stream_end::ask_stream_end;
 use super::wire::{Wire, WireError};
+use super::{Capability, PAGE_ELEMENTS, PieceCursor};
 
 /// Whether the named elements of a watched key are as a write expects.
 pub(crate) async fn watched_elements(
@@ -82,49 +81,115 @@ async fn fields(wire: &mut Wire, key: &Key, names: &[Bytes]) -> Result<Option<Va
             }
         }
     }
+    if may_end(wire, Kind::Hash) {
+        return ended(wire, key, found).await;
+    }
+    Ok(Some(Value::Hash(found)))
+}
+
+/// Fields with their own ends; those that are gone by now are left out.
+async fn ended(
+    wire: &mut Wire,
+    key: &Key,
+    mut found: BTreeMap<Bytes, Field>,
+) -> Result<Option<Value>, WireError> {
+    let names: Vec<Bytes> = found.keys().cloned().collect();
+    for chunk in names.chunks(PAGE_ELEMENTS) {
+        let Some(ends) = ask_ends(wire, key.as_bytes(), chunk).await? else {
+            return Ok(None);
+        };
+        for (name, end) in chunk.iter().zip(ends) {
+            match (end, found.get_mut(name)) {
+                (Some(expiry), Some(field)) => field.expiry = expiry,
+                (None, _) | (_, None) => drop(found.remove(name)),
+            }
+        }
+    }
     Ok(Some(Value::Hash(found)))
 }
 
 async fn members(wire: &mut Wire, key: &Key, names: &[Bytes]) -> Result<Option<Value>, WireError> {
+    let command = match wire.can.has(Capability::Members) {
+        true => Asking::Together(b"SMISMEMBER"),
+        false => Asking::OneByOne(b"SISMEMBER"),
+    };
     let mut found = BTreeSet::new();
-    for chunk in names.chunks(PAGE_ELEMENTS) {
-        let Some(reply) = ask(wire, b"SMISMEMBER", key, chunk).await? else {
-            return Ok(None);
-        };
-        let mut frames = Frames::new(&reply);
-        frames.array()?;
-        for name in chunk {
-            match frames.next()? {
-                Frame::Int(1) => {
-                    found.insert(name.clone());
-                }
-                Frame::Int(_) => {}
-                other => return Err(unexpected("a membership", &other).into()),
-            }
+    let read = ask_each(wire, command, key, names, |name, frame| match frame {
+        Frame::Int(1) => {
+            found.insert(name.clone());
+            Ok(())
         }
-    }
-    Ok(Some(Value::Set(found)))
+        Frame::Int(_) => Ok(()),
+        other => Err(unexpected("a membership", &other)),
+    });
+    Ok(read.await?.then_some(Value::Set(found)))
 }
 
 async fn scored(wire: &mut Wire, key: &Key, names: &[Bytes]) -> Result<Option<Value>, WireError> {
+    let command = match wire.can.has(Capability::Scores) {
+        true => Asking::Together(b"ZMSCORE"),
+        false => Asking::OneByOne(b"ZSCORE"),
+    };
     let mut found = BTreeMap::new();
+    let read = ask_each(wire, command, key, names, |name, frame| match frame {
+        Frame::Bulk(text) => {
+            found.insert(name.clone(), score(text)?);
+            Ok(())
+        }
+        Frame::Nil => Ok(()),
+        other => Err(unexpected("a score", &other)),
+    });
+    Ok(read.await?.then_some(Value::SortedSet(found)))
+}
+
+/// How elements are asked for.
+#[derive(Clone, Copy)]
+enum Asking {
+    /// By a command that takes many names.
+    Together(&'static [u8]),
+    /// By a command for each.
+    OneByOne(&'static [u8]),
+}
+
+/// Asks for named elements and visits the answer to each; false if the server refuses.
+async fn ask_each(
+    wire: &mut Wire,
+    asking: Asking,
+    key: &Key,
+    names: &[Bytes],
+    mut visit: impl FnMut(&Bytes, Frame<'_>) -> Result<(), Malformed>,
+) -> Result<bool, WireError> {
     for chunk in names.chunks(PAGE_ELEMENTS) {
-        let Some(reply) = ask(wire, b"ZMSCORE", key, chunk).await? else {
-            return Ok(None);
-        };
-        let mut frames = Frames::new(&reply);
-        frames.array()?;
-        for name in chunk {
-            match frames.next()? {
-                Frame::Bulk(text) => {
-                    found.insert(name.clone(), score(text)?);
+        match asking {
+            Asking::Together(command) => {
+                let Some(reply) = ask(wire, command, key, chunk).await? else {
+                    return Ok(false);
+                };
+                let mut frames = Frames::new(&reply);
+                frames.array()?;
+                for name in chunk {
+                    visit(name, frames.next()?)?;
                 }
-                Frame::Nil => {}
-                other => return Err(unexpected("a score", &other).into()),
+            }
+            Asking::OneByOne(command) => {
+                for name in chunk {
+                    wire.push(&[command, key.as_bytes(), name]);
+                }
+                wire.flush().await?;
+                let mut is_answered = true;
+                for name in chunk {
+                    match Frames::new(wire.reply().await?).next()? {
+                        Frame::Error(_) => is_answered = false,
+                        frame => visit(name, frame)?,
+                    }
+                }
+                if !is_answered {
+                    return Ok(false);
+                }
             }
         }
     }
-    Ok(Some(Value::SortedSet(found)))
+    Ok(true)
 }
 
 async fn entries(
@@ -150,9 +215,7 @@ async fn entries(
             stream.entries.extend(found.entries);
         }
     }
-    wire.push_with(|out| pack_stream_end(out, key));
-    wire.flush().await?;
-    match read_stream_end(wire.reply().await?) {
+    match ask_stream_end(wire, key).await? {
         Ok(Some((last_id, groups))) => {
             stream.last_id = last_id;
             stream.groups = groups

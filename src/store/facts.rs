@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::model::DbIndex;
 
+use super::Capabilities;
+
 /// Whether a server takes writes of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Role {
@@ -49,6 +51,8 @@ pub struct Facts {
     pub product: Product,
     /// Its version, as it prints it.
     pub version: String,
+    /// What it can do.
+    pub capabilities: Capabilities,
     /// Whether it takes writes.
     pub role: Role,
     /// Whether it refuses writes because it is a read-only replica.
@@ -78,17 +82,14 @@ pub struct Facts {
 impl Facts {
     /// Major and minor version, as far as they can be read.
     pub fn release(&self) -> Option<(u32, u32)> {
-        let mut numbers = self.version.split('.').map(|part| part.parse().ok());
-        Some((numbers.next()??, numbers.next().flatten().unwrap_or(0)))
+        release_of(&self.version)
     }
+}
 
-    /// Whether it is one of these products, of this version or later.
-    pub(crate) fn is_at_least(&self, releases: &[(Product, u32, u32)]) -> bool {
-        let release = self.release();
-        releases.iter().any(|&(product, major, minor)| {
-            self.product == product && release.is_some_and(|found| found >= (major, minor))
-        })
-    }
+/// Major and minor of a version, as far as they can be read.
+pub(crate) fn release_of(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.split('.').map(|part| part.parse().ok());
+    Some((numbers.next()??, numbers.next().flatten().unwrap_or(0)))
 }
 
 /// What talking to a replica has moved so far.
@@ -147,6 +148,7 @@ pub(crate) mod tests {
             default_db: DbIndex(0),
             product: Product::Redis,
             version: "7.0.15".into(),
+            capabilities: Capabilities::ALL,
             role: Role::Master,
             read_only: false,
             clustered: false,

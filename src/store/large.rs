@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::model::{Expiry, Kind, Score, Stream, StreamId, Value, ValueDigest};
+use crate::model::{Expiry, Field, Kind, Score, Stream, StreamId, Value, ValueDigest};
 
 /// What is known of a large value after it was read in pieces.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +41,8 @@ pub enum Piece {
     Bytes(Bytes),
     /// Elements of a list, to be appended.
     Elements(Vec<Bytes>),
-    /// Hash fields with their values.
-    Fields(Vec<(Bytes, Bytes)>),
+    /// Hash fields with their values and ends.
+    Fields(Vec<(Bytes, Field)>),
     /// Set members.
     Members(Vec<Bytes>),
     /// Sorted-set members with their scores.

@@ -11,6 +11,7 @@
 mod acl;
 mod apply;
 mod bulk;
+mod capabilities;
 mod cluster;
 mod commands;
 mod compare;
@@ -19,7 +20,9 @@ mod deployment;
 mod dump;
 mod elements;
 mod error;
+mod expiries;
 mod facts;
+mod fields;
 mod health;
 mod large;
 mod markers;
@@ -42,6 +45,7 @@ mod slots;
 mod spread;
 mod stamped;
 mod stamps;
+mod stream_end;
 mod tls;
 mod transaction;
 mod wire;
@@ -58,6 +62,7 @@ use crate::model::{
 
 pub use acl::{Access, CLUSTER_ACL, acl_rule};
 pub use apply::{ApplyError, apply, is_live, live};
+pub use capabilities::{Capabilities, Capability, Told, refusal_of};
 pub use cluster::ClusterReplica;
 pub use deployment::{Deployment, Shard, SharedDeployment, Topology};
 pub use error::StoreError;
@@ -151,6 +156,11 @@ pub trait Pace: Send + Sync {
 pub trait Replica: Send + Sync {
     /// The replica's configured name.
     fn name(&self) -> &ReplicaName;
+
+    /// What its servers can do, as far as connections told so far. Of several servers: what all of them can.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::ALL
+    }
 
     /// The same replica with connections of its own, to be used on a thread of its own; nothing where a thread gains
     /// nothing. What it moves is counted here.

@@ -1,19 +1,22 @@
-//! Fresh reads of named keys over one connection: TYPE and PEXPIRETIME, then bounded pages.
+//! Fresh reads of named keys over one connection: their type and end, then bounded pages.
 
 use bytes::Bytes;
 
 use crate::model::{Digester, Expiry, Key, Kind};
 
-use super::page::{self, Described, Item, Next, PageError, pack_get, pack_page, pack_stream_end};
+use super::expiries::{self, Ends, MOMENTS, When};
+use super::fields::{may_end, names_of, pack_ends, read_fields, read_fields_page};
+use super::page::{self, Described, Item, Next, PageError, pack_description, pack_get, pack_page};
 use super::reading::Reading;
-use super::resp::{self, Frame, Frames, unexpected};
+use super::resp::{self, Frame, Frames, pack_arg, unexpected};
+use super::stream_end::ask_stream_end;
 use super::wire::{Wire, WireError};
 use super::{Observed, PieceCursor};
 
 /// How often a key is described again that changed its type between TYPE and the read.
 const TYPE_CHANGES: usize = 3;
 
-/// What TYPE and PEXPIRETIME said of a key.
+/// What a server said of a key's type and end.
 pub(crate) enum Description {
     Absent,
     Present(Described),
@@ -45,30 +48,65 @@ enum First {
     None,
     /// The whole value.
     Whole(Box<Observed>),
+    /// All fields of a hash, as they came; when they end is still to be asked.
+    Fields(Vec<u8>),
     /// More is to be read, or the key changed: read it on its own.
     Alone,
 }
 
-/// Asks TYPE and PEXPIRETIME of each key in one go.
+/// Asks the type and the end of each key in one go; once more, where a clock ticked in between.
 pub(crate) async fn describe(wire: &mut Wire, keys: &[Key]) -> Result<Vec<Description>, WireError> {
+    let mut found = ask_descriptions(wire, keys).await?;
+    for attempt in 1..=MOMENTS {
+        let unclear = |(_, ends): &&(TypeReply, Ends)| matches!(ends, Ends::About(_));
+        if attempt == MOMENTS || !found.iter().any(|one| unclear(&one)) {
+            break;
+        }
+        let again: Vec<usize> = (0..keys.len()).filter(|&at| unclear(&&found[at])).collect();
+        let asked: Vec<Key> = again.iter().map(|&at| keys[at].clone()).collect();
+        let answers = ask_descriptions(wire, &asked).await?;
+        for (at, answer) in again.into_iter().zip(answers) {
+            found[at] = answer;
+        }
+    }
+    let join = |(key, (kind, ends)): (&Key, (TypeReply, Ends))| {
+        join_description(key.clone(), kind, ends.into_reply())
+    };
+    Ok(keys.iter().zip(found).map(join).collect())
+}
+
+async fn ask_descriptions(
+    wire: &mut Wire,
+    keys: &[Key],
+) -> Result<Vec<(TypeReply, Ends)>, WireError> {
+    let can = wire.can;
+    let mut argument = Vec::new();
     for key in keys {
-        wire.push(&[b"TYPE", key.as_bytes()]);
-        wire.push(&[b"PEXPIRETIME", key.as_bytes()]);
+        argument.clear();
+        pack_arg(&mut argument, key.as_bytes());
+        wire.push_some_with(1 + expiries::commands(can), |out| {
+            pack_description(out, &argument, can);
+        });
     }
     wire.flush().await?;
-    let mut descriptions = Vec::with_capacity(keys.len());
-    for key in keys {
+    let mut found = Vec::with_capacity(keys.len());
+    for _ in keys {
         let kind = read_type(wire.reply().await?)?;
-        let expiry = read_expiry(wire.reply().await?)?;
-        descriptions.push(join_description(key.clone(), kind, expiry));
+        let mut when = When::default();
+        let ends = loop {
+            if let Some(ends) = when.take(wire.reply().await?, can)? {
+                break ends;
+            }
+        };
+        found.push((kind, ends));
     }
-    Ok(descriptions)
+    Ok(found)
 }
 
 /// A TYPE answer: the kind and the type's own name; nothing if the key is absent; the server's words if it refused.
 pub(crate) type TypeReply = Result<Option<(Kind, Bytes)>, String>;
 
-/// A PEXPIRETIME answer: nothing if the key is absent; the server's words if it refused.
+/// An answer of PEXPIRETIME, or of PTTL: nothing if the key is absent; the server's words if it refused.
 pub(crate) type ExpiryReply = Result<Option<Expiry>, String>;
 
 pub(crate) fn join_description(key: Key, kind: TypeReply, expiry: ExpiryReply) -> Description {
@@ -114,7 +152,7 @@ pub(crate) fn read_expiry(reply: &[u8]) -> Result<ExpiryReply, WireError> {
 }
 
 /// A refusal that concerns one key, or, while the server is loading, all of them.
-fn refused<T>(words: &[u8]) -> Result<Result<T, String>, WireError> {
+pub(crate) fn refused<T>(words: &[u8]) -> Result<Result<T, String>, WireError> {
     let words = String::from_utf8_lossy(words).into_owned();
     if is_passing(&words) && !is_elsewhere(&words) {
         Err(WireError::Lost(words))
@@ -152,13 +190,51 @@ async fn first_pages(
     let mut firsts = Vec::with_capacity(descriptions.len());
     for description in descriptions {
         firsts.push(match description {
+            Description::Present(described) if may_end(wire, described.kind) => {
+                let page = wire.reply().await?.to_vec();
+                match names_of(&page) {
+                    Ok((names, Next::Done)) if !names.is_empty() => First::Fields(page),
+                    Ok(_) | Err(_) => first_page(&page, described, keep, digester)?,
+                }
+            }
             Description::Present(described) => {
                 first_page(wire.reply().await?, described, keep, digester)?
             }
             Description::Absent | Description::Unreadable(_) => First::None,
         });
     }
+    read_ends(wire, descriptions, &mut firsts, keep, digester).await?;
     Ok(firsts)
+}
+
+/// Asks when the fields of all pages of hashes end, in one go.
+async fn read_ends(
+    wire: &mut Wire,
+    descriptions: &[Description],
+    firsts: &mut [First],
+    keep: bool,
+    digester: &mut Digester,
+) -> Result<(), WireError> {
+    for (description, first) in descriptions.iter().zip(&*firsts) {
+        if let (Description::Present(described), First::Fields(page)) = (description, first) {
+            let names = names_of(page).map(|(names, _)| names).unwrap_or_default();
+            let key = described.key.as_bytes();
+            wire.push_with(|out| pack_ends(out, key, names.into_iter()));
+        }
+    }
+    wire.flush().await?;
+    for (description, first) in descriptions.iter().zip(firsts) {
+        if let (Description::Present(described), First::Fields(page)) = (description, &*first) {
+            let mut reading = Reading::new(described, keep);
+            let ends = wire.reply().await?;
+            let read = read_fields(page, ends, |item| reading.take(item, true, digester));
+            *first = match read {
+                Ok(_) => First::Whole(Box::new(reading.finish(digester))),
+                Err(error) => first_of(error)?,
+            };
+        }
+    }
+    Ok(())
 }
 
 fn first_page(
@@ -176,12 +252,19 @@ fn first_page(
         Ok(Next::Done) if described.kind != Kind::Stream => {
             Ok(First::Whole(Box::new(reading.finish(digester))))
         }
-        Ok(_) | Err(PageError::WrongType) => Ok(First::Alone),
-        Err(PageError::Refused(words)) => match refused(words.as_bytes())? {
+        Ok(_) => Ok(First::Alone),
+        Err(error) => first_of(error),
+    }
+}
+
+fn first_of(error: PageError) -> Result<First, WireError> {
+    match error {
+        PageError::WrongType => Ok(First::Alone),
+        PageError::Refused(words) => match refused(words.as_bytes())? {
             Ok(()) => Ok(First::Alone),
             Err(words) => Ok(First::Whole(Box::new(Observed::Unreadable(words)))),
         },
-        Err(PageError::Malformed(malformed)) => Err(malformed.into()),
+        PageError::Malformed(malformed) => Err(malformed.into()),
     }
 }
 
@@ -202,7 +285,9 @@ async fn complete(
         (First::Whole(observed), _) => return Ok(*observed),
         (_, Description::Absent) => return Ok(Observed::Absent),
         (_, Description::Unreadable(words)) => return Ok(Observed::Unreadable(words)),
-        (First::None | First::Alone, Description::Present(described)) => described,
+        (First::None | First::Alone | First::Fields(_), Description::Present(described)) => {
+            described
+        }
     };
     for _ in 0..TYPE_CHANGES {
         match read_value(wire, &described, keep, digester).await? {
@@ -280,13 +365,21 @@ async fn read_pages(
     let (kind, key) = (described.kind, described.key.as_bytes());
     let mut cursor = PieceCursor::Start;
     loop {
-        wire.push_with(|out| pack_page(out, kind, key, &cursor));
-        wire.flush().await?;
-        let reply = wire.reply().await?;
-        let last = cursor == PieceCursor::Start && is_last_piece(kind, reply);
-        let next = page::read_page(kind, &cursor, reply, |item| {
-            reading.take(item, last, digester)
-        });
+        let next = match may_end(wire, kind) {
+            true => {
+                let take = |item: Item<'_>| reading.take(item, false, digester);
+                read_fields_page(wire, key, &cursor, take).await?
+            }
+            false => {
+                wire.push_with(|out| pack_page(out, kind, key, &cursor));
+                wire.flush().await?;
+                let reply = wire.reply().await?;
+                let last = cursor == PieceCursor::Start && is_last_piece(kind, reply);
+                page::read_page(kind, &cursor, reply, |item| {
+                    reading.take(item, last, digester)
+                })
+            }
+        };
         match next {
             Ok(Next::Done) => break,
             Ok(Next::More(next)) => cursor = next,
@@ -330,9 +423,7 @@ async fn read_stream_end(
     key: &[u8],
     reading: &mut Reading,
 ) -> Result<Option<Read>, WireError> {
-    wire.push_with(|out| pack_stream_end(out, key));
-    wire.flush().await?;
-    match page::read_stream_end(wire.reply().await?) {
+    match ask_stream_end(wire, key).await? {
         Ok(Some((last_id, groups))) => {
             reading.take_stream_end(last_id, groups);
             Ok(None)

@@ -2,8 +2,10 @@
 //!
 //! The first page of a small value is the whole value, and costs no more than an unbounded command would.
 
-use crate::model::{Key, Kind, Score, StreamId};
+use crate::model::{Expiry, Key, Kind, Score, StreamId};
 
+use super::capabilities::Capabilities;
+use super::expiries::pack_when;
 use super::resp::{Frame, Frames, Malformed, pack, unexpected};
 use super::{PAGE_BYTES, PAGE_ELEMENTS, PieceCursor};
 
@@ -14,8 +16,8 @@ pub(crate) enum Item<'a> {
     Bytes(&'a [u8]),
     /// A list element.
     Element(&'a [u8]),
-    /// A hash field and its value.
-    Field(&'a [u8], &'a [u8]),
+    /// A hash field, its value and its own end, as far as that was asked.
+    Field(&'a [u8], &'a [u8], Expiry),
     /// A set member.
     Member(&'a [u8]),
     /// A sorted-set member and its score.
@@ -151,22 +153,16 @@ impl FirstPages {
     }
 }
 
-/// Packs the two commands that describe a key, which is a packed argument.
-pub(crate) fn pack_description(out: &mut Vec<u8>, key: &[u8]) {
+/// Packs the commands that describe a key, which is a packed argument: its type, and when it ends.
+pub(crate) fn pack_description(out: &mut Vec<u8>, key: &[u8], can: Capabilities) {
     out.extend_from_slice(b"*2\r\n$4\r\nTYPE\r\n");
     out.extend_from_slice(key);
-    out.extend_from_slice(b"*2\r\n$11\r\nPEXPIRETIME\r\n");
-    out.extend_from_slice(key);
+    pack_when(out, key, can);
 }
 
 /// Packs the command that tells an empty string from an absent key.
 pub(crate) fn pack_get(out: &mut Vec<u8>, key: &[u8]) {
     pack(out, &[b"GET", key]);
-}
-
-/// Packs the command that reads a stream's last ID and groups.
-pub(crate) fn pack_stream_end(out: &mut Vec<u8>, key: &[u8]) {
-    pack(out, &[b"XINFO", b"STREAM", key, b"FULL", b"COUNT", b"1"]);
 }
 
 fn offset(cursor: &PieceCursor) -> u64 {
@@ -274,7 +270,7 @@ fn scan_page<'a>(
     while left > 0 {
         let name = frames.bytes()?;
         match kind {
-            Kind::Hash => visit(Item::Field(name, frames.bytes()?)),
+            Kind::Hash => visit(Item::Field(name, frames.bytes()?, Expiry::Never)),
             Kind::SortedSet => visit(Item::Scored(name, score(frames.bytes()?)?)),
             Kind::String | Kind::List | Kind::Set | Kind::Stream | Kind::Module => {
                 visit(Item::Member(name))
@@ -322,51 +318,7 @@ fn stream_page<'a>(
     }
 }
 
-/// A stream's last ID, and its groups with the ID each was last delivered.
-pub(crate) type StreamEnd = (StreamId, Vec<(Vec<u8>, StreamId)>);
-
-/// Reads the answer to [`pack_stream_end`]; nothing if the stream is gone.
-///
-/// # Errors
-/// As for [`read_page`].
-pub(crate) fn read_stream_end(reply: &[u8]) -> Result<Option<StreamEnd>, PageError> {
-    let mut frames = Frames::new(reply);
-    let length = match frames.next()? {
-        Frame::Array(length) => length,
-        Frame::Error(words) if words.starts_with(b"ERR no such key") => return Ok(None),
-        Frame::Error(words) => return Err(refusal(words)),
-        other => return Err(unexpected("a stream's information", &other).into()),
-    };
-    let (mut last_id, mut groups) = (None, Vec::new());
-    for _ in 0..length / 2 {
-        match frames.bytes()? {
-            b"last-generated-id" => last_id = Some(stream_id(frames.bytes()?)?),
-            b"groups" => groups = read_groups(&mut frames)?,
-            _ => frames.skip()?,
-        }
-    }
-    let last_id = last_id.ok_or_else(|| Malformed("a stream without a last ID".into()))?;
-    Ok(Some((last_id, groups)))
-}
-
-fn read_groups(frames: &mut Frames<'_>) -> Result<Vec<(Vec<u8>, StreamId)>, Malformed> {
-    let count = frames.array()?;
-    let mut groups = Vec::with_capacity(count.min(PAGE_ELEMENTS));
-    for _ in 0..count {
-        let (mut name, mut delivered) = (Vec::new(), StreamId::MIN);
-        for _ in 0..frames.array()? / 2 {
-            match frames.bytes()? {
-                b"name" => name = frames.bytes()?.to_vec(),
-                b"last-delivered-id" => delivered = stream_id(frames.bytes()?)?,
-                _ => frames.skip()?,
-            }
-        }
-        groups.push((name, delivered));
-    }
-    Ok(groups)
-}
-
-fn refusal(words: &[u8]) -> PageError {
+pub(crate) fn refusal(words: &[u8]) -> PageError {
     if words.starts_with(b"WRONGTYPE") {
         return PageError::WrongType;
     }
@@ -396,7 +348,7 @@ pub(crate) fn stream_id(text: &[u8]) -> Result<StreamId, Malformed> {
     StreamId::parse(text).ok_or_else(|| Malformed("a stream ID that is none".into()))
 }
 
-/// A key with what TYPE and PEXPIRETIME said of it.
+/// A key with its type and end.
 #[derive(Debug, Clone)]
 pub(crate) struct Described {
     /// The key.
@@ -406,5 +358,5 @@ pub(crate) struct Described {
     /// What TYPE answered; it tells modules' types apart.
     pub(crate) type_name: bytes::Bytes,
     /// When it ends.
-    pub(crate) expiry: crate::model::Expiry,
+    pub(crate) expiry: Expiry,
 }

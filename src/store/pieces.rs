@@ -5,10 +5,12 @@ use std::time::Duration;
 use crate::model::{Digester, EntryRef, Expiry, Key, Kind, Position};
 
 use super::commands::{pack_expiry, pack_piece};
+use super::fields::{may_end, read_fields_page};
 use super::observe::{Description, describe, is_passing};
-use super::page::{Item, Next, PageError, pack_page, pack_stream_end, read_page, read_stream_end};
+use super::page::{Item, Next, PageError, pack_page, read_page};
 use super::reading::Reading;
 use super::resp::{Frame, Frames};
+use super::stream_end::ask_stream_end;
 use super::wire::{Wire, WireError};
 use super::{EntrySink, LargeState, Observed, Piece, PieceCursor, server_info};
 
@@ -33,13 +35,11 @@ pub(super) async fn list_elements(
     let mut whole = Reading::new(&described, false);
     let mut cursor = PieceCursor::Start;
     loop {
-        wire.push_with(|out| pack_page(out, kind, key.as_bytes(), &cursor));
-        wire.flush().await?;
-        let next = read_page(kind, &cursor, wire.reply().await?, |item| {
+        let next = read_one_page(wire, kind, key, &cursor, |item| {
             emit_element(kind, &item, digester, sink);
             whole.take(item, false, digester);
         });
-        match next {
+        match next.await? {
             Ok(Next::More(next)) => cursor = next,
             Ok(Next::Done | Next::EmptyOrAbsent) => break,
             Err(PageError::Malformed(malformed)) => return Err(malformed.into()),
@@ -47,9 +47,7 @@ pub(super) async fn list_elements(
         }
     }
     if kind == Kind::Stream {
-        wire.push_with(|out| pack_stream_end(out, key.as_bytes()));
-        wire.flush().await?;
-        match read_stream_end(wire.reply().await?) {
+        match ask_stream_end(wire, key.as_bytes()).await? {
             Ok(Some((last_id, groups))) => whole.take_stream_end(last_id, groups),
             _ => return Ok(None),
         }
@@ -60,6 +58,22 @@ pub(super) async fn list_elements(
     }
 }
 
+/// Reads the page of a value at a cursor; of a hash with the ends of its fields, where they can have any.
+async fn read_one_page(
+    wire: &mut Wire,
+    kind: Kind,
+    key: &Key,
+    cursor: &PieceCursor,
+    visit: impl FnMut(Item<'_>),
+) -> Result<Result<Next, PageError>, WireError> {
+    if may_end(wire, kind) {
+        return read_fields_page(wire, key.as_bytes(), cursor, visit).await;
+    }
+    wire.push_with(|out| pack_page(out, kind, key.as_bytes(), cursor));
+    wire.flush().await?;
+    Ok(read_page(kind, cursor, wire.reply().await?, visit))
+}
+
 pub(super) fn emit_element(
     kind: Kind,
     item: &Item<'_>,
@@ -67,7 +81,7 @@ pub(super) fn emit_element(
     sink: &mut dyn EntrySink,
 ) {
     let name: std::borrow::Cow<'_, [u8]> = match item {
-        Item::Field(name, _) | Item::Member(name) | Item::Scored(name, _) => (*name).into(),
+        Item::Field(name, ..) | Item::Member(name) | Item::Scored(name, _) => (*name).into(),
         Item::Entry(id, _) => id.to_string().into_bytes().into(),
         Item::Bytes(_) | Item::Element(_) => return,
     };
@@ -90,9 +104,7 @@ pub(super) async fn read_piece(
     cursor: &PieceCursor,
 ) -> Result<Option<(Piece, Option<PieceCursor>)>, WireError> {
     if *cursor == PieceCursor::End {
-        wire.push_with(|out| pack_stream_end(out, key.as_bytes()));
-        wire.flush().await?;
-        return Ok(match read_stream_end(wire.reply().await?) {
+        return Ok(match ask_stream_end(wire, key.as_bytes()).await? {
             Ok(Some((last_id, groups))) => {
                 let groups = groups
                     .into_iter()
@@ -103,13 +115,11 @@ pub(super) async fn read_piece(
             _ => None,
         });
     }
-    wire.push_with(|out| pack_page(out, kind, key.as_bytes(), cursor));
-    wire.flush().await?;
     let mut piece = super::reading::empty_piece(kind);
-    let next = read_page(kind, cursor, wire.reply().await?, |item| {
+    let next = read_one_page(wire, kind, key, cursor, |item| {
         super::reading::add_to_piece(&mut piece, item);
     });
-    match next {
+    match next.await? {
         Ok(Next::More(next)) => Ok(Some((piece, Some(next)))),
         Ok(Next::Done) if kind == Kind::Stream => Ok(Some((piece, Some(PieceCursor::End)))),
         Ok(Next::Done | Next::EmptyOrAbsent) => Ok(Some((piece, None))),

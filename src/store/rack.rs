@@ -29,9 +29,9 @@ use super::cluster::facts::{joined, worse};
 use super::dump::Dumped;
 use super::spread::Lane;
 use super::{
-    Connecting, EntrySink, Facts, Health, LargeState, Observed, Pace, Piece, PieceCursor,
-    RedisReplica, Replica, ScanReport, ScanRequest, Seal, StampQuery, StampReading, StoreError,
-    Usage, WriteOutcome, Written,
+    Capabilities, Connecting, EntrySink, Facts, Health, LargeState, Observed, Pace, Piece,
+    PieceCursor, RedisReplica, Replica, ScanReport, ScanRequest, Seal, StampQuery, StampReading,
+    StoreError, Usage, WriteOutcome, Written,
 };
 
 /// A replica that is a Dynomite rack.
@@ -104,6 +104,11 @@ fn put_together<T>(
 impl Replica for RackReplica {
     fn name(&self) -> &ReplicaName {
         &self.name
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let nodes = self.nodes.iter().map(|node| node.capabilities());
+        nodes.fold(Capabilities::ALL, Capabilities::and)
     }
 
     fn detached(&self) -> Option<Arc<dyn Replica>> {

@@ -230,8 +230,9 @@ impl Reading {
                 };
             }
             (Some(Value::List(kept)), Item::Element(element)) => kept.push(copy(element)),
-            (Some(Value::Hash(kept)), Item::Field(name, value)) => {
-                kept.insert(copy(name), Field::lasting(copy(value)));
+            (Some(Value::Hash(kept)), Item::Field(name, value, expiry)) => {
+                let value = copy(value);
+                kept.insert(copy(name), Field { value, expiry });
             }
             (Some(Value::Set(kept)), Item::Member(member)) => {
                 kept.insert(copy(member));
@@ -277,7 +278,7 @@ pub(crate) fn lone_digest(item: &Item<'_>, digester: &mut Digester) -> Option<Va
 #[inline]
 pub(crate) fn element_of<'a>(item: &Item<'a>) -> Option<ElementRef<'a>> {
     match *item {
-        Item::Field(name, value) => Some(ElementRef::Field(name, value, Expiry::Never)),
+        Item::Field(name, value, expiry) => Some(ElementRef::Field(name, value, expiry)),
         Item::Member(member) => Some(ElementRef::Member(member)),
         Item::Scored(member, score) => Some(ElementRef::Scored(member, score)),
         Item::Bytes(_) | Item::Element(_) | Item::Entry(..) => None,
@@ -302,7 +303,10 @@ pub(crate) fn add_to_piece(piece: &mut Piece, item: Item<'_>) {
     match (piece, item) {
         (Piece::Bytes(bytes), Item::Bytes(more)) => *bytes = copy(more),
         (Piece::Elements(elements), Item::Element(element)) => elements.push(copy(element)),
-        (Piece::Fields(fields), Item::Field(name, value)) => fields.push((copy(name), copy(value))),
+        (Piece::Fields(fields), Item::Field(name, value, expiry)) => {
+            let value = copy(value);
+            fields.push((copy(name), Field { value, expiry }));
+        }
         (Piece::Members(members), Item::Member(member)) => members.push(copy(member)),
         (Piece::Scored(members), Item::Scored(member, score)) => {
             members.push((copy(member), score))
@@ -323,7 +327,7 @@ fn copy_pairs(mut pairs: super::page::Pairs<'_>) -> Vec<(Bytes, Bytes)> {
 /// The name by which SCAN commands may repeat an item.
 fn name_of<'a>(item: &Item<'a>) -> Option<&'a [u8]> {
     match item {
-        Item::Field(name, _) | Item::Member(name) | Item::Scored(name, _) => Some(name),
+        Item::Field(name, ..) | Item::Member(name) | Item::Scored(name, _) => Some(name),
         Item::Bytes(_) | Item::Element(_) | Item::Entry(..) => None,
     }
 }
@@ -331,7 +335,7 @@ fn name_of<'a>(item: &Item<'a>) -> Option<&'a [u8]> {
 fn size_of(item: &Item<'_>) -> usize {
     match item {
         Item::Bytes(bytes) | Item::Element(bytes) | Item::Member(bytes) => bytes.len(),
-        Item::Field(name, value) => name.len() + value.len(),
+        Item::Field(name, value, _) => name.len() + value.len(),
         Item::Scored(member, _) => member.len() + 8,
         Item::Entry(_, pairs) => 16 + pairs.map(<[u8]>::len).sum::<usize>(),
     }

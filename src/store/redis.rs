@@ -24,8 +24,9 @@ use super::seal::SealError;
 use super::stamps::read_stamps;
 use super::wire::{Connecting, Endpoint, Meter, Wire, WireError};
 use super::{
-    EntrySink, Facts, Health, LargeState, Observed, Pace, Piece, PieceCursor, Replica, ScanReport,
-    ScanRequest, Seal, StampQuery, StampReading, StoreError, Usage, Written, server_info,
+    Capabilities, EntrySink, Facts, Health, LargeState, Observed, Pace, Piece, PieceCursor,
+    Replica, ScanReport, ScanRequest, Seal, StampQuery, StampReading, StoreError, Usage, Written,
+    server_info,
 };
 
 /// Connections to one server at the same time, at the most.
@@ -93,6 +94,8 @@ pub struct RedisReplica {
     idle: Mutex<Vec<Wire>>,
     slots: Semaphore,
     meter: Arc<Meter>,
+    /// What the server can do, as the last connection was told.
+    can: Arc<Mutex<Capabilities>>,
     /// The connection by which the server's health is looked at.
     probe: tokio::sync::Mutex<Option<Wire>>,
 }
@@ -112,6 +115,7 @@ impl RedisReplica {
             idle: Mutex::new(Vec::new()),
             slots: Semaphore::new(CONNECTIONS),
             meter: Arc::new(Meter::default()),
+            can: Arc::new(Mutex::new(Capabilities::ALL)),
             probe: tokio::sync::Mutex::new(None),
         }
     }
@@ -141,6 +145,7 @@ impl RedisReplica {
         Self {
             pauses: self.pauses,
             meter: Arc::clone(&self.meter),
+            can: Arc::clone(&self.can),
             ..Self::new(self.name.clone(), self.connecting.clone(), self.depth)
         }
     }
@@ -211,6 +216,7 @@ impl RedisReplica {
         }
         let wire = attempt.map_err(|error| self.failure(action, error))?;
         self.reached.store(true, Ordering::Relaxed);
+        *self.can.lock().unwrap_or_else(PoisonError::into_inner) = wire.can;
         Ok(wire)
     }
 
@@ -271,6 +277,10 @@ struct Lease<'a> {
 impl Replica for RedisReplica {
     fn name(&self) -> &ReplicaName {
         &self.name
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        *self.can.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn detached(&self) -> Option<Arc<dyn Replica>> {

@@ -316,6 +316,16 @@ impl<'a> Frames<'a> {
         }
     }
 
+    /// The next element with everything in it, as it stands in the reply.
+    ///
+    /// # Errors
+    /// As [`Frames::skip`].
+    pub(crate) fn take(&mut self) -> Result<&'a [u8], Malformed> {
+        let start = self.at;
+        self.skip()?;
+        Ok(&self.buffer[start..self.at])
+    }
+
     /// Skips the next element with everything in it.
     ///
     /// # Errors

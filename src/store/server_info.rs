@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::model::{DbIndex, Key, Millis, OWN_PREFIX};
 
+use super::facts::release_of;
 use super::observe::is_passing;
 use super::resp::{Frame, Frames, unexpected};
 use super::wire::{Wire, WireError};
@@ -19,6 +20,12 @@ pub(crate) async fn run_id(wire: &mut Wire) -> Result<String, WireError> {
         .await?
         .remove("run_id")
         .unwrap_or_default())
+}
+
+/// Whose server it is and of which version; nothing where it does not say.
+pub(crate) async fn release(wire: &mut Wire) -> Result<Option<(Product, (u32, u32))>, WireError> {
+    let (product, version) = product(&info(wire, Some("server")).await?);
+    Ok(release_of(&version).map(|release| (product, release)))
 }
 
 /// Whether the server takes writes of its own.
@@ -68,6 +75,11 @@ pub(crate) async fn now(wire: &mut Wire) -> Result<Millis, WireError> {
         Frame::Error(words) => return Err(refusal("TIME", words)),
         other => return Err(unexpected("a time", &other).into()),
     }
+    time(&mut frames)
+}
+
+/// The two numbers of an answer of TIME.
+pub(crate) fn time(frames: &mut Frames<'_>) -> Result<Millis, WireError> {
     let mut part = || -> Result<i64, WireError> {
         let text = std::str::from_utf8(frames.bytes()?).unwrap_or_default();
         text.parse()
@@ -93,6 +105,7 @@ pub(crate) async fn facts(wire: &mut Wire, default_db: DbIndex) -> Result<Facts,
         default_db,
         product,
         version,
+        capabilities: wire.can,
         read_only: matches!(role, Role::ReplicaOf(_)) && text("slave_read_only") != "0",
         role,
         clustered: yes("cluster_enabled"),
@@ -169,6 +182,23 @@ fn keys_per_database(info: &HashMap<String, String>) -> BTreeMap<DbIndex, u64> {
     }
     keys
 }
+
+/// How many hashes of the selected database have fields that end; nothing where the server does not count them.
+pub(crate) async fn hashes_with_ending_fields(wire: &mut Wire) -> Result<Option<u64>, WireError> {
+    let db = format!("db{}", wire.db);
+    let info = info(wire, Some("keyspace")).await?;
+    Ok(info.get(&db).and_then(|line| counted_in(line)))
+}
+
+/// A line such as `keys=5,expires=1,avg_ttl=0,subexpiry=2`.
+fn counted_in(line: &str) -> Option<u64> {
+    let mut numbers = line.split(',').filter_map(|part| part.split_once('='));
+    let (_, number) = numbers.find(|(name, _)| ENDING_FIELDS.contains(name))?;
+    number.parse().ok()
+}
+
+/// As Redis calls it, and as Valkey does.
+const ENDING_FIELDS: [&str; 2] = ["subexpiry", "keys_with_volatile_items"];
 
 async fn info(
     wire: &mut Wire,
@@ -281,5 +311,25 @@ pub(crate) fn refusal(command: &str, words: &[u8]) -> WireError {
         WireError::Lost(words)
     } else {
         WireError::Refused(format!("{command}: {words}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_with_ending_fields_are_counted_where_the_server_counts_them() {
+        let table = [
+            ("keys=5,expires=1,avg_ttl=0,subexpiry=2", Some(2)),
+            (
+                "keys=5,expires=1,avg_ttl=0,keys_with_volatile_items=0",
+                Some(0),
+            ),
+            ("keys=5,expires=1,avg_ttl=0", None),
+        ];
+        for (line, expected) in table {
+            assert_eq!(counted_in(line), expected, "{line}");
+        }
     }
 }

@@ -22,12 +22,16 @@ pub(crate) struct Slot {
     name_start: usize,
     /// How often its type had changed.
     pub(crate) changes: u8,
+    /// How often a clock ticked while its end was asked.
+    pub(crate) moments: u8,
     /// Its kind, once described.
     pub(crate) kind: Kind,
     /// What TYPE answered, if it is a module's.
     pub(crate) type_name: Bytes,
     /// When it ends, once described.
     pub(crate) expiry: Expiry,
+    /// The fields of a hash as they came, while it is asked when they end.
+    pub(crate) page: Vec<u8>,
 }
 
 impl Slot {
@@ -75,8 +79,9 @@ impl Slots {
         let slot = self.get_mut(index);
         slot.argument.clear();
         slot.argument.shrink_to(NAME_KEPT);
-        slot.changes = 0;
+        (slot.changes, slot.moments) = (0, 0);
         slot.type_name = Bytes::new();
+        slot.page = Vec::new();
         self.free.push(index);
     }
 
@@ -96,9 +101,11 @@ impl Slots {
             argument: Vec::new(),
             name_start: 0,
             changes: 0,
+            moments: 0,
             kind: Kind::String,
             type_name: Bytes::new(),
             expiry: Expiry::Never,
+            page: Vec::new(),
         });
         SlotIndex(index)
     }

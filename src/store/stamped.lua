@@ -41,8 +41,38 @@ local function is_as(now, must)
   return now == must:sub(2)
 end
 
+-- When a key ends, as PEXPIRETIME answers it; on a server without it, by what is left of one millisecond.
+local function ends_at(key)
+  local at = redis.pcall('PEXPIRETIME', key)
+  if type(at) == 'number' then return at end
+  while true do
+    local before, left, now = redis.call('TIME'), redis.call('PTTL', key), redis.call('TIME')
+    local function ms(time) return time[1] * 1000 + math.floor(time[2] / 1000) end
+    if left < 0 then return left end
+    if ms(before) == ms(now) then return ms(now) + left end
+  end
+end
+
+-- Older servers look for one element at a time.
+local single = { ZMSCORE = 'ZSCORE', SMISMEMBER = 'SISMEMBER' }
+
+local function ask(command)
+  if command[1] == 'PEXPIRETIME' then return ends_at(command[2]) end
+  if not single[command[1]] then return redis.call(unpack(command)) end
+  local answers = {}
+  for i = 3, #command do answers[i - 2] = redis.call(single[command[1]], command[2], command[i]) end
+  return answers
+end
+
+-- Older servers do not know GT.
+local function execute(command)
+  if command[1] ~= 'ZADD' or command[3] ~= 'GT' then return redis.call(unpack(command)) end
+  local now = redis.call('ZSCORE', command[2], command[5])
+  if not now or tonumber(now) < tonumber(command[4]) then redis.call('ZADD', command[2], command[4], command[5]) end
+end
+
 local function is_answered(question)
-  local answer = redis.call(unpack(question.command))
+  local answer = ask(question.command)
   if type(answer) ~= 'table' then answer = { answer } end
   if answer.ok then answer = { answer.ok } end
   for i, must in ipairs(question.must) do
@@ -65,7 +95,7 @@ local function write(first, questions, commands)
   for _, question in ipairs(questions) do
     if not is_answered(question) then return 0 end
   end
-  for _, command in ipairs(commands) do redis.call(unpack(command)) end
+  for _, command in ipairs(commands) do execute(command) end
   return 1
 end
 

@@ -9,10 +9,10 @@ use bytes::Bytes;
 
 use crate::model::{Key, Score, Stamp, StampSet, Stamped, Stamps};
 
-use super::PAGE_ELEMENTS;
 use super::resp::{Frame, Frames, pack_arg, pack_start, unexpected};
 use super::server_info::refusal;
 use super::wire::{Wire, WireError};
+use super::{Capability, PAGE_ELEMENTS};
 
 /// A set of more stamps is not read whole.
 const MOST_LISTED: usize = 4 * super::WHOLE_ELEMENTS;
@@ -36,9 +36,10 @@ pub(crate) async fn read_stamps(
     wire: &mut Wire,
     queries: &[StampQuery],
 ) -> Result<Vec<StampReading>, WireError> {
+    let command = score_command(wire);
     for query in queries {
         for set in StampSet::ALL {
-            wire.push(&[b"ZMSCORE", set.of_keys().as_bytes(), query.key.as_bytes()]);
+            wire.push(&[command, set.of_keys().as_bytes(), query.key.as_bytes()]);
             wire.push(&[b"ZCARD", set.of_elements(&query.key).as_bytes()]);
         }
     }
@@ -183,32 +184,55 @@ pub(crate) async fn keys_page(wire: &mut Wire, cursor: u64) -> Result<(Vec<Key>,
 }
 
 async fn named(wire: &mut Wire, name: &Key, members: &[Bytes]) -> Result<Listed, WireError> {
+    let command = score_command(wire);
+    // A server that takes one name at a time answers each by itself.
+    let at_once = match wire.can.has(Capability::Scores) {
+        true => PAGE_ELEMENTS,
+        false => 1,
+    };
     let mut found = Vec::new();
-    for chunk in members.chunks(PAGE_ELEMENTS) {
-        wire.push_with(|out| {
-            pack_start(out, 2 + chunk.len());
-            pack_arg(out, b"ZMSCORE");
-            pack_arg(out, name.as_bytes());
-            chunk.iter().for_each(|member| pack_arg(out, member));
-        });
+    for page in members.chunks(PAGE_ELEMENTS) {
+        for chunk in page.chunks(at_once) {
+            wire.push_with(|out| {
+                pack_start(out, 2 + chunk.len());
+                pack_arg(out, command);
+                pack_arg(out, name.as_bytes());
+                chunk.iter().for_each(|member| pack_arg(out, member));
+            });
+        }
         wire.flush().await?;
-        match scores(wire.reply().await?)? {
-            Err(words) => return Ok(Err(words)),
-            Ok(scores) => {
-                let pairs = chunk.iter().cloned().zip(scores);
-                found.extend(pairs.filter_map(|(member, stamp)| Some((member, stamp?))));
+        let mut refused = None;
+        for chunk in page.chunks(at_once) {
+            match scores(wire.reply().await?)? {
+                Err(words) => refused = Some(words),
+                Ok(scores) => {
+                    let pairs = chunk.iter().cloned().zip(scores);
+                    found.extend(pairs.filter_map(|(member, stamp)| Some((member, stamp?))));
+                }
             }
+        }
+        if let Some(words) = refused {
+            return Ok(Err(words));
         }
     }
     Ok(Ok(found))
 }
 
-/// An answer of ZMSCORE, or the server's words.
+fn score_command(wire: &Wire) -> &'static [u8] {
+    match wire.can.has(Capability::Scores) {
+        true => b"ZMSCORE",
+        false => b"ZSCORE",
+    }
+}
+
+/// An answer of ZMSCORE, or of ZSCORE, or the server's words.
 pub(crate) fn scores(reply: &[u8]) -> Result<Result<Vec<Option<Stamp>>, String>, WireError> {
     let mut frames = Frames::new(reply);
     let length = match frames.next()? {
         Frame::Error(words) => return Ok(Err(String::from_utf8_lossy(words).into_owned())),
         Frame::Array(length) => length,
+        Frame::Bulk(text) => return Ok(Ok(vec![Score::parse(text).map(Stamp)])),
+        Frame::Nil => return Ok(Ok(vec![None])),
         other => return Err(unexpected("stamps", &other).into()),
     };
     let mut scores = Vec::with_capacity(length);

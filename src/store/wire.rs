@@ -20,7 +20,7 @@ use crate::model::{DbIndex, HostPort, Tls};
 
 use super::resp::{Frame, Frames, Malformed, Progress, pack};
 use super::tls::secure;
-use super::{Usage, sentinel, server_info};
+use super::{Capabilities, Usage, capabilities, sentinel, server_info};
 
 /// How much room a read offers the socket.
 const READ_SIZE: usize = 64 << 10;
@@ -170,6 +170,8 @@ pub(crate) struct Wire {
     asked: bool,
     /// The database that is selected.
     pub(crate) db: DbIndex,
+    /// What the server can do.
+    pub(crate) can: Capabilities,
 }
 
 impl Wire {
@@ -217,6 +219,7 @@ impl Wire {
             asking: false,
             asked: false,
             db: DbIndex(0),
+            can: Capabilities::ALL,
         };
         wire.handshake(to).await?;
         wire.asking = to.asking;
@@ -253,6 +256,11 @@ impl Wire {
             self.flush().await?;
             self.reply().await?;
         }
+        // What this moves is the same whatever the data: it is not counted.
+        let meter = std::mem::take(&mut self.meter);
+        let can = capabilities::find(self).await;
+        self.meter = meter;
+        self.can = can?;
         Ok(())
     }
 
@@ -306,10 +314,29 @@ impl Wire {
         }
     }
 
-    /// Packs two commands by one function; not on a connection that asks.
-    pub(crate) fn push_two_with(&mut self, packer: impl FnOnce(&mut Vec<u8>)) {
+    /// Packs so many commands by one function.
+    pub(crate) fn push_some_with(&mut self, count: usize, packer: impl FnOnce(&mut Vec<u8>)) {
+        if self.asking {
+            return self.push_asking_each(count, packer);
+        }
         packer(&mut self.outbox);
-        self.commands += 2;
+        self.commands += count as u64;
+    }
+
+    /// The same, with ASKING before each.
+    fn push_asking_each(&mut self, count: usize, packer: impl FnOnce(&mut Vec<u8>)) {
+        let mut packed = Vec::new();
+        packer(&mut packed);
+        let mut rest = &packed[..];
+        for _ in 0..count {
+            let mut progress = Progress::START;
+            let end = progress.advance(rest).ok().flatten();
+            let end = end.expect("as many commands as were said");
+            self.push_asking();
+            self.outbox.extend_from_slice(&rest[..end]);
+            self.commands += 1;
+            rest = &rest[end..];
+        }
     }
 
     /// Bytes received on this connection.

@@ -9,8 +9,8 @@ use reknit::model::{
     State, Write,
 };
 use reknit::store::{
-    EntrySink, Facts, Health, LargeState, MemoryReplica, Observed, Pace, Piece, PieceCursor,
-    Replica, ScanReport, ScanRequest, Seal, StoreError, Usage, Written,
+    Capabilities, EntrySink, Facts, Health, LargeState, MemoryReplica, Observed, Pace, Piece,
+    PieceCursor, Replica, ScanReport, ScanRequest, Seal, StoreError, Usage, Written,
 };
 
 use super::world::{Place, World};
@@ -75,6 +75,10 @@ impl Edge {
 impl Replica for Edge {
     fn name(&self) -> &ReplicaName {
         self.replica.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.replica.capabilities()
     }
 
     async fn scan(

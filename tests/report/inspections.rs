@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use reknit::model::{DbIndex, Expiry, Key, KeyspaceName, Kind, Millis};
 use reknit::report::{
-    CheckReport, CheckedReplica, CleanReport, CleanedDatabase, CleanedReplica, Estimate,
-    ExplainReport, ExplainedElement, ExplainedMemory, ExplainedPast, ExplainedResult,
+    CheckReport, CheckedCapabilities, CheckedReplica, CleanReport, CleanedDatabase, CleanedReplica,
+    Estimate, ExplainReport, ExplainedElement, ExplainedMemory, ExplainedPast, ExplainedResult,
     ExplainedSibling, ExplainedVersion, ExplainedWrite, KeyspaceKeys, Remark, Severity, Shape,
     Standing,
 };
@@ -69,6 +69,12 @@ fn checked(index: usize) -> CheckedReplica {
             keys: 1_000_000,
         }],
         clock_skew_ms: Some([0, 12, -1_500][index]),
+        capabilities: Some(CheckedCapabilities {
+            has: vec!["expire-time", "streams"],
+            lacks: vec!["field-expiry"],
+            instead: vec!["hash fields that end elsewhere are refused, key by key"],
+            told_by: ["COMMAND INFO", "its version", "nothing"][index],
+        }),
         acl_rule: Some("ACL SETUSER reknit on >PASSWORD ~* -@all +scan +get".into()),
         acl_rule_diff: Some("ACL SETUSER reknit on >PASSWORD %R~* -@all +scan".into()),
         remarks: vec![remark(
@@ -106,6 +112,7 @@ fn not_ready() -> CheckReport {
         memory_limit_bytes: None,
         keyspaces: Vec::new(),
         clock_skew_ms: None,
+        capabilities: None,
         acl_rule: None,
         acl_rule_diff: None,
         remarks: vec![remark(

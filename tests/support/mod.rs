@@ -9,6 +9,7 @@
 //! judge     are two servers equal? asked of the servers, never of reknit
 //! prometheus  a Prometheus as a child, and what it answers
 //! proxy     loses answers, delays transactions, lets clients in between
+//! disguise  a server that looks like an older one, a fork or a newer one
 //! disk      one that is full, or cannot be written
 //! damage    makes one copy of some data differ from another
 //! golden    files that hold what is printed
@@ -30,6 +31,7 @@
 pub(crate) mod authority;
 pub(crate) mod cluster;
 pub(crate) mod damage;
+pub(crate) mod disguise;
 pub(crate) mod disk;
 pub(crate) mod generate;
 pub(crate) mod golden;

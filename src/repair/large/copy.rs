@@ -2,7 +2,7 @@
 
 use crate::model::{Expect, Expiry, Key, Kind, Op};
 use crate::state::Post;
-use crate::store::{Piece, PieceCursor, StoreError};
+use crate::store::{Capabilities, Capability, Piece, PieceCursor, StoreError, refusal_of};
 
 use super::super::finding::Verdict;
 use super::super::look::Look;
@@ -49,6 +49,9 @@ impl Large<'_> {
     }
 
     pub(super) async fn add(&self, to: usize, aside: &Key, piece: Piece) -> Result<(), Stopped> {
+        if let Some(reason) = unheld(&piece, self.can(to)) {
+            return Err(Stopped::Verdict(self.refused(to, reason)));
+        }
         let target = &self.shared.run.participants[to].replica;
         let built = target
             .build_aside(self.candidate.keyspace.db, aside, piece)
@@ -172,4 +175,20 @@ impl Large<'_> {
             self.check_stop()?;
         }
     }
+}
+
+/// Why a server cannot hold a piece, as far as its commands tell.
+fn unheld(piece: &Piece, can: Capabilities) -> Option<String> {
+    let needed = match piece {
+        Piece::Entries(_) | Piece::StreamEnd { .. } => Capability::Streams,
+        Piece::Fields(fields) if fields.iter().any(|(_, one)| one.expiry != Expiry::Never) => {
+            Capability::FieldExpiry
+        }
+        Piece::Fields(_)
+        | Piece::Bytes(_)
+        | Piece::Elements(_)
+        | Piece::Members(_)
+        | Piece::Scored(_) => return None,
+    };
+    (!can.has(needed)).then(|| refusal_of(needed))
 }

@@ -6,9 +6,11 @@ use bytes::Bytes;
 
 use crate::crdt::{Evidence, MergeInput, Note, Outcome, Target, merge};
 use crate::model::{Expect, Kind, Op, ReplicaIndex, State, StreamId};
+use crate::store::{Capability, refusal_of};
 
 use super::super::details::details;
 use super::super::finding::{Detail, Fate, Verdict};
+use super::super::fit::left_out;
 use super::super::loss::{Loss, loss};
 use super::super::ops::{Unreachable, ops_within};
 use super::super::resolve::describe_op;
@@ -52,6 +54,9 @@ impl Large<'_> {
         for replica in lacking.into_iter().chain(others) {
             let source = work.follow.unwrap_or(holders[0]);
             self.copy_whole(kind, source, replica, work).await?;
+        }
+        if let Some(verdict) = work.refused.take() {
+            return Err(Stopped::Verdict(verdict));
         }
         match work.stuck.take() {
             Some(reason) => Err(Stopped::Verdict(Verdict::Unresolved(reason))),
@@ -185,7 +190,18 @@ impl Large<'_> {
         let states = all_there(states)?;
         let target = self.merge_elements(holders, &states, names, work)?;
         for (&replica, state) in holders.iter().zip(&states) {
-            let Some(wanted) = target.at(Some(state)) else {
+            let all = holders.iter().zip(&states);
+            let all = all.map(|(&at, state)| (self.can(at), Some(state)));
+            let names_left = left_out(&target, all, self.can(replica));
+            let own = match names_left.is_empty() {
+                true => target.at(Some(state)),
+                false => {
+                    let reason = refusal_of(Capability::FieldExpiry);
+                    work.refused.get_or_insert(self.refused(replica, reason));
+                    target.leaving(&names_left).at(Some(state))
+                }
+            };
+            let Some(wanted) = own else {
                 continue;
             };
             match ops_within(state, &wanted) {

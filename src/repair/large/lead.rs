@@ -105,6 +105,7 @@ impl Large<'_> {
                     })
                 }),
                 stamps: None,
+                fields_can_end: true,
             })
             .collect()
     }

@@ -234,8 +234,7 @@ impl Large<'_> {
             Piece::Fields(fields) => Value::Hash(
                 fields
                     .into_iter()
-                    .chain([(mark.clone(), mark)])
-                    .map(|(name, value)| (name, crate::model::Field::lasting(value)))
+                    .chain([(mark.clone(), crate::model::Field::lasting(mark))])
                     .collect(),
             ),
             Piece::Scored(members) => {

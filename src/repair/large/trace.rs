@@ -347,12 +347,7 @@ fn value_of(piece: Piece) -> Option<Value> {
         Piece::Elements(elements) => Value::List(elements),
         Piece::Members(members) => Value::Set(members.into_iter().collect()),
         Piece::Scored(members) => Value::SortedSet(members.into_iter().collect()),
-        Piece::Fields(fields) => Value::Hash(
-            fields
-                .into_iter()
-                .map(|(name, value)| (name, crate::model::Field::lasting(value)))
-                .collect(),
-        ),
+        Piece::Fields(fields) => Value::Hash(fields.into_iter().collect()),
         Piece::Entries(entries) if entries.is_empty() => return None,
         Piece::Entries(entries) => Value::Stream(Stream {
             entries: entries.into_iter().collect(),
@@ -373,10 +368,7 @@ pub(super) fn piece_of(value: Value) -> Option<Piece> {
         Value::List(elements) => Piece::Elements(elements),
         Value::Set(members) => Piece::Members(members.into_iter().collect()),
         Value::SortedSet(members) => Piece::Scored(members.into_iter().collect()),
-        Value::Hash(fields) => {
-            let pairs = fields.into_iter().map(|(name, field)| (name, field.value));
-            Piece::Fields(pairs.collect())
-        }
+        Value::Hash(fields) => Piece::Fields(fields.into_iter().collect()),
         Value::Stream(stream) if stream.entries.is_empty() => Piece::StreamEnd {
             last_id: stream.last_id,
             groups: stream.groups.into_iter().collect(),

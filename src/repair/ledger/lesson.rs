@@ -40,6 +40,8 @@ pub(crate) struct Pupil<'a> {
     pub(crate) base: Option<&'a Known<'a>>,
     /// How it stands to the target.
     pub(crate) fate: Fate,
+    /// Elements that are left as they are there alone.
+    pub(crate) left_out: &'a BTreeSet<Bytes>,
 }
 
 /// How a replica stands to the target.
@@ -307,12 +309,12 @@ fn needs_proof(subject: &Subject<'_>, pupil: &Pupil<'_>) -> bool {
 
 /// The lag of a replica that holds the target: none, but where elements were left as they are.
 fn reached(subject: &Subject<'_>, next: &Agreement, pupil: &Pupil<'_>) -> Option<Lag> {
-    if subject.target.untouched.is_empty() {
-        return None;
-    }
+    let left = subject.target.untouched.keys().chain(pupil.left_out);
+    let mut left = left.peekable();
+    left.peek()?;
     let mut memory = next.memory.clone()?;
     let mut seen = Seen::all(next.version);
-    for name in subject.target.untouched.keys() {
+    for name in left {
         seen.elements.insert(name.clone(), seen_before(pupil, name));
         restore_element(&mut memory, pupil, name);
     }
@@ -364,7 +366,7 @@ fn as_read(
         memory?.elements()?.get(name).map(|element| element.digest)
     };
     for name in names {
-        if subject.target.untouched.contains_key(&name) {
+        if subject.target.untouched.contains_key(&name) || pupil.left_out.contains(&name) {
             if let Some(memory) = &mut memory {
                 restore_element(memory, pupil, &name);
             }

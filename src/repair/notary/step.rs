@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use futures::future::join_all;
 
 use crate::crdt::{Merged, Target};
@@ -58,6 +59,8 @@ pub(crate) struct Pupil {
     /// What it held when it was last read.
     pub(crate) state: Option<State>,
     pub(crate) fate: Fate,
+    /// Fields that stay as they are there, because its server cannot hold their ends.
+    pub(crate) left_out: BTreeSet<Bytes>,
 }
 
 impl Case<'_> {
@@ -65,7 +68,13 @@ impl Case<'_> {
     pub(super) fn wanted(&self, replica: usize, held: Option<&State>) -> Option<State> {
         match &self.undoing {
             Some(undoing) => undoing.targets.get(&replica).cloned().flatten(),
-            None => self.target.at(held),
+            None => {
+                let pupil = self.pupils.iter().find(|pupil| pupil.replica == replica);
+                match pupil.map(|pupil| &pupil.left_out) {
+                    Some(names) if !names.is_empty() => self.target.leaving(names).at(held),
+                    Some(_) | None => self.target.at(held),
+                }
+            }
         }
     }
 
@@ -257,6 +266,7 @@ impl<'s> Step<'s, '_> {
                     state: pupil.state.as_ref(),
                     base: case.recollection.known(pupil.replica),
                     fate: pupil.fate,
+                    left_out: &pupil.left_out,
                 })
             })
             .collect();

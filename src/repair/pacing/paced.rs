@@ -12,8 +12,8 @@ use crate::model::{
     Stamp, State, Write,
 };
 use crate::store::{
-    EntrySink, Facts, Health, LargeState, Observed, Pace, Piece, PieceCursor, Replica, ScanReport,
-    ScanRequest, Seal, StampQuery, StampReading, StoreError, Usage, Written,
+    Capabilities, EntrySink, Facts, Health, LargeState, Observed, Pace, Piece, PieceCursor,
+    Replica, ScanReport, ScanRequest, Seal, StampQuery, StampReading, StoreError, Usage, Written,
 };
 
 use super::pacer::Pacer;
@@ -90,6 +90,10 @@ impl Pace for OfScan<'_> {
 impl Replica for Paced {
     fn name(&self) -> &ReplicaName {
         self.replica.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.replica.capabilities()
     }
 
     fn detached(&self) -> Option<Arc<dyn Replica>> {

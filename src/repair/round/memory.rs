@@ -233,6 +233,7 @@ pub(super) fn case<'a>(
         replica,
         state: state(&one.observed[replica]).cloned(),
         fate: resolution.fate(ReplicaIndex(replica)),
+        left_out: resolution.left_out(ReplicaIndex(replica)),
     };
     Some(Case {
         key: candidate.key.clone(),
@@ -290,6 +291,7 @@ fn resolve_one(
                 datacenter: &shared.run.participants[index].datacenter,
                 state: state(&one.observed[index]),
                 look: (*look)?,
+                can: shared.run.participants[index].replica.capabilities(),
                 stamps: one
                     .stamps
                     .get(index)

@@ -21,12 +21,16 @@ impl Round<'_> {
     ) {
         let keeps = self.shared.run.journal.is_some();
         let merged = &resolution.merged;
+        let left_out = &resolution.left_out;
         for (ReplicaIndex(replica), write) in resolution.writes {
             let held = state(&one.observed[replica]);
             let note = match &merged.outcome {
                 Outcome::Target(target) if keeps => {
                     let why = (merged.rule, evidence(merged.evidence));
-                    let wanted = target.at(held);
+                    let wanted = match left_out.get(&ReplicaIndex(replica)) {
+                        Some(names) => target.leaving(names).at(held),
+                        None => target.at(held),
+                    };
                     Some(Note::whole(held, wanted.as_ref(), why, &mut self.digester))
                 }
                 Outcome::Target(_) | Outcome::Unresolved(_) => None,

@@ -1,6 +1,6 @@
 //! What an undo puts back for one key, and what that teaches: from the journal, a fresh read, and what is remembered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::crdt::{Changes, Evidence, Merged, Outcome, Reason, Target, remember};
 use crate::model::{
@@ -342,6 +342,7 @@ impl<'k> Draft<'_, '_, 'k, '_> {
                 true => Fate::Written,
                 false => Fate::Left,
             },
+            left_out: BTreeSet::new(),
         };
         Case {
             pupils: took_part.map(pupil).collect(),
@@ -451,6 +452,7 @@ pub(super) fn erasure<'k>(
         replica: pupil.replica,
         state: None,
         fate: Fate::Left,
+        left_out: BTreeSet::new(),
     };
     Ok(Some(Case {
         key: case.key.clone(),

@@ -1,6 +1,8 @@
 //! Whether a run could be made, for people.
 
-use super::super::check::{CheckReport, CheckedReplica, Estimate, Remark, Severity};
+use super::super::check::{
+    CheckReport, CheckedCapabilities, CheckedReplica, Estimate, Remark, Severity,
+};
 use super::super::shape::Shape;
 use super::super::text::{count, duration, list, size, thousands};
 use super::joined;
@@ -52,9 +54,22 @@ fn replica(paint: Paint, replica: &CheckedReplica) -> String {
             count(one.keys, "key")
         )
     }));
+    lines.extend(replica.capabilities.iter().flat_map(lacking));
     lines.push(remarks(paint, &replica.remarks, "  "));
     lines.retain(|line| !line.is_empty());
     lines.join("\n")
+}
+
+/// What it lacks, each with what that comes to.
+fn lacking(capabilities: &CheckedCapabilities) -> Vec<String> {
+    let lacks = capabilities.lacks.iter().zip(&capabilities.instead);
+    let by = match capabilities.told_by {
+        "COMMAND INFO" => String::new(),
+        other => format!(", as far as {other} tells"),
+    };
+    lacks
+        .map(|(name, instead)| format!("  without {name}{by}: {instead}"))
+        .collect()
 }
 
 fn about(replica: &CheckedReplica) -> Vec<String> {

@@ -161,6 +161,7 @@ fn label_of(what: &str) -> &str {
     match what {
         "score" => "score of",
         "last-id" => "last ID",
+        "field-expiry" => "end of field",
         "index" => "element",
         other => other,
     }
@@ -177,7 +178,7 @@ fn detail_name(what: &str, name: &Bytes) -> String {
 /// What reknit wrote itself needs no quotes; a value that was cut shows that it goes on.
 pub(super) fn detail_value(what: &str, value: &Bytes) -> String {
     match what {
-        "score" | "last-id" | "member" | "group" | "added" | "removed" => {
+        "score" | "last-id" | "member" | "group" | "added" | "removed" | "field-expiry" => {
             crate::model::escape(value)
         }
         _ if value.len() >= Detail::SHOWN_BYTES => format!("{}…", quoted(value)),

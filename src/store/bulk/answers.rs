@@ -1,12 +1,16 @@
 //! What the bulk reader makes of the answers that come in.
 
 use crate::model::{EntryRef, Kind, MARKER_PREFIX, OWN_PREFIX, Position, Shape, ValueDigest};
+use crate::store::Capability::StreamFull;
 use crate::store::PieceCursor;
-use crate::store::observe::{is_elsewhere, is_last_piece, is_passing, read_expiry, read_type};
+use crate::store::expiries::{Ends, MOMENTS};
+use crate::store::fields::{names_of, read_fields};
+use crate::store::observe::{is_elsewhere, is_last_piece, is_passing, read_type};
 use crate::store::page::{self, Item, Next, PageError};
 use crate::store::reading::{Reading, element_of};
 use crate::store::resp::{Frame, Frames, unexpected};
 use crate::store::slots::SlotIndex;
+use crate::store::stream_end::read_stream_end;
 use crate::store::wire::WireError;
 
 use super::{Bulk, Names, Pending};
@@ -22,6 +26,7 @@ impl Bulk<'_> {
             Some(Pending::Type(slot)) => self.take_type(reply, slot),
             Some(Pending::Expiry) => self.take_description(reply),
             Some(Pending::Page(slot)) => self.take_page(reply, slot),
+            Some(Pending::Ends(slot)) => self.take_ends(reply, slot),
             Some(Pending::Get(slot)) => self.take_get(reply, slot),
             Some(Pending::StreamEnd) => self.take_stream_end(reply),
             None => Err(WireError::Lost(
@@ -72,11 +77,18 @@ impl Bulk<'_> {
     }
 
     fn take_description(&mut self, reply: &[u8]) -> Result<(), WireError> {
-        let expiry = read_expiry(reply)?;
+        let Some(ends) = self.when.take(reply, self.can)? else {
+            return Ok(());
+        };
         let Some((slot, kind)) = self.half_described.take() else {
             return Err(WireError::Lost("an expiry without a type".into()));
         };
-        match (kind, expiry) {
+        if matches!(ends, Ends::About(_)) && self.slots.get(slot).moments < MOMENTS {
+            self.slots.get_mut(slot).moments += 1;
+            self.waiting.push_back(slot);
+            return Ok(());
+        }
+        match (kind, ends.into_reply()) {
             (Err(words), _) | (_, Err(words)) => self.give_up(slot, &words),
             (Ok(None), _) | (_, Ok(None)) => self.slots.give_back(slot),
             (Ok(Some((kind, type_name))), Ok(Some(expiry))) => {
@@ -94,6 +106,7 @@ impl Bulk<'_> {
         self.pages_under_way -= 1;
         self.page_bytes = reply.len().max(self.page_bytes - self.page_bytes / 8);
         match self.slots.get(slot).kind {
+            Kind::Hash if self.fields_end => self.take_fields(reply, slot),
             Kind::Hash => self.take_collection(Shape::Hash, reply, slot),
             Kind::Set => self.take_collection(Shape::Set, reply, slot),
             Kind::SortedSet => self.take_collection(Shape::SortedSet, reply, slot),
@@ -123,6 +136,40 @@ impl Bulk<'_> {
                 self.emit(slot, digest);
             }
             Ok(Next::More(_) | Next::EmptyOrAbsent) => self.put_off(slot),
+            Err(error) => return self.take_error(error, slot),
+        }
+        Ok(())
+    }
+
+    /// The page of a hash whose fields may end: nearly always all of them, so that when is all there is to ask.
+    fn take_fields(&mut self, reply: &[u8], slot: SlotIndex) -> Result<(), WireError> {
+        match names_of(reply) {
+            Ok((names, Next::Done)) if names.is_empty() => self.slots.give_back(slot),
+            Ok((_, Next::Done)) => {
+                self.slots.get_mut(slot).page.extend_from_slice(reply);
+                self.ending.push_back(slot);
+            }
+            Ok(_) => self.put_off(slot),
+            Err(error) => return self.take_error(error, slot),
+        }
+        Ok(())
+    }
+
+    fn take_ends(&mut self, reply: &[u8], slot: SlotIndex) -> Result<(), WireError> {
+        let digester = &mut self.digester;
+        let mut elements = digester.elements(Shape::Hash);
+        let page = std::mem::take(&mut self.slots.get_mut(slot).page);
+        let read = read_fields(&page, reply, |item| {
+            if let Some(element) = element_of(&item) {
+                digester.add(&mut elements, &element);
+            }
+        });
+        match read {
+            Ok(_) if elements.is_empty() => self.slots.give_back(slot),
+            Ok(_) => {
+                let digest = self.digester.finish(elements);
+                self.emit(slot, digest);
+            }
             Err(error) => return self.take_error(error, slot),
         }
         Ok(())
@@ -166,10 +213,18 @@ impl Bulk<'_> {
     }
 
     fn take_stream_end(&mut self, reply: &[u8]) -> Result<(), WireError> {
+        let (first, second) = match self.half_end.take() {
+            None if self.can.has(StreamFull) => (reply.to_vec(), None),
+            None => {
+                self.half_end = Some(reply.to_vec());
+                return Ok(());
+            }
+            Some(first) => (first, Some(reply)),
+        };
         let Some((slot, reading)) = self.half_read.take() else {
             return Ok(());
         };
-        match (page::read_stream_end(reply), reading) {
+        match (read_stream_end(&first, second), reading) {
             (Ok(Some((last_id, groups))), Some(mut reading)) => {
                 reading.take_stream_end(last_id, groups);
                 self.end_reading(slot, reading);

@@ -76,6 +76,7 @@ pub(in crate::store) fn joined(one: Facts, other: Facts) -> Facts {
         true => (other.product, other.version.clone()),
         false => (one.product, one.version.clone()),
     };
+    let capabilities = one.capabilities.and(other.capabilities);
     let fuller = match fullness(&other) > fullness(&one) {
         true => other,
         false => one,
@@ -86,6 +87,7 @@ pub(in crate::store) fn joined(one: Facts, other: Facts) -> Facts {
         saving,
         loading,
         uptime,
+        capabilities,
         product: version.0,
         version: version.1,
         ..fuller

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::{DbIndex, Key, Millis, ReplicaName};
-use crate::store::{Facts, Product, Role, StoreError};
+use crate::store::{Capabilities, Facts, Product, Role, StoreError};
 
 use super::{Inner, Step};
 
@@ -15,6 +15,7 @@ pub(super) fn of(name: &ReplicaName) -> Facts {
         default_db: DbIndex(0),
         product: Product::Redis,
         version: "7.0.15".into(),
+        capabilities: Capabilities::ALL,
         role: Role::Master,
         read_only: false,
         clustered: false,

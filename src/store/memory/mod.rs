@@ -31,8 +31,8 @@ use crate::model::{
 };
 
 use super::{
-    EntrySink, Facts, Health, LargeState, Observed, Pace, Piece, PieceCursor, Replica, ScanReport,
-    ScanRequest, Seal, StampQuery, StampReading, StoreError, Usage, Written,
+    Capabilities, EntrySink, Facts, Health, LargeState, Observed, Pace, Piece, PieceCursor,
+    Replica, ScanReport, ScanRequest, Seal, StampQuery, StampReading, StoreError, Usage, Written,
 };
 
 pub use client::Client;
@@ -235,6 +235,10 @@ impl Inner {
 impl Replica for MemoryReplica {
     fn name(&self) -> &ReplicaName {
         &self.name
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.lock().facts.capabilities
     }
 
     async fn scan(

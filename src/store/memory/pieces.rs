@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::{Bytes, BytesMut};
 
 use crate::model::{
-    ASIDE_PREFIX, DbIndex, Field, Key, Kind, Position, Score, State, Stream, StreamId, Value,
+    ASIDE_PREFIX, DbIndex, Key, Kind, Position, Score, State, Stream, StreamId, Value,
 };
 use crate::store::{ApplyError, Piece, PieceCursor, StoreError};
 
@@ -90,7 +90,7 @@ fn portion(value: &Value, cursor: &PieceCursor, portions: &Portions) -> Option<P
             let (names, next) = hashed_page(fields.keys(), cursor, portions)?;
             let pairs = names
                 .into_iter()
-                .map(|name| (name.clone(), fields[name].value.clone()));
+                .map(|name| (name.clone(), fields[name].clone()));
             Some((Piece::Fields(pairs.collect()), next))
         }
         Value::Set(members) => {
@@ -178,10 +178,7 @@ fn extended(held: Option<Value>, piece: Piece) -> Result<Value, ApplyError> {
         }
         (Value::List(elements), Piece::Elements(more)) => elements.extend(more),
         (Value::Hash(fields), Piece::Fields(more)) => {
-            fields.extend(
-                more.into_iter()
-                    .map(|(name, value)| (name, Field::lasting(value))),
-            );
+            fields.extend(more);
         }
         (Value::Set(members), Piece::Members(more)) => members.extend(more),
         (Value::SortedSet(members), Piece::Scored(more)) => members.extend(more),
@@ -230,7 +227,10 @@ fn piece_bytes(piece: &Piece) -> u64 {
     let bytes = match piece {
         Piece::Bytes(bytes) => bytes.len(),
         Piece::Elements(list) | Piece::Members(list) => list.iter().map(Bytes::len).sum(),
-        Piece::Fields(fields) => pairs(fields),
+        Piece::Fields(fields) => fields
+            .iter()
+            .map(|(name, field)| name.len() + field.value.len())
+            .sum(),
         Piece::Scored(members) => members.iter().map(|(member, _)| member.len() + 8).sum(),
         Piece::Entries(entries) => entries.iter().map(|(_, fields)| 16 + pairs(fields)).sum(),
         Piece::StreamEnd { groups, .. } => groups.iter().map(|(name, _)| name.len() + 16).sum(),

@@ -60,6 +60,9 @@ impl RedisReplica {
                     if now != run_id {
                         self.refuse_another(&mut bulk)?;
                         run_id = now;
+                    } else if now.is_empty() {
+                        // It does not say which process it is: the cursor may be another's.
+                        bulk.begin_again();
                     }
                 }
                 Err(error) => return Err(self.failure("scan", error)),

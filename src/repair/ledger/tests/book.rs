@@ -158,6 +158,7 @@ impl Book {
                 state: state.as_ref(),
                 base: bases[replica].as_ref(),
                 fate: if *written { Fate::Holds } else { Fate::Left },
+                left_out: super::NOTHING,
             })
             .collect();
         let absent: Vec<Absent> = (0..replicas)

@@ -6,3 +6,6 @@ mod dots;
 mod rules;
 mod totals;
 mod undo;
+
+/// Elements that are left as they are at a replica: none.
+const NOTHING: &std::collections::BTreeSet<bytes::Bytes> = &std::collections::BTreeSet::new();

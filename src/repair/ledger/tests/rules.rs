@@ -108,6 +108,7 @@ impl Scene {
                 state: *state,
                 base: bases[index].as_ref(),
                 fate: *fate,
+                left_out: super::NOTHING,
             })
             .collect();
         let subject = Subject {
