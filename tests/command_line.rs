@@ -118,6 +118,7 @@ fn every_help_text_is_as_in_its_golden_file() {
         "reload",
         "check",
         "explain",
+        "functions",
         "import",
         "clean",
         "runs",

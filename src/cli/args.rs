@@ -1,6 +1,7 @@
 //! The commands and options, as clap reads them.
 //! URLs may hold passwords: they are parsed later, and what clap says goes through [`Refusal`], which takes them out.
 
+pub mod functions;
 mod global;
 pub mod import;
 pub mod memory;
@@ -137,6 +138,9 @@ pub enum Command {
     /// Show one key on every replica, and what a repair would make of it and why
     #[command(after_help = EXPLAIN_HELP)]
     Explain(ExplainArgs),
+    /// Functions by which applications stamp what they write: install or show them
+    #[command(after_help = functions::FUNCTIONS_HELP)]
+    Functions(functions::FunctionsArgs),
     /// Make a configuration of another program's
     #[command(after_help = import::IMPORT_HELP)]
     Import(import::ImportArgs),

@@ -16,6 +16,7 @@ mod beside;
 mod client;
 mod commands;
 mod demo;
+mod functions;
 mod import;
 mod inspect;
 mod log;
@@ -86,6 +87,7 @@ async fn execute(cli: &Cli, stop: CancellationToken) -> anyhow::Result<Exit> {
         Command::RunNow(args) => begin::run_now(&cli.global, args, stop).await,
         Command::Reload(args) => ask::reload(&cli.global, args, stop).await,
         Command::Check(args) => inspect::check(&cli.global, args, stop).await,
+        Command::Functions(args) => functions::functions(args, stop).await,
         Command::Import(args) => import::import(args),
         Command::Explain(args) => inspect::explain(&cli.global, args, stop).await,
         Command::Runs(args) => runs::runs(&cli.global, args, stop).await,

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::model::{DbIndex, HostPort, Key};
 
-use super::{Access, Facts, Refusal, Replica, Sample, StoreError};
+use super::{Access, Facts, FunctionOrder, Installed, Refusal, Replica, Sample, StoreError};
 
 /// What a check, a cleaning or the beginning of a run asks of a replica.
 #[async_trait]
@@ -35,6 +35,12 @@ pub trait Deployment: Replica {
     /// # Errors
     /// When a server cannot be reached or refuses.
     async fn remove_own(&self, db: Option<DbIndex>, keys: &[Key]) -> Result<u64, StoreError>;
+
+    /// Loads the functions by which applications stamp what they write. Answers for each server.
+    ///
+    /// # Errors
+    /// When a server cannot be reached or refuses; a cluster always does.
+    async fn install_functions(&self, order: &FunctionOrder) -> Result<Vec<Installed>, StoreError>;
 
     /// The nodes that it consists of; nothing where it is one server.
     ///

@@ -23,6 +23,7 @@ mod error;
 mod expiries;
 mod facts;
 mod fields;
+mod functions;
 mod health;
 mod large;
 mod markers;
@@ -67,6 +68,9 @@ pub use cluster::ClusterReplica;
 pub use deployment::{Deployment, Shard, SharedDeployment, Topology};
 pub use error::StoreError;
 pub use facts::{Facts, Product, Role, Usage};
+pub use functions::{
+    FUNCTION_LIBRARY, FUNCTIONS, FunctionOrder, Installed, function_library, function_script,
+};
 pub use health::Health;
 pub use large::{LargeState, Piece, PieceCursor, alone, only};
 pub use memory::{Client, Data, Fault, Faults, MemoryReplica, Portions, Snapshot, Step};

@@ -67,6 +67,7 @@ impl Command {
             | Self::Check(_)
             | Self::Explain(_)
             | Self::Import(_)
+            | Self::Functions(_)
             | Self::Clean(_)
             | Self::Runs(_)
             | Self::Undo(_)

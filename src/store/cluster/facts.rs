@@ -5,7 +5,8 @@ use futures::future::join_all;
 
 use crate::model::{DbIndex, HostPort, Key};
 use crate::store::{
-    Access, Deployment, Facts, Health, Refusal, Replica, Sample, StoreError, Topology,
+    Access, Deployment, Facts, FunctionOrder, Health, Installed, Refusal, Replica, Sample,
+    StoreError, Topology, functions,
 };
 
 use super::{ClusterReplica, PAUSES, map, slot_map};
@@ -176,6 +177,17 @@ impl Deployment for ClusterReplica {
             removed += done?;
         }
         Ok(removed)
+    }
+
+    async fn install_functions(
+        &self,
+        _order: &FunctionOrder,
+    ) -> Result<Vec<Installed>, StoreError> {
+        Err(StoreError::Refused {
+            replica: self.name.clone(),
+            command: "FUNCTION".into(),
+            reason: functions::CLUSTERED.into(),
+        })
     }
 
     async fn topology(&self) -> Result<Option<Topology>, StoreError> {

@@ -3,7 +3,9 @@
 use async_trait::async_trait;
 
 use crate::model::{DbIndex, Key};
-use crate::store::{Access, Deployment, Facts, Refusal, Sample, StoreError, Topology};
+use crate::store::{
+    Access, Deployment, Facts, FunctionOrder, Installed, Refusal, Sample, StoreError, Topology,
+};
 
 use super::RackReplica;
 
@@ -50,6 +52,14 @@ impl Deployment for RackReplica {
             removed += node.remove_own(db, keys).await?;
         }
         Ok(removed)
+    }
+
+    async fn install_functions(&self, order: &FunctionOrder) -> Result<Vec<Installed>, StoreError> {
+        let mut all = Vec::with_capacity(self.nodes.len());
+        for node in &self.nodes {
+            all.extend(node.install_functions(order).await?);
+        }
+        Ok(all)
     }
 
     async fn topology(&self) -> Result<Option<Topology>, StoreError> {

@@ -7,7 +7,10 @@ use crate::store::rehearsal::rehearse;
 use crate::store::sample::sample;
 use crate::store::seal::SealError;
 use crate::store::wire::WireError;
-use crate::store::{Access, Deployment, Facts, Refusal, Sample, StoreError, Topology, server_info};
+use crate::store::{
+    Access, Deployment, Facts, FunctionOrder, Installed, Refusal, Sample, StoreError, Topology,
+    functions, server_info,
+};
 
 use super::RedisReplica;
 
@@ -49,6 +52,13 @@ impl Deployment for RedisReplica {
         retrying!(self, db, "UNLINK", |wire| server_info::count_removed(
             wire, &command
         ))
+    }
+
+    async fn install_functions(&self, order: &FunctionOrder) -> Result<Vec<Installed>, StoreError> {
+        let installed = retrying!(self, None, "FUNCTION", |wire| functions::install(
+            wire, order
+        ));
+        installed.map(|one| vec![one])
     }
 
     async fn topology(&self) -> Result<Option<Topology>, StoreError> {
