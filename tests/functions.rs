@@ -219,3 +219,167 @@ fn a_cluster_is_refused_with_the_reason() {
         outcome.stdout
     );
 }
+
+#[test]
+fn the_latest_write_wins_and_a_removal_over_all_that_is_older() {
+    let mut two = Writers::new(2);
+    two.call(0, "set", "k", &["first"]);
+    two.call(1, "set", "k", &["second"]);
+    two.call(0, "hset", "h", &["f", "old", "g", "old"]);
+    two.racks.repair();
+    two.call(1, "hset", "h", &["f", "new"]);
+    two.call(0, "hdel", "h", &["g"]);
+    two.call(1, "sadd", "gone", &["a"]);
+    two.call(0, "del", "gone", &[]);
+    two.racks.repair();
+    for replica in 0..2 {
+        assert_eq!(two.get(replica, "k").as_deref(), Some("second"));
+        let fields = two.plain(replica, "HGETALL h");
+        assert_eq!(fields, two.plain(0, "HGETALL h"));
+        assert!(format!("{fields:?}").contains("new") && !format!("{fields:?}").contains("old"));
+        assert_eq!(two.plain(replica, "EXISTS gone"), Value::Int(0));
+    }
+    // A removal that is forgotten before an addition is merged would let older elements come back.
+    two.call(0, "del", "h", &[]);
+    two.call(0, "hset", "h", &["n", "1"]);
+    two.racks.repair();
+    assert_eq!(
+        two.plain(1, "HKEYS h"),
+        Value::Array(vec![Value::BulkString(b"n".to_vec())])
+    );
+}
+
+/// Repairs, and finds nothing more to do.
+fn settle(writers: &Writers) {
+    writers.racks.repair();
+    let again = writers.racks.reknit("repair").run();
+    again.assert_code(0);
+    assert!(again.stdout.contains("in sync: "), "{}", again.stdout);
+}
+
+fn counts(writers: &mut Writers, replica: usize, key: &str) -> Option<i64> {
+    writers.get(replica, key).map(|text| text.parse().unwrap())
+}
+
+#[test]
+fn counters_add_up_without_any_memory_also_where_they_stand_alike() {
+    let mut three = Writers::new(3);
+    // Both counted one: that is two.
+    three.call(0, "incrby", "hits", &["1"]);
+    three.call(1, "incrby", "hits", &["1"]);
+    three.call(2, "incrby", "hits", &["1"]);
+    three.racks.reknit("diff").run().assert_code(1);
+    settle(&three);
+    for replica in 0..3 {
+        assert_eq!(counts(&mut three, replica, "hits"), Some(3));
+    }
+    three.call(0, "incrby", "hits", &["-5"]);
+    three.call(2, "incrby", "hits", &["7"]);
+    three.call(1, "set", "stock", &["100"]);
+    settle(&three);
+    three.call(0, "incrby", "stock", &["-30"]);
+    three.call(2, "incrby", "stock", &["-10"]);
+    three.call(2, "incrby", "stock", &["1"]);
+    settle(&three);
+    for replica in 0..3 {
+        assert_eq!(counts(&mut three, replica, "hits"), Some(5));
+        assert_eq!(counts(&mut three, replica, "stock"), Some(61));
+    }
+}
+
+#[test]
+fn a_write_or_removal_of_the_whole_key_begins_a_counter_anew() {
+    let mut two = Writers::new(2);
+    two.call(0, "incrby", "c", &["10"]);
+    settle(&two);
+    // What was counted without having seen the removal goes with what it removed; what comes after counts.
+    two.call(0, "del", "c", &[]);
+    two.call(1, "incrby", "c", &["5"]);
+    settle(&two);
+    assert_eq!(
+        (counts(&mut two, 0, "c"), counts(&mut two, 1, "c")),
+        (None, None)
+    );
+    two.call(0, "incrby", "c", &["2"]);
+    two.call(1, "incrby", "c", &["3"]);
+    settle(&two);
+    assert_eq!(counts(&mut two, 0, "c"), Some(5));
+    two.call(1, "set", "c", &["40"]);
+    two.call(0, "incrby", "c", &["1"]);
+    settle(&two);
+    assert_eq!(
+        (counts(&mut two, 0, "c"), counts(&mut two, 1, "c")),
+        (Some(40), Some(40))
+    );
+    two.call(1, "set", "c", &["no number"]);
+    settle(&two);
+    assert_eq!(two.get(0, "c").as_deref(), Some("no number"));
+    assert_eq!(two.plain(0, "EXISTS ._counts_c"), Value::Int(0));
+}
+
+#[test]
+fn a_counter_that_is_counted_all_the_time_is_repaired() {
+    let mut two = Writers::new(2);
+    two.call(0, "incrby", "c", &["1"]);
+    settle(&two);
+    two.call(1, "incrby", "c", &["1000"]);
+    let port = two.racks.servers[0].url();
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let until = stop.clone();
+    let counting = std::thread::spawn(move || {
+        let client = &mut redis::Client::open(port).unwrap().get_connection().unwrap();
+        let mut count = 0;
+        while !until.load(std::sync::atomic::Ordering::Relaxed) {
+            let words: [&[u8]; 5] = [b"FCALL", b"reknit_incrby", b"1", b"c", b"1"];
+            query::<i64>(client, &words);
+            count += 1;
+        }
+        count
+    });
+    two.racks.reknit("repair").run().assert_code(0);
+    assert!(counts(&mut two, 0, "c").unwrap() > 1000);
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let counted: i64 = counting.join().unwrap();
+    settle(&two);
+    for replica in 0..2 {
+        assert_eq!(counts(&mut two, replica, "c"), Some(1001 + counted));
+    }
+}
+
+#[test]
+fn a_counter_that_a_plain_command_changed_is_reported_and_not_overwritten() {
+    let mut two = Writers::new(2);
+    two.call(0, "incrby", "c", &["1"]);
+    settle(&two);
+    two.plain(1, "INCRBY c 5");
+    let outcome = two.racks.reknit("repair").run();
+    outcome.assert_code(1);
+    assert!(
+        outcome.stdout.contains("set it anew with reknit_set"),
+        "{}",
+        outcome.stdout
+    );
+    assert_eq!(
+        (counts(&mut two, 0, "c"), counts(&mut two, 1, "c")),
+        (Some(1), Some(6))
+    );
+    two.call(1, "set", "c", &["6"]);
+    settle(&two);
+    assert_eq!(counts(&mut two, 0, "c"), Some(6));
+}
+
+#[test]
+fn with_a_memory_counters_add_up_to_the_same() {
+    let mut two = Writers::of(Racks::new(2).remembering());
+    for round in 1..4 {
+        two.call(0, "incrby", "c", &["1"]);
+        two.call(1, "incrby", "c", &["1"]);
+        two.racks.repair();
+        for replica in 0..2 {
+            assert_eq!(counts(&mut two, replica, "c"), Some(2 * round));
+        }
+    }
+    two.call(0, "del", "c", &[]);
+    two.racks.repair();
+    assert_eq!(counts(&mut two, 1, "c"), None);
+}

@@ -269,7 +269,7 @@ impl<'a> Side<'a> {
         set.max(key.removed)
     }
 
-    fn expiry(&self) -> Expiry {
+    pub(super) fn expiry(&self) -> Expiry {
         self.state.map_or(Expiry::Never, |state| state.expiry)
     }
 }

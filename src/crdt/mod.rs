@@ -33,6 +33,7 @@
 mod case;
 mod contest;
 mod counter;
+mod counts;
 mod decide;
 mod element;
 mod expiry;
@@ -59,6 +60,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 pub use counter::integer;
+pub use counts::BY_COUNTS;
 pub use memory::{Agreed, Base, Standing, remember};
 pub use order::alike;
 pub use outcome::{Changes, Decided, Evidence, Merged, Note, Outcome, Reason, Target};
@@ -145,7 +147,7 @@ impl<'a> MergeInput<'a> {
 pub fn merge(input: &MergeInput<'_>, digester: &mut Digester) -> Merged {
     let case = Case::new(input, digester);
     let mut merged = merge_case(&case, digester);
-    merged.stamps = restamp(&case, &merged);
+    merged.stamps = merged.stamps.take().or_else(|| restamp(&case, &merged));
     merged
 }
 

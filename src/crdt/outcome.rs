@@ -59,6 +59,8 @@ pub enum Reason {
     TwoContents,
     /// It ends by itself elsewhere, which this replica cannot hold.
     EndsElsewhere,
+    /// The counts add up to more than an integer holds.
+    Overflows,
 }
 
 /// What every replica should hold.
@@ -245,6 +247,7 @@ impl fmt::Display for Reason {
             Self::Waits => "only an absent replica holds the agreed value",
             Self::TwoContents => "one stream ID has two contents",
             Self::EndsElsewhere => "the field ends by itself elsewhere, which cannot be held here",
+            Self::Overflows => "its counts add up to more than an integer holds",
         })
     }
 }

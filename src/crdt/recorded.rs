@@ -28,7 +28,7 @@ use super::contest::{
 };
 use super::string;
 use crate::model::{
-    HashRule, Kind, OnDeleteConflict, Stamp, Stamped, Stamps, StringRule, Value, ZsetRule,
+    Counts, HashRule, Kind, OnDeleteConflict, Stamp, Stamped, Stamps, StringRule, Value, ZsetRule,
 };
 
 /// What is asked of stamps.
@@ -160,6 +160,8 @@ pub struct Restamp {
     key: Option<Stamped>,
     /// Those of its elements; of elements that are not listed each replica keeps its own.
     elements: BTreeMap<Bytes, Stamped>,
+    /// What was counted, where that is kept.
+    counts: Option<Counts>,
 }
 
 impl Restamp {
@@ -220,6 +222,7 @@ impl Restamp {
         Self {
             key: settled(key, value.is_some()),
             elements,
+            counts: None,
         }
     }
 
@@ -232,6 +235,25 @@ impl Restamp {
         Stamps {
             key: self.key.unwrap_or(held.key),
             elements,
+            counts: self.counts.clone(),
+        }
+    }
+
+    /// What was counted, where that is kept.
+    pub fn counts(&self) -> Option<&Counts> {
+        self.counts.as_ref()
+    }
+
+    /// Those of a counter.
+    pub(super) fn of_counter(
+        added: Option<Stamp>,
+        removed: Option<Stamp>,
+        counts: Option<Counts>,
+    ) -> Self {
+        Self {
+            key: Some(Stamped { added, removed }),
+            elements: BTreeMap::new(),
+            counts,
         }
     }
 }

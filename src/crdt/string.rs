@@ -1,6 +1,7 @@
 //! Strings: registers, counters, bitmaps and HyperLogLogs.
 //!
 //! ```text
+//! counts beside a side         see counts.rs
 //! all sides are HyperLogLogs   register-wise maximum, or lww
 //! lww                          see register.rs
 //! counter                      see counter.rs; anything but a canonical integer on a side: lww, and a note
@@ -19,6 +20,7 @@ use super::Merged;
 use super::case::Case;
 use super::contest::{AgreedValue, Candidates, Contest, contest};
 use super::counter::{NoTotal, integer, total};
+use super::counts;
 use super::order::Whole;
 use super::outcome::{Note, Reason};
 use super::register;
@@ -28,6 +30,9 @@ type WholeContest<'a> = Contest<'a, Whole<'a>>;
 
 /// Merges the string siblings of a key.
 pub(super) fn merge(case: &Case<'_>) -> Merged {
+    if let Some(counted) = counts::merge(case) {
+        return counted;
+    }
     let contest = contest(
         &case.voices(),
         case.agreed_value(),

@@ -7,6 +7,7 @@ mod address;
 mod agreement;
 #[cfg(test)]
 pub(crate) mod arbitrary;
+mod counts;
 mod digest;
 mod elements;
 mod entry;
@@ -35,6 +36,7 @@ pub use agreement::{
     Agreement, Lag, LagBase, Lane, Marker, OwnerToken, ReplicaId, RunNumber, Sequence, StateId,
     Voids,
 };
+pub use counts::Counts;
 pub use digest::{DIGEST_FORMAT, DigestKey, Sum, ValueDigest};
 pub use elements::{ElementRef, Elements, FEW_BYTES, FEW_ELEMENTS, Shape};
 pub use entry::{Entry, EntryRef};

@@ -14,7 +14,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::{Key, Millis, Score};
+use super::{Counts, Key, Millis, Score};
 
 /// How a replica's data is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -101,6 +101,8 @@ pub struct Stamps {
     pub key: Stamped,
     /// Those of its elements, removed ones included. An element that is not listed has none.
     pub elements: BTreeMap<Bytes, Stamped>,
+    /// What was counted at it, where that is kept.
+    pub counts: Option<Counts>,
 }
 
 impl Stamps {
@@ -111,7 +113,9 @@ impl Stamps {
 
     /// Whether there are none.
     pub fn is_silent(&self) -> bool {
-        self.key.is_silent() && self.elements.values().all(|one| one.is_silent())
+        self.key.is_silent()
+            && self.counts.is_none()
+            && self.elements.values().all(|one| one.is_silent())
     }
 
     /// The latest of all, with the element that has it; nothing stands for the key.
@@ -160,10 +164,10 @@ impl StampSet {
     }
 }
 
-/// Whether a key of this name holds stamps, and no data.
+/// Whether a key of this name holds stamps or counts, and no data.
 pub fn holds_stamps(name: &[u8]) -> bool {
     let is_of = |set: StampSet| name == set.prefix() || set.owner(name).is_some();
-    StampSet::ALL.into_iter().any(is_of)
+    StampSet::ALL.into_iter().any(is_of) || Counts::owner(name).is_some()
 }
 
 #[cfg(test)]
@@ -178,10 +182,18 @@ mod tests {
             "._add-set_h",
             "._rem-set_",
             "._add-set__x",
+            "._counts_c",
         ] {
             assert!(holds_stamps(name.as_bytes()), "{name}");
         }
-        for name in ["._add-se", "._add-setx", "_add-set", "._rem-sets_h", "h"] {
+        for name in [
+            "._add-se",
+            "._add-setx",
+            "_add-set",
+            "._rem-sets_h",
+            "._counts",
+            "h",
+        ] {
             assert!(!holds_stamps(name.as_bytes()), "{name}");
         }
         let key = Key::copied(b"a_\xff");

@@ -16,7 +16,7 @@ use crate::model::{
 };
 
 /// Counters beyond are overwritten instead of increased.
-const FAR_FROM_OVERFLOW: u64 = 1 << 62;
+pub(super) const FAR_FROM_OVERFLOW: u64 = 1 << 62;
 
 /// Fields beyond are overwritten: the script of the store looks at their digits.
 const FIELDS_BELOW: u64 = 10_u64.pow(16);

@@ -24,6 +24,7 @@ pub mod ops;
 mod pacing;
 mod passes;
 mod reading;
+mod recount;
 mod resolve;
 mod restamp;
 mod round;

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use crate::crdt::{BY_WHOLE_KEY, MergeInput, Merged, Outcome, Sibling, Target, merge};
+use crate::crdt::{
+    BY_COUNTS, BY_WHOLE_KEY, MergeInput, Merged, Outcome, Sibling, Target, integer, merge,
+};
 use crate::model::{
     Datacenter, Digester, Expect, Expiry, Key, Kind, Millis, Op, Policy, ReplicaIndex, Stamps,
-    State, Write,
+    State, Value, Write,
 };
 
 use crate::store::{Capabilities, Capability, refusal_of};
@@ -19,7 +21,7 @@ use super::look::Look;
 use super::loss::{Losses, loss};
 use super::notary::Recollection;
 use super::ops::{Unreachable, ops_to_reach};
-use super::restamp::{is_stamped, stamped};
+use super::restamp::{counted, is_stamped, stamped};
 
 /// A sibling that was read twice and found alike both times.
 pub(crate) struct Stable<'a> {
@@ -32,6 +34,9 @@ pub(crate) struct Stable<'a> {
     /// What its server can do.
     pub(crate) can: Capabilities,
 }
+
+/// What to say of a counter beside whose counts another number stands.
+const ODD: &str = "a command that keeps no counts changed the counter, set it anew with reknit_set and count with reknit_incrby";
 
 /// The merged state, and what brings each replica to it.
 pub(crate) struct Resolution {
@@ -88,6 +93,34 @@ impl Resolution {
         if let Some((expect, ops)) = stamped(sibling.state, ops, &held, &wanted) {
             self.write(key, sibling, expect, ops);
         }
+    }
+
+    /// What others counted. False where the counter is to be written whole, or something else than its number is.
+    fn write_counts(&mut self, key: &Key, sibling: &Stable<'_>, wanted: Option<&State>) -> bool {
+        let (Some(state), Some(wanted), Some(held)) = (sibling.state, wanted, sibling.stamps)
+        else {
+            return false;
+        };
+        let Some(restamp) = &self.merged.stamps else {
+            return false;
+        };
+        let then = restamp.at(held);
+        if let Some((expect, ops)) = counted(state, wanted, held, &then) {
+            self.write(key, sibling, expect, ops);
+            return true;
+        }
+        if begins_alike(state, held, &then) {
+            self.write_stamped(key, sibling, increase_to(state, wanted));
+            return true;
+        }
+        let is_odd = held.counts.is_some()
+            && held.counts == then.counts
+            && state.value.kind() == Kind::String
+            && state.value != wanted.value;
+        if is_odd {
+            self.stick(sibling, ODD.into());
+        }
+        is_odd
     }
 
     /// Whether it only counts and adds, and does so whatever clients count meanwhile.
@@ -195,12 +228,16 @@ pub(crate) fn resolve(
         return resolution;
     };
     let is_by_element = resolution.merged.rule != BY_WHOLE_KEY;
+    let is_counted = resolution.merged.rule == BY_COUNTS;
     for sibling in siblings {
         let Some(wanted) = resolution.fitted(&target, siblings, sibling, is_by_element) else {
             continue;
         };
+        if is_counted && resolution.write_counts(key, sibling, wanted.as_ref()) {
+            continue;
+        }
         let counted = increase(sibling.state, wanted.as_ref(), &policy.rules);
-        if let Some((expect, ops)) = counted.filter(|_| is_by_element) {
+        if let Some((expect, ops)) = counted.filter(|_| is_by_element && !is_counted) {
             resolution.write(key, sibling, expect, ops);
             continue;
         }
@@ -229,6 +266,36 @@ pub(crate) fn resolve(
         }
     }
     resolution
+}
+
+/// Whether a replica holds what the counter began from, and has not counted yet.
+fn begins_alike(state: &State, held: &Stamps, then: &Stamps) -> bool {
+    let Some(counts) = then.counts.as_ref() else {
+        return false;
+    };
+    held.counts.is_none()
+        && held.key.added == counts.since
+        && counts.base.is_some()
+        && number(state) == counts.base
+}
+
+fn number(state: &State) -> Option<i64> {
+    match &state.value {
+        Value::String(bytes) => integer(bytes),
+        _ => None,
+    }
+}
+
+fn increase_to(state: &State, wanted: &State) -> Vec<Op> {
+    let delta = number(wanted).zip(number(state));
+    let delta = delta.and_then(|(to, from)| to.checked_sub(from));
+    let increase = match delta {
+        Some(0) => None,
+        Some(delta) => Some(Op::IncreaseBy(delta)),
+        None => Some(Op::Put(wanted.value.clone())),
+    };
+    let expire = (state.expiry != wanted.expiry).then_some(Op::Expire(wanted.expiry));
+    increase.into_iter().chain(expire).collect()
 }
 
 fn merged(

@@ -7,9 +7,10 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use crate::model::{Expect, Kind, Op, Stamps, State, Witness};
+use crate::model::{Counts, Expect, Kind, Op, Stamps, State, Witness};
 use crate::store::only;
 
+use super::increase::FAR_FROM_OVERFLOW;
 use super::resolve::Stable;
 
 /// Whether what a replica holds can be written together with stamps.
@@ -35,7 +36,8 @@ pub(super) fn stamped(
         .filter(|name| held.of(name) != wanted.of(name))
         .cloned()
         .collect();
-    if ops.is_empty() && changed.is_empty() && held.key == wanted.key {
+    let is_recounted = held.counts != wanted.counts;
+    if ops.is_empty() && changed.is_empty() && held.key == wanted.key && !is_recounted {
         return None;
     }
     let is_whole = |op: &Op| matches!(op, Op::Put(_) | Op::Remove);
@@ -56,9 +58,60 @@ pub(super) fn stamped(
         stamps: part(held, &looked_at),
         only_stamps: false,
     };
-    if !changed.is_empty() || held.key != wanted.key {
+    if is_recounted && held.counts.is_some() && wanted.counts.is_some() {
+        ops.push(Op::Stamp(Stamps {
+            counts: None,
+            ..part(wanted, &changed)
+        }));
+    }
+    if !changed.is_empty() || held.key != wanted.key || is_recounted {
         ops.push(Op::Stamp(part(wanted, &changed)));
     }
+    Some((Expect::Stamped(Box::new(witness)), ops))
+}
+
+/// How a counter that a replica counts since the same beginning gets what others counted, whatever its clients count
+/// meanwhile. Nothing where it has to be written whole.
+pub(super) fn counted(
+    state: &State,
+    wanted: &State,
+    held: &Stamps,
+    then: &Stamps,
+) -> Option<(Expect, Vec<Op>)> {
+    let (now, counts) = (held.counts.as_ref()?, then.counts.as_ref()?);
+    if (now.since, now.base) != (counts.since, counts.base) {
+        return None;
+    }
+    let beyond = counts.beyond(now);
+    let delta = counts.total()?.checked_sub(now.total()?)?;
+    let is_far = [counts.total()?, delta]
+        .iter()
+        .all(|number| number.unsigned_abs() < FAR_FROM_OVERFLOW);
+    if beyond.is_empty() || !is_far {
+        return None;
+    }
+    let of = |parts| Counts {
+        parts,
+        ..counts.clone()
+    };
+    let touched: BTreeSet<Bytes> = beyond.keys().cloned().collect();
+    let was = now.parts.iter().filter(|(name, _)| touched.contains(*name));
+    let was = was.map(|(name, part)| (name.clone(), *part)).collect();
+    let stamps = |key, parts| Stamps {
+        key,
+        counts: Some(of(parts)),
+        ..Stamps::default()
+    };
+    let witness = Witness {
+        held: Some(state.clone()),
+        touched: Some(touched),
+        stamps: stamps(held.key, was),
+        only_stamps: false,
+    };
+    let increase = (delta != 0).then_some(Op::IncreaseBy(delta));
+    let expire = (state.expiry != wanted.expiry).then_some(Op::Expire(wanted.expiry));
+    let stamp = Op::Stamp(stamps(then.key, beyond));
+    let ops = increase.into_iter().chain(expire).chain([stamp]).collect();
     Some((Expect::Stamped(Box::new(witness)), ops))
 }
 
@@ -71,6 +124,7 @@ fn part(stamps: &Stamps, names: &BTreeSet<Bytes>) -> Stamps {
     Stamps {
         key: stamps.key,
         elements: names.iter().map(of).collect(),
+        counts: stamps.counts.clone(),
     }
 }
 

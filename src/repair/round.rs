@@ -18,7 +18,7 @@ mod memory;
 mod orders;
 mod verify;
 
-use crate::model::{Digester, Key, Keyspace, RunNumber};
+use crate::model::{Digester, ExpiryPolicy, Key, Keyspace, Kind, RunNumber};
 use crate::store::Observed;
 
 use super::describe::{describe, explain_into, keep_changes, left_open};
@@ -103,6 +103,8 @@ pub(crate) struct Tracked<'a> {
     counts: bool,
     /// Whether the last round wrote it as a large value, which is remembered only once all are alike.
     large: bool,
+    /// Whether only its counts were found to differ.
+    recounted: bool,
 }
 
 /// A key that is stable and different, with what every replica holds.
@@ -148,6 +150,15 @@ impl<'a> Tracked<'a> {
             evicted: Vec::new(),
             counts: false,
             large: false,
+            recounted: false,
+        }
+    }
+
+    /// A counter that stands alike everywhere, with counts that differ.
+    pub(crate) fn counted(candidate: Candidate<'a>) -> Self {
+        Self {
+            recounted: true,
+            ..Self::new(candidate)
         }
     }
 
@@ -164,6 +175,7 @@ impl<'a> Tracked<'a> {
             evicted: Vec::new(),
             counts: false,
             large: false,
+            recounted: false,
         }
     }
 }
@@ -247,6 +259,10 @@ impl<'a> Round<'a> {
             let earlier = one.finding.map_or_else(Vec::new, |earlier| earlier.changes);
             keep_changes(shared, earlier, &mut finding);
             self.find(finding, verdict);
+        } else if one.recounted && !one.written && !is_counter(&present, expiry) {
+            // What differs in its number as well is a candidate of its own; what is gone counts no more.
+        } else if one.recounted && is_counter(&present, expiry) {
+            return self.differs(one, observed, &looks, true);
         } else if difference(&present, expiry).is_none() {
             let news = self.is_news(&one.candidate, &looks);
             match one.finding.take() {
@@ -301,7 +317,9 @@ impl<'a> Round<'a> {
         let mut work = Work::default();
         self.look_at_stamps(&mut acting).await;
         for one in acting {
-            if one.alike && is_large(&one.observed) {
+            if one.tracked.recounted && mode == Mode::Diff {
+                self.find(one.finding, Verdict::Diverged);
+            } else if one.alike && is_large(&one.observed) {
                 let tracked = &one.tracked;
                 self.learn_large(&tracked.candidate, &tracked.evicted).await;
             } else if one.alike {
@@ -485,6 +503,12 @@ impl<'a> Acting<'a> {
 
 fn planned(verdict: &Verdict, losses: Losses) -> Option<Losses> {
     (*verdict == Verdict::Planned).then_some(losses)
+}
+
+/// Whether all replicas hold the same string.
+fn is_counter(present: &[Look], expiry: &ExpiryPolicy) -> bool {
+    let is_string = |look: &Look| look.kind() == Some(Kind::String);
+    present.iter().all(is_string) && difference(present, expiry).is_none()
 }
 
 /// The verdict on a key that was undone.

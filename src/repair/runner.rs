@@ -12,6 +12,7 @@ use super::candidates::{Account, Comparison};
 use super::course::Course;
 use super::notary::MemoryTrouble;
 use super::pacing::watched;
+use super::recount;
 use super::round::Stage;
 use super::run::{Listener, Mode, Phase, Run, RunError, Shared};
 use super::scope::Scope;
@@ -76,6 +77,11 @@ async fn go(run: &Run, listener: &mut dyn Listener) -> Result<Summary, RunError>
         course.summary.passes = most;
     }
     shared.used_by_keys(0);
+    for db in run.scope.databases() {
+        if !is_over(&course) {
+            recount::recount(&shared, db, &mut course).await;
+        }
+    }
     course.take_up().await?;
     if !is_over(&course) {
         end(&shared, agendas, (&course.summary, reads_all)).await;

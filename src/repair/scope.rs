@@ -118,7 +118,7 @@ impl Scope {
             slots: (slots != SlotRange::all()).then_some(slots),
             ..self.selection.clone()
         };
-        Self::new(self.keyspaces.clone(), selection)
+        Self::new(self.keyspaces.clone(), selection).of_layout(self.layout)
     }
 
     /// Of all keys in these slots, those that this takes by what is selected beside slots: all, or nothing is known.
@@ -191,6 +191,18 @@ impl Scope {
 mod tests {
     use super::*;
     use crate::model::KeyspaceName;
+
+    #[test]
+    fn stamps_are_no_data_in_any_part_of_a_run() {
+        let name = KeyspaceName("default".into());
+        let everything = Keyspaces::new(vec![Keyspace::everything()]);
+        let scope = Scope::new(everything, Selection::of(vec![name])).of_layout(Layout::Dynomite);
+        for scope in [scope.within(SlotRange::all()), scope] {
+            assert!(scope.owner(None, b"._add-set_h").is_none());
+            assert!(scope.owner(None, b"._counts_c").is_none());
+            assert!(scope.owner(None, b"h").is_some());
+        }
+    }
 
     #[test]
     fn all_keys_of_a_database_are_taken_unless_names_are_narrowed_or_keyspaces_left_out() {

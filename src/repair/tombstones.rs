@@ -18,7 +18,7 @@ use futures::future::join_all;
 use crate::model::{
     DbIndex, Expect, Key, Layout, Millis, Op, Stamp, Stamped, Stamps, Witness, Write,
 };
-use crate::store::{BATCH_KEYS, StampQuery, StoreError, WriteOutcome};
+use crate::store::{BATCH_KEYS, Beside, StampQuery, StoreError, WriteOutcome};
 
 use super::run::{Mode, Shared};
 
@@ -77,7 +77,7 @@ async fn sweep_replica(
         }
     }
     loop {
-        let (keys, next) = source.keys_with_removals(db, cursor).await?;
+        let (keys, next) = source.keys_beside(db, Beside::Removals, cursor).await?;
         for key in &keys {
             sweep_elements(shared, db, (replica, key, cutoff), swept).await?;
         }

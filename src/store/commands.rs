@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::model::{
-    Expiry, Field, Key, Op, Stamp, StampSet, Stamped, Stamps, Stream, StreamId, Value,
+    Counts, Expiry, Field, Key, Op, Stamp, StampSet, Stamped, Stamps, Stream, StreamId, Value,
 };
 
 use super::Piece;
@@ -190,7 +190,16 @@ fn pack_stamps(out: &mut Vec<u8>, key: &Key, stamps: &Stamps) -> usize {
         count += pack_op(out, of_elements, &Op::SetScores(listed.collect()));
         count += pack_op(out, of_elements, &Op::RemoveScored(left));
     }
-    count
+    count + pack_counts(out, key, stamps)
+}
+
+/// What was counted is put over what stands there, for it only rises; without counts none may stand there.
+fn pack_counts(out: &mut Vec<u8>, key: &Key, stamps: &Stamps) -> usize {
+    let name = Counts::of_key(key);
+    match &stamps.counts {
+        Some(counts) => pack_pairs(out, b"HSET", name.as_bytes(), &counts.fields()),
+        None => one(out, &[b"UNLINK", name.as_bytes()]),
+    }
 }
 
 /// RESTORE REPLACE alone: behind an UNLINK, a payload that the server refuses would lose the key.

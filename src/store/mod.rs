@@ -80,7 +80,7 @@ pub use redis::RedisReplica;
 pub use rehearsal::{Cause, Refusal};
 pub use sample::Sample;
 pub use seal::Seal;
-pub use stamps::{StampQuery, StampReading};
+pub use stamps::{Beside, StampQuery, StampReading};
 pub use wire::{Connecting, Endpoint};
 
 /// A whole value is held in memory up to this many elements; above, a key is large.
@@ -355,13 +355,14 @@ pub trait Replica: Send + Sync {
         Ok((Vec::new(), 0))
     }
 
-    /// One page of the keys that have removals of elements beside them, and where the next begins. A key may come twice.
+    /// One page of the keys that have this beside them, and where the next begins. A key may come twice.
     ///
     /// # Errors
     /// When the replica cannot be read.
-    async fn keys_with_removals(
+    async fn keys_beside(
         &self,
         _db: Option<DbIndex>,
+        _what: Beside,
         _cursor: u64,
     ) -> Result<(Vec<Key>, u64), StoreError> {
         Ok((Vec::new(), 0))

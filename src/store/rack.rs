@@ -29,7 +29,7 @@ use super::cluster::facts::{joined, worse};
 use super::dump::Dumped;
 use super::spread::Lane;
 use super::{
-    Capabilities, Connecting, EntrySink, Facts, Health, LargeState, Observed, Pace, Piece,
+    Beside, Capabilities, Connecting, EntrySink, Facts, Health, LargeState, Observed, Pace, Piece,
     PieceCursor, RedisReplica, Replica, ScanReport, ScanRequest, Seal, StampQuery, StampReading,
     StoreError, Usage, WriteOutcome, Written,
 };
@@ -324,12 +324,13 @@ impl Replica for RackReplica {
         }
     }
 
-    async fn keys_with_removals(
+    async fn keys_beside(
         &self,
         db: Option<DbIndex>,
+        what: Beside,
         cursor: u64,
     ) -> Result<(Vec<Key>, u64), StoreError> {
-        self.keys_of_nodes(db, cursor).await
+        self.keys_of_nodes(db, what, cursor).await
     }
 
     async fn dump(&self, db: Option<DbIndex>, keys: &[Key]) -> Result<Vec<Dumped>, StoreError> {

@@ -24,7 +24,7 @@ use super::seal::SealError;
 use super::stamps::read_stamps;
 use super::wire::{Connecting, Endpoint, Meter, Wire, WireError};
 use super::{
-    Capabilities, EntrySink, Facts, Health, LargeState, Observed, Pace, Piece, PieceCursor,
+    Beside, Capabilities, EntrySink, Facts, Health, LargeState, Observed, Pace, Piece, PieceCursor,
     Replica, ScanReport, ScanRequest, Seal, StampQuery, StampReading, StoreError, Usage, Written,
     server_info,
 };
@@ -459,12 +459,13 @@ impl Replica for RedisReplica {
         self.page_of_removals(db, of, cursor).await
     }
 
-    async fn keys_with_removals(
+    async fn keys_beside(
         &self,
         db: Option<DbIndex>,
+        what: Beside,
         cursor: u64,
     ) -> Result<(Vec<Key>, u64), StoreError> {
-        self.page_of_keys_with_removals(db, cursor).await
+        self.page_of_keys_beside(db, what, cursor).await
     }
 
     async fn dump(&self, db: Option<DbIndex>, keys: &[Key]) -> Result<Vec<Dumped>, StoreError> {

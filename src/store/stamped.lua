@@ -1,14 +1,15 @@
 -- Writes keys together with their stamps, each only where all that it was worked out from still is so.
 --
--- KEYS: for each key five: the key, `._add-set`, `._rem-set`, `._add-set_<key>`, `._rem-set_<key>`; behind them the
---       marker, where there is one.
+-- KEYS: for each key six: the key, `._add-set`, `._rem-set`, `._add-set_<key>`, `._rem-set_<key>`, `._counts_<key>`;
+--       behind them the marker, where there is one.
 -- ARGV: for each key: its place in the marker's mask, its questions and its commands, each list behind its length. A
 --       command is its words behind their number. A question is a command, and what it must answer: the number of
 --       values, and for each '' absent, '=...' exactly that, '#...' that number.
 --
 -- Answers for each key 1, 0 where an answer is another, or words where a set of stamps is none; behind them the marker,
 -- in which the places of all keys that were written are set. A key is written whole or not at all: every question is
--- asked before the first command, and no command can fail where all were answered as they must be.
+-- asked before the first command, and no command can fail where all were answered as they must be, but the first: a
+-- counter that is increased may have become something else.
 local at = 1
 
 local function take()
@@ -95,18 +96,25 @@ local function write(first, questions, commands)
   for _, question in ipairs(questions) do
     if not is_answered(question) then return 0 end
   end
-  for _, command in ipairs(commands) do execute(command) end
+  for i, command in ipairs(commands) do
+    if i == 1 and command[1]:find('^INCR') then
+      local answer = redis.pcall(unpack(command))
+      if type(answer) == 'table' and answer.err then return 0 end
+    else
+      execute(command)
+    end
+  end
   return 1
 end
 
 local answers, written = {}, {}
-for i = 1, math.floor(#KEYS / 5) do
+for i = 1, math.floor(#KEYS / 6) do
   local place = tonumber(take())
   local questions = take_questions()
-  answers[i] = write(5 * i - 4, questions, take_commands())
+  answers[i] = write(6 * i - 5, questions, take_commands())
   if answers[i] == 1 then written[#written + 1] = place end
 end
-if #KEYS % 5 == 1 then
+if #KEYS % 6 == 1 then
   local marker = redis.call('GET', KEYS[#KEYS])
   local head, mask = marker:match('^(.* )(%x+)$')
   local digits = {}

@@ -9,13 +9,13 @@
 //!
 //! Deliberately absent: what the stamps should be.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
 use crate::model::{
-    Expect, Expiry, Key, Kind, Marker, Score, Stamp, StampSet, Stamped, Stamps, State, Value,
-    Witness, Write,
+    Counts, Expect, Expiry, Key, Kind, Marker, Score, Stamp, StampSet, Stamped, Stamps, State,
+    Value, Witness, Write,
 };
 
 use super::commands::{ELEMENTS_PER_COMMAND, pack_op};
@@ -48,6 +48,7 @@ pub(crate) fn pack_stamped(
         keys.push(write.key.clone());
         keys.extend(StampSet::ALL.map(StampSet::of_keys));
         keys.extend(StampSet::ALL.map(|set| set.of_elements(&write.key)));
+        keys.push(Counts::of_key(&write.key));
         args.push(index.to_string().into());
         let questions = questions(&write.key, witness);
         args.push(questions.len().to_string().into());
@@ -113,7 +114,46 @@ fn questions(key: &Key, witness: &Witness) -> Vec<Question> {
             ask(words(b"ZMSCORE", &of_elements, &names), must);
         }
     }
+    if !witness.only_stamps && counts_matter(witness) {
+        ask_counts(key, witness, &mut ask);
+    }
     all
+}
+
+/// Whether what is counted is looked at: not beside collections that are touched.
+fn counts_matter(witness: &Witness) -> bool {
+    let is_string = |state: &State| state.value.kind() == Kind::String;
+    witness.touched.is_none() || witness.held.as_ref().is_some_and(is_string)
+}
+
+/// Asks for what a counter began from and for its touched parts, or for all there may be.
+fn ask_counts(key: &Key, witness: &Witness, ask: &mut impl FnMut(Vec<Bytes>, Vec<Bytes>)) {
+    let name = Counts::of_key(key);
+    let fields = witness.stamps.counts.as_ref().map(Counts::fields);
+    let fields = fields.unwrap_or_default();
+    if witness.touched.is_none() {
+        let length = number(fields.len().to_string());
+        ask(words(b"HLEN", &name, &[]), vec![length]);
+    }
+    let touched = witness.touched.iter().flatten();
+    let mut must: BTreeMap<Bytes, Bytes> =
+        touched.map(|name| (name.clone(), Bytes::new())).collect();
+    for (field, value) in fields {
+        let is_stamp = field.as_ref() == Counts::SINCE && !value.is_empty();
+        let value = if is_stamp {
+            number(&value)
+        } else {
+            exactly(&value)
+        };
+        must.insert(field, value);
+    }
+    let (names, must): (Vec<Bytes>, Vec<Bytes>) = must.into_iter().unzip();
+    for (names, must) in names
+        .chunks(ELEMENTS_PER_COMMAND)
+        .zip(must.chunks(ELEMENTS_PER_COMMAND))
+    {
+        ask(words(b"HMGET", &name, names), must.to_vec());
+    }
 }
 
 /// Asks for the type and the end of the key, and for what it holds.
@@ -140,6 +180,8 @@ fn ask_value(
     ask: &mut impl FnMut(Vec<Bytes>, Vec<Bytes>),
 ) {
     let (read, count): (&[u8], &[u8]) = match value {
+        // A counter is increased, whatever it stands at.
+        Value::String(_) if touched.is_some() => return,
         Value::String(bytes) => return ask(words(b"GET", key, &[]), vec![exactly(bytes)]),
         Value::Hash(_) => (b"HMGET", b"HLEN"),
         Value::Set(_) => (b"SMISMEMBER", b"SCARD"),
@@ -210,7 +252,21 @@ pub(crate) fn still_so(witness: &Witness, state: Option<&State>, now: &Stamps) -
     (is_raised || now.key.added == key.added)
         && now.key.removed == key.removed
         && witness.stamps.elements.keys().all(listed)
+        && counted(witness, now)
         && holds(witness, state)
+}
+
+fn counted(witness: &Witness, now: &Stamps) -> bool {
+    if witness.only_stamps || !counts_matter(witness) {
+        return true;
+    }
+    match (&witness.touched, &witness.stamps.counts, &now.counts) {
+        (Some(touched), Some(was), Some(is)) => {
+            let alike = |name: &Bytes| was.parts.get(name) == is.parts.get(name);
+            (was.since, was.base) == (is.since, is.base) && touched.iter().all(alike)
+        }
+        (_, was, is) => was == is,
+    }
 }
 
 fn holds(witness: &Witness, state: Option<&State>) -> bool {
@@ -223,6 +279,9 @@ fn holds(witness: &Witness, state: Option<&State>) -> bool {
         (None, Some(_)) | (Some(_), None) => return false,
     };
     let now = match &witness.touched {
+        Some(_) if state.value.kind() == Kind::String => {
+            return held.expiry == state.expiry && held.value.kind() == Kind::String;
+        }
         None => Some(state.value.clone()),
         Some(touched) => {
             let names: Vec<Bytes> = touched.iter().cloned().collect();

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::model::{Key, Score, Stamp, StampSet, Stamped, Stamps};
+use crate::model::{Counts, Key, Score, Stamp, StampSet, Stamped, Stamps};
 
 use super::resp::{Frame, Frames, pack_arg, pack_start, unexpected};
 use super::server_info::refusal;
@@ -42,6 +42,7 @@ pub(crate) async fn read_stamps(
             wire.push(&[command, set.of_keys().as_bytes(), query.key.as_bytes()]);
             wire.push(&[b"ZCARD", set.of_elements(&query.key).as_bytes()]);
         }
+        wire.push(&[b"HGETALL", Counts::of_key(&query.key).as_bytes()]);
     }
     wire.flush().await?;
     let mut heads = Vec::with_capacity(queries.len());
@@ -52,20 +53,26 @@ pub(crate) async fn read_stamps(
             let of_elements = set.of_elements(&query.key);
             place.1 = length(wire.reply().await?).map_err(|words| misused(&of_elements, &words));
         }
-        heads.push(head);
+        heads.push((head, counts(wire.reply().await?, &query.key)?));
     }
     let mut all = Vec::with_capacity(queries.len());
-    for (query, [added, removed]) in queries.iter().zip(heads) {
+    for (query, ([added, removed], counts)) in queries.iter().zip(heads) {
         let of_key = match (added.0, removed.0) {
             (Ok(added), Ok(removed)) => Ok(Stamped { added, removed }),
             (Err(words), _) | (_, Err(words)) => Err(words),
         };
-        all.push(match (of_key, added.1, removed.1) {
-            (Ok(key), Ok(added), Ok(removed)) => {
+        all.push(match (of_key, added.1, removed.1, counts) {
+            (Ok(key), Ok(added), Ok(removed), Ok(counts)) => {
                 let elements = read_elements(wire, query, [added, removed]).await?;
-                elements.map(|elements| Stamps { key, elements })
+                elements.map(|elements| Stamps {
+                    key,
+                    elements,
+                    counts,
+                })
             }
-            (Err(words), ..) | (_, Err(words), _) | (.., Err(words)) => Err(words),
+            (Err(words), ..) | (_, Err(words), ..) | (_, _, Err(words), _) | (.., Err(words)) => {
+                Err(words)
+            }
         });
     }
     Ok(all)
@@ -156,14 +163,44 @@ pub(crate) fn removals_of(key: Option<&Key>) -> Key {
 /// How many names a page of a scan looks at.
 const NAMES: &[u8] = b"1000";
 
-/// One page of the keys that have removals of elements beside them.
-pub(crate) async fn keys_page(wire: &mut Wire, cursor: u64) -> Result<(Vec<Key>, u64), WireError> {
+/// What stands beside keys, in keys of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beside {
+    /// Removals of elements.
+    Removals,
+    /// Counts.
+    Counts,
+}
+
+impl Beside {
+    fn pattern(self) -> &'static [u8] {
+        match self {
+            Self::Removals => b"._rem-set_*",
+            Self::Counts => b"._counts_*",
+        }
+    }
+
+    /// The key beside which a key of this name stands.
+    pub(crate) fn owner(self, name: &[u8]) -> Option<Key> {
+        match self {
+            Self::Removals => StampSet::Removed.owner(name),
+            Self::Counts => Counts::owner(name),
+        }
+    }
+}
+
+/// One page of the keys that have this beside them.
+pub(crate) async fn keys_page(
+    wire: &mut Wire,
+    what: Beside,
+    cursor: u64,
+) -> Result<(Vec<Key>, u64), WireError> {
     let cursor = cursor.to_string();
     let words: [&[u8]; 6] = [
         b"SCAN",
         cursor.as_bytes(),
         b"MATCH",
-        b"._rem-set_*",
+        what.pattern(),
         b"COUNT",
         NAMES,
     ];
@@ -178,7 +215,7 @@ pub(crate) async fn keys_page(wire: &mut Wire, cursor: u64) -> Result<(Vec<Key>,
     let next = next.and_then(|text| text.parse().ok()).unwrap_or(0);
     let mut keys = Vec::new();
     for _ in 0..frames.array()? {
-        keys.extend(StampSet::Removed.owner(frames.bytes()?));
+        keys.extend(what.owner(frames.bytes()?));
     }
     Ok((keys, next))
 }
@@ -259,6 +296,31 @@ fn length(reply: &[u8]) -> Result<usize, String> {
         Ok(Frame::Error(words)) => Err(String::from_utf8_lossy(words).into_owned()),
         Ok(_) | Err(_) => Err("an answer that cannot be read".into()),
     }
+}
+
+/// The counts of a key, or why they are none.
+fn counts(reply: &[u8], key: &Key) -> Result<Result<Option<Counts>, String>, WireError> {
+    let name = Counts::of_key(key);
+    let mut frames = Frames::new(reply);
+    let length = match frames.next()? {
+        Frame::Error(words) => {
+            let words = String::from_utf8_lossy(words);
+            return Ok(Err(uncounted(&name, &words)));
+        }
+        Frame::Array(length) => length,
+        other => return Err(unexpected("counts", &other).into()),
+    };
+    let mut fields = BTreeMap::new();
+    for _ in 0..length / 2 {
+        let field = Bytes::copy_from_slice(frames.bytes()?);
+        fields.insert(field, Bytes::copy_from_slice(frames.bytes()?));
+    }
+    Ok(Counts::parse(&fields).map_err(|words| uncounted(&name, &words)))
+}
+
+/// What to say of counts that are none.
+pub(crate) fn uncounted(name: &Key, words: &str) -> String {
+    format!("{name} holds no counts ({words}), remove it or put back what it held")
 }
 
 /// What to say of a set of stamps that is none.

@@ -12,7 +12,7 @@ use crate::model::{
     Stamp, State, Write,
 };
 use crate::store::{
-    Capabilities, EntrySink, Facts, Health, LargeState, Observed, Pace, Piece, PieceCursor,
+    Beside, Capabilities, EntrySink, Facts, Health, LargeState, Observed, Pace, Piece, PieceCursor,
     Replica, ScanReport, ScanRequest, Seal, StampQuery, StampReading, StoreError, Usage, Written,
 };
 
@@ -247,12 +247,13 @@ impl Replica for Paced {
         self.work(0, self.replica.removals(db, of, cursor)).await
     }
 
-    async fn keys_with_removals(
+    async fn keys_beside(
         &self,
         db: Option<DbIndex>,
+        what: Beside,
         cursor: u64,
     ) -> Result<(Vec<Key>, u64), StoreError> {
-        self.work(0, self.replica.keys_with_removals(db, cursor))
+        self.work(0, self.replica.keys_beside(db, what, cursor))
             .await
     }
 

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use crate::crdt::Outcome;
-use crate::model::{Digester, Kind, Layout, ReplicaIndex, RunNumber};
+use crate::crdt::{Outcome, integer};
+use crate::model::{Digester, Kind, Layout, ReplicaIndex, RunNumber, Value};
 use crate::store::{BATCH_KEYS, Observed};
 
 use super::super::finding::Verdict;
@@ -90,6 +90,11 @@ impl<'a> Round<'a> {
     ) -> bool {
         let rules = &candidate.keyspace.policy.rules;
         let mut present = looks.iter().flatten().filter(|look| **look != Look::Absent);
+        let is_number = |one: &Option<Observed>| match state(one).map(|state| &state.value) {
+            Some(Value::String(bytes)) => integer(bytes).is_some(),
+            _ => false,
+        };
+        let counts_along = observed.iter().all(is_number);
         let mut kinds = looks.iter().flatten().map(Look::kind);
         let counts = self.shared.notary(candidate.keyspace.db).is_some()
             && kinds.all(|kind| kind.is_some_and(|kind| rules.counts(kind)));
@@ -97,8 +102,8 @@ impl<'a> Round<'a> {
             let kind = look.kind();
             kind.is_some_and(|kind| matches!(kind, Kind::Hash | Kind::Set | Kind::SortedSet))
         };
-        let is_stamped =
-            self.shared.run.scope.layout() == Layout::Dynomite && present.all(is_collection);
+        let is_stamped = self.shared.run.scope.layout() == Layout::Dynomite
+            && (counts_along || present.all(is_collection));
         self.shared.run.settings.mode != Mode::Diff && (counts || is_stamped) && !is_large(observed)
     }
 
@@ -148,6 +153,9 @@ impl<'a> Round<'a> {
             return;
         };
         if resolution.writes.is_empty() {
+            if let Some(finding) = one.tracked.finding.clone().filter(|_| one.tracked.written) {
+                self.find(finding, Verdict::Repaired);
+            }
             if mode == Mode::Repair {
                 work.cases
                     .extend(case(&one, resolution, recollection).map(|case| (None, case)));

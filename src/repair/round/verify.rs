@@ -36,9 +36,18 @@ impl<'a> Round<'a> {
             let mut looks = looks(&siblings(&reading, index), &mut self.digester);
             self.leave_out_evicted(&one.candidate, &mut looks);
             // A counter that was increased everywhere is done, also where clients go on counting.
-            let counted = one.counts && counted[index] == Some(true);
+            let counted_all = counted[index] == Some(true);
+            let counted = one.counts && counted_all;
             let refused = refused.or(counted.then_some(Verdict::Repaired));
-            let verdict = verified(&one.candidate, &looks, refused);
+            // Alike it was before as well: only what was written tells.
+            let refused = refused.or_else(|| {
+                let done = one.recounted && counted_all;
+                done.then_some(Verdict::Repaired)
+            });
+            let verdict = match one.recounted && refused.is_none() {
+                true => None,
+                false => verified(&one.candidate, &looks, refused),
+            };
             one.candidate.looks = looks;
             match (verdict, one.finding.take()) {
                 (Some(verdict), Some(finding)) => {

@@ -31,7 +31,7 @@ use crate::model::{
 };
 
 use super::{
-    Capabilities, EntrySink, Facts, Health, LargeState, Observed, Pace, Piece, PieceCursor,
+    Beside, Capabilities, EntrySink, Facts, Health, LargeState, Observed, Pace, Piece, PieceCursor,
     Replica, ScanReport, ScanRequest, Seal, StampQuery, StampReading, StoreError, Usage, Written,
 };
 
@@ -362,12 +362,13 @@ impl Replica for MemoryReplica {
         self.lock().removals(db, of)
     }
 
-    async fn keys_with_removals(
+    async fn keys_beside(
         &self,
         db: Option<DbIndex>,
+        what: Beside,
         _cursor: u64,
     ) -> Result<(Vec<Key>, u64), StoreError> {
-        self.lock().keys_with_removals(db)
+        self.lock().keys_beside(db, what)
     }
 
     async fn dump(

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::model::{DbIndex, Key, Op, Stamp, StampSet, Stamped, Stamps, Value, Witness};
+use crate::model::{Counts, DbIndex, Key, Op, Stamp, StampSet, Stamped, Stamps, Value, Witness};
 use crate::store::stamped::still_so;
-use crate::store::stamps::{misused, removals_of};
-use crate::store::{ApplyError, StampQuery, StampReading, StoreError};
+use crate::store::stamps::{misused, removals_of, uncounted};
+use crate::store::{ApplyError, Beside, StampQuery, StampReading, StoreError};
 
 use super::markers::WRONG_TYPE;
 use super::{Data, Inner};
@@ -48,10 +48,11 @@ impl Inner {
         Ok((listed.into_iter().collect(), 0))
     }
 
-    /// All keys that have removals of elements beside them.
-    pub(super) fn keys_with_removals(
+    /// All keys that have this beside them.
+    pub(super) fn keys_beside(
         &mut self,
         db: Option<DbIndex>,
+        what: Beside,
     ) -> Result<(Vec<Key>, u64), StoreError> {
         if !self.reachable {
             return Err(self.unreachable("SCAN"));
@@ -59,7 +60,7 @@ impl Inner {
         let db = self.db(db);
         self.count_round_trip(1);
         let names = self.data.keys(db).into_iter();
-        let keys = names.filter_map(|name| StampSet::Removed.owner(name.as_bytes()));
+        let keys = names.filter_map(|name| what.owner(name.as_bytes()));
         Ok((keys.collect(), 0))
     }
 
@@ -90,7 +91,21 @@ impl Data {
                     .put(set, Some(stamp));
             }
         }
+        stamps.counts = self.counts(db, key)?;
         Ok(stamps)
+    }
+
+    fn counts(&mut self, db: DbIndex, key: &Key) -> Result<Option<Counts>, String> {
+        let name = Counts::of_key(key);
+        let fields = match self.get(db, &name).map(|state| state.value) {
+            None => BTreeMap::new(),
+            Some(Value::Hash(fields)) => fields
+                .into_iter()
+                .map(|(name, field)| (name, field.value))
+                .collect(),
+            Some(_) => return Err(uncounted(&name, WRONG_TYPE)),
+        };
+        Counts::parse(&fields).map_err(|words| uncounted(&name, &words))
     }
 
     fn listed(&mut self, db: DbIndex, set: &Key) -> Result<BTreeMap<Bytes, Stamp>, String> {
@@ -126,7 +141,11 @@ impl Data {
                 self.list(db, &set.of_elements(key), name, stamped.of(set))?;
             }
         }
-        Ok(())
+        let name = Counts::of_key(key);
+        match &stamps.counts {
+            Some(counts) => self.apply(db, &name, &Op::SetFields(counts.fields())),
+            None => self.apply(db, &name, &Op::Remove),
+        }
     }
 
     fn list(

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 
 use crate::model::{DbIndex, Key, Stamp};
-use crate::store::{Replica, StampQuery, StampReading, StoreError};
+use crate::store::{Beside, Replica, StampQuery, StampReading, StoreError};
 
 use super::{RackReplica, pick, put_together};
 
@@ -44,10 +44,11 @@ impl RackReplica {
     pub(super) async fn keys_of_nodes(
         &self,
         db: Option<DbIndex>,
+        what: Beside,
         cursor: u64,
     ) -> Result<(Vec<Key>, u64), StoreError> {
         let (index, inner) = self.node_of(cursor);
-        let (mut keys, next) = self.nodes[index].keys_with_removals(db, inner).await?;
+        let (mut keys, next) = self.nodes[index].keys_beside(db, what, inner).await?;
         keys.retain(|key| self.ring.owner(key.as_bytes()) == index);
         Ok((keys, self.next(index, next)))
     }

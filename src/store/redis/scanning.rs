@@ -6,17 +6,20 @@ use crate::model::{DbIndex, Key, Stamp};
 use crate::store::bulk::Bulk;
 use crate::store::seal::SealError;
 use crate::store::wire::{Wire, WireError};
-use crate::store::{ScanReport, StoreError, server_info, stamps};
+use crate::store::{Beside, ScanReport, StoreError, server_info, stamps};
 
 use super::RedisReplica;
 
 impl RedisReplica {
-    pub(super) async fn page_of_keys_with_removals(
+    pub(super) async fn page_of_keys_beside(
         &self,
         db: Option<DbIndex>,
+        what: Beside,
         cursor: u64,
     ) -> Result<(Vec<Key>, u64), StoreError> {
-        retrying!(self, db, "SCAN", |wire| stamps::keys_page(wire, cursor))
+        retrying!(self, db, "SCAN", |wire| stamps::keys_page(
+            wire, what, cursor
+        ))
     }
 
     /// A page of a set of removals; one that is none is refused.
