@@ -3,7 +3,7 @@
 CARGO ?= cargo
 PROFILE_DIR = target/release
 
-.PHONY: all build test demo bench bench-foreground bench-state bench-memory soak units alerts lint doc check redis systemd prometheus clean
+.PHONY: all build test demo bench bench-foreground bench-state bench-memory bench-functions soak units alerts lint doc check redis systemd prometheus clean
 
 all: build
 
@@ -59,6 +59,9 @@ bench-state:
 
 bench-memory:
 	$(CARGO) bench --locked --bench memory
+
+bench-functions: redis build
+	REKNIT=$(PROFILE_DIR)/reknit benches/functions.sh
 
 soak: redis
 	REKNIT_SEEDS=$${REKNIT_SEEDS:-20000} $(CARGO) test --release --locked --test simulation

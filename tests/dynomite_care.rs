@@ -422,6 +422,7 @@ fn removal() -> Write {
     let stamps = |added, removed| Stamps {
         key: stamped(7, 0),
         elements: [(name.clone(), stamped(added, removed))].into(),
+        counts: None,
     };
     let held = reknit::model::Value::Hash([(name.clone(), Field::lasting("v"))].into());
     Write {

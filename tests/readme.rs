@@ -90,6 +90,7 @@ fn every_command_and_option_of_the_readme_exists() {
         "repair",
         "check",
         "explain",
+        "functions",
         "import",
         "clean",
         "run",
@@ -108,6 +109,9 @@ fn every_command_and_option_of_the_readme_exists() {
             README.contains(&format!("`reknit {command}")),
             "{command} is not in the README"
         );
+    }
+    for part in ["install", "show"] {
+        help += &Reknit::new(["functions", part, "--help"]).run().stdout;
     }
     let words = README.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
     let options = words.filter(|word| word.starts_with("--") && !word.ends_with('-'));

@@ -17,16 +17,13 @@ use super::course::Course;
 use super::round::{Candidate, Stage, Tracked};
 use super::run::Shared;
 
-/// Finds and decides the counters of a database whose counts differ.
-pub(super) async fn recount<'a>(
-    shared: &'a Shared<'a>,
-    db: Option<DbIndex>,
-    course: &mut Course<'a>,
-) {
+/// Finds and decides the counters whose counts differ.
+pub(super) async fn recount<'a>(shared: &'a Shared<'a>, course: &mut Course<'a>) {
     if shared.run.scope.layout() == Layout::Plain {
         return;
     }
-    for replica in shared.active() {
+    let all = shared.run.scope.databases().into_iter();
+    for (db, replica) in all.flat_map(|db| shared.active().into_iter().map(move |one| (db, one))) {
         if let Err(error) = recount_replica(shared, (db, replica), course).await {
             tracing::warn!("{error}; its counters are left as they are until the next run");
         }

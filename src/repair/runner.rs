@@ -77,10 +77,8 @@ async fn go(run: &Run, listener: &mut dyn Listener) -> Result<Summary, RunError>
         course.summary.passes = most;
     }
     shared.used_by_keys(0);
-    for db in run.scope.databases() {
-        if !is_over(&course) {
-            recount::recount(&shared, db, &mut course).await;
-        }
+    if !is_over(&course) {
+        recount::recount(&shared, &mut course).await;
     }
     course.take_up().await?;
     if !is_over(&course) {

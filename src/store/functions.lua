@@ -51,12 +51,11 @@ local function newest(set)
   return redis.call('ZREVRANGE', set, 0, 0, 'WITHSCORES')[2] or false
 end
 
-local function stamps_of_key(key)
-  return redis.call('ZSCORE', ADDED, key), redis.call('ZSCORE', REMOVED, key)
-end
-
-local function scores(set, names)
-  return redis.call('ZMSCORE', set, unpack(names))
+-- The later stamp of a key, where one is enough: what is listed as added was added after it was removed, and after all
+-- its elements.
+local function past_of_key(key)
+  local added = redis.call('ZSCORE', ADDED, key)
+  return added, tonumber(added or redis.call('ZSCORE', REMOVED, key) or 0)
 end
 
 local function is_any(list)
@@ -66,12 +65,15 @@ local function is_any(list)
   return false
 end
 
+-- A time is never lowered.
 local function list_all(set, names, stamp)
-  local words, at = {}, text(stamp)
+  local at = text(stamp)
+  if #names == 1 then return redis.call('ZADD', set, 'GT', at, names[1]) end
+  local words = {}
   for i = 1, #names do
     words[2 * i - 1], words[2 * i] = at, names[i]
   end
-  redis.call('ZADD', set, unpack(words))
+  redis.call('ZADD', set, 'GT', unpack(words))
 end
 
 local function complaint(words)
@@ -100,8 +102,7 @@ function commands.set(keys, args)
   if refusal then return refusal end
   local key = keys[1]
   local kind = redis.call('TYPE', key).ok
-  local added, removed = stamps_of_key(key)
-  local past = latest(0, { added, removed })
+  local added, past = past_of_key(key)
   local elements = kind ~= 'none' and kind ~= 'string'
   if elements then past = latest(past, { newest(of(ADDED, key)), newest(of(REMOVED, key)) }) + STEP end
   local stamp = stamp_behind(past, key)
@@ -112,8 +113,7 @@ function commands.set(keys, args)
     redis.call('ZADD', REMOVED, text(stamp - STEP), key)
     redis.call('UNLINK', of(COUNTS, key), of(ADDED, key), of(REMOVED, key))
   else
-    if removed then redis.call('ZREM', REMOVED, key) end
-    redis.call('UNLINK', of(COUNTS, key))
+    if added then redis.call('UNLINK', of(COUNTS, key)) else redis.call('ZREM', REMOVED, key) end
   end
   return answer
 end
@@ -122,8 +122,8 @@ end
 function commands.del(keys)
   local count = 0
   for _, key in ipairs(keys) do
-    local added, removed = stamps_of_key(key)
-    local past = latest(0, { added, removed, newest(of(ADDED, key)), newest(of(REMOVED, key)) })
+    local added, past = past_of_key(key)
+    past = latest(past, { newest(of(ADDED, key)), newest(of(REMOVED, key)) })
     local stamp = stamp_behind(past, key)
     count = count + redis.call('DEL', key)
     redis.call('UNLINK', of(COUNTS, key), of(ADDED, key), of(REMOVED, key))
@@ -140,13 +140,6 @@ local function every(args, first, step)
   return names
 end
 
-local function later_than_elements(key, names)
-  local added, removed = stamps_of_key(key)
-  local of_added, of_removed = scores(of(ADDED, key), names), scores(of(REMOVED, key), names)
-  local past = latest(latest(latest(0, { added, removed }), of_added), of_removed)
-  return stamp_behind(past, key), added, of_added, of_removed
-end
-
 local function add(command, first, step)
   return function(keys, args)
     local refusal = count_of_keys(keys, args)
@@ -154,9 +147,11 @@ local function add(command, first, step)
     local key, names = keys[1], every(args, first, step)
     if command == 'ZADD' and not tonumber(args[1] or '0') then return complaint('reknit_zadd takes scores and members, no options') end
     if #args % step ~= 0 or #names == 0 then return complaint('wrong number of arguments for ' .. command) end
-    local stamp, _, _, of_removed = later_than_elements(key, names)
+    local gone = redis.call('ZMSCORE', of(REMOVED, key), unpack(names))
+    local _, past = past_of_key(key)
+    local stamp = stamp_behind(latest(past, gone), key)
     local answer = redis.call(command, key, unpack(args))
-    if is_any(of_removed) then redis.call('ZREM', of(REMOVED, key), unpack(names)) end
+    if is_any(gone) then redis.call('ZREM', of(REMOVED, key), unpack(names)) end
     list_all(of(ADDED, key), names, stamp)
     redis.call('ZADD', ADDED, text(stamp), key)
     -- A removal of the key stays listed beside: it is older, and says that older elements are gone.
@@ -170,11 +165,12 @@ local function remove(command)
     if refusal then return refusal end
     local key, names = keys[1], args
     if #names == 0 then return complaint('wrong number of arguments for ' .. command) end
-    local stamp, added, of_added = later_than_elements(key, names)
+    local added, past = past_of_key(key)
+    local stamp = stamp_behind(past, key)
     local answer = redis.call(command, key, unpack(names))
-    if is_any(of_added) then redis.call('ZREM', of(ADDED, key), unpack(names)) end
+    if added then redis.call('ZREM', of(ADDED, key), unpack(names)) end
     list_all(of(REMOVED, key), names, stamp)
-    if added and redis.call('EXISTS', key) == 0 then redis.call('ZREM', ADDED, key) end
+    if added and answer > 0 and redis.call('EXISTS', key) == 0 then redis.call('ZREM', ADDED, key) end
     return answer
   end
 end
@@ -205,7 +201,8 @@ function commands.incrby(keys, args)
   if by:sub(1, 1) == '-' then sign, amount = '-', by:sub(2) end
   local known = redis.call('HMGET', counts, 'since', sign .. REPLICA)
   local before = redis.call('GET', key)
-  local added, removed = stamps_of_key(key)
+  local added, removed = redis.call('ZSCORE', ADDED, key), false
+  if not (known[1] and before and added) then removed = redis.call('ZSCORE', REMOVED, key) end
   local stamp = stamp_behind(latest(0, { added, removed }), key)
   if (tonumber(known[2] or '0') or 0) + (tonumber(amount) or 0) >= 9.2e18 then
     return complaint('increment or decrement would overflow what this replica has counted')
@@ -213,7 +210,7 @@ function commands.incrby(keys, args)
   local value = redis.call('INCRBY', key, by)
   if not known[1] or not before then
     local since, base = beginning(key, before, known[1], added, removed)
-    redis.call('UNLINK', counts)
+    if known[1] then redis.call('UNLINK', counts) end
     redis.call('HSET', counts, 'since', since)
     if base then redis.call('HSET', counts, 'base', base) end
   end

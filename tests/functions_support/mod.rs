@@ -1,5 +1,7 @@
 //! Servers whose applications write through the functions.
 
+#![allow(dead_code, reason = "each test binary uses a part of this module")]
+
 use redis::{Connection, Value};
 
 use super::support::racks::Racks;

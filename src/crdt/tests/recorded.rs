@@ -278,6 +278,7 @@ fn stamped(added: i64, removed: i64) -> Stamps {
             removed: time(removed),
         },
         elements: BTreeMap::new(),
+        counts: None,
     }
 }
 
