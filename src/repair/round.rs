@@ -14,11 +14,12 @@
 //! Writes that overwrite or remove something are not made in the stage of additions: their keys are handed back, and
 //! come again when all additions are done.
 
+mod looked;
 mod memory;
 mod orders;
 mod verify;
 
-use crate::model::{Digester, ExpiryPolicy, Key, Keyspace, Kind, RunNumber};
+use crate::model::{Digester, Key, Keyspace};
 use crate::store::Observed;
 
 use super::describe::{describe, explain_into, keep_changes, left_open};
@@ -32,6 +33,7 @@ use super::resolve::Resolution;
 use super::run::{Mode, Shared};
 use super::stamps::{Stampings, doubt};
 use super::writing::Writes;
+use looked::{Looked, is_counter, waits};
 use memory::case;
 pub(crate) use memory::steps;
 
@@ -477,22 +479,6 @@ impl<'a> Round<'a> {
     }
 }
 
-/// What a look at a key led to.
-enum Looked<'a> {
-    Decided,
-    Moving(Box<Tracked<'a>>),
-    Differs(Box<Acting<'a>>),
-}
-
-impl Looked<'_> {
-    fn moving(mut self) -> Self {
-        if let Self::Differs(acting) = &mut self {
-            acting.moving = true;
-        }
-        self
-    }
-}
-
 impl<'a> Acting<'a> {
     fn written(mut self) -> Tracked<'a> {
         self.tracked.written = true;
@@ -503,19 +489,6 @@ impl<'a> Acting<'a> {
 
 fn planned(verdict: &Verdict, losses: Losses) -> Option<Losses> {
     (*verdict == Verdict::Planned).then_some(losses)
-}
-
-/// Whether all replicas hold the same string.
-fn is_counter(present: &[Look], expiry: &ExpiryPolicy) -> bool {
-    let is_string = |look: &Look| look.kind() == Some(Kind::String);
-    present.iter().all(is_string) && difference(present, expiry).is_none()
-}
-
-/// The verdict on a key that was undone.
-fn waits(run: RunNumber) -> Verdict {
-    Verdict::Unresolved(format!(
-        "run {run} put it back: it waits until it is named with --key"
-    ))
 }
 
 fn too_few() -> Verdict {
