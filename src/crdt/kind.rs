@@ -9,7 +9,7 @@ use super::contest::{AgreedValue, Contest, Voice, contest};
 use super::outcome::{Note, Reason};
 use super::prefer::{Choice, choose};
 use super::recorded::Heed;
-use crate::model::{Kind, OnDeleteConflict};
+use crate::model::{Kind, OnDeleteConflict, Stamp, Stamped};
 
 /// The type of the merged key.
 #[derive(Debug)]
@@ -41,6 +41,7 @@ pub(super) fn choose_type(case: &Case<'_>) -> TypeOf {
 }
 
 fn contested(case: &Case<'_>, agreed: Option<Kind>) -> TypeOf {
+    let set = last_set(case);
     let voices: Vec<Voice<'_, Kind>> = case
         .sides
         .iter()
@@ -53,7 +54,7 @@ fn contested(case: &Case<'_>, agreed: Option<Kind>) -> TypeOf {
             account: voice.account,
             holds_agreed: side.kind().is_some() && side.kind() == agreed,
             base: voice.base,
-            stamped: side.stamped(Heed::Age),
+            stamped: behind(side.stamped(Heed::Age), side.kind(), set),
             heed: Heed::Age,
         })
         .collect();
@@ -70,6 +71,26 @@ fn contested(case: &Case<'_>, agreed: Option<Kind>) -> TypeOf {
                 Choice::Open(reason) => TypeOf::Open(reason),
             }
         }
+    }
+}
+
+/// When a SET was last accepted, as far as stamps tell.
+fn last_set(case: &Case<'_>) -> Option<Stamp> {
+    let strings = case.sides.iter();
+    let strings = strings.filter(|side| side.kind() == Some(Kind::String));
+    let set = strings.filter_map(|side| side.stamped(Heed::Age).added);
+    set.max()
+}
+
+/// SUBTLE: a SET removes the elements that are not newer. A collection of the same time has lost to it, for else both
+/// would be gone: the string because the type is another, and the elements because of the SET.
+fn behind(stamped: Stamped, kind: Option<Kind>, set: Option<Stamp>) -> Stamped {
+    match set {
+        Some(set) if kind != Some(Kind::String) && stamped.added == Some(set) => Stamped {
+            added: Some(set.just_before()),
+            ..stamped
+        },
+        _ => stamped,
     }
 }
 

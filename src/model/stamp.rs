@@ -36,6 +36,11 @@ impl Stamp {
         Self(Score::new(millis as f64).expect("an integer is a number as a double, too"))
     }
 
+    /// The next earlier one.
+    pub fn just_before(self) -> Self {
+        Self(Score::new(self.0.get().next_down()).unwrap_or(self.0))
+    }
+
     /// Whether it lies behind this time.
     pub fn is_after(self, time: Millis) -> bool {
         self.0.get() > time.0 as f64

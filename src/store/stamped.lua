@@ -97,7 +97,7 @@ local function write(first, questions, commands)
     if not is_answered(question) then return 0 end
   end
   for i, command in ipairs(commands) do
-    if i == 1 and command[1]:find('^INCR') then
+    if i == 1 and command[1]:find('INCRBY$') then
       local answer = redis.pcall(unpack(command))
       if type(answer) == 'table' and answer.err then return 0 end
     else

@@ -440,8 +440,14 @@ fn a_set_over_a_hash_overwrites_what_is_older_and_loses_to_what_is_newer() {
     let merged = merge_of(&[set.clone(), older], &[0, 1], &policy());
     assert_eq!(text(&merged).as_deref(), Some("s"));
     let newer = hash(&[(0, 15), (1, 25)], stamped(25, 0));
-    let merged = merge_of(&[set, newer], &[0, 1], &policy());
+    let merged = merge_of(&[set.clone(), newer], &[0, 1], &policy());
     assert_eq!(fields(&merged), [name(1)]);
+    // Of one time, the set has overwritten the hash: else neither would be left.
+    let equal = hash(&[(0, 15), (1, 20)], stamped(20, 0));
+    for order in [[0, 1], [1, 0]] {
+        let merged = merge_of(&[set.clone(), equal.clone()], &order, &policy());
+        assert_eq!(text(&merged).as_deref(), Some("s"));
+    }
 }
 
 #[test]
