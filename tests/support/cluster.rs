@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use redis::Value;
 
-use super::server::{RedisServer, free_port};
+use super::server::RedisServer;
 
 /// How long a cluster may take to be whole, or to be whole again.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -222,7 +222,7 @@ fn start_node() -> RedisServer {
         .args(["--cluster-node-timeout", "1000"])
         .args(["--cluster-replica-validity-factor", "0"])
         .args(["--repl-diskless-sync-delay", "0"])
-        .args(["--cluster-port", &free_port().to_string()])
+        .port_for("--cluster-port")
         .start()
 }
 

@@ -22,6 +22,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 #[derive(Debug, Default)]
 pub(crate) struct Builder {
     args: Vec<String>,
+    /// Options that take a port that is free.
+    ports: Vec<String>,
     lines: Vec<String>,
     rdb: Option<PathBuf>,
     unix_socket: bool,
@@ -31,6 +33,12 @@ impl Builder {
     /// Adds command line arguments, such as `["--maxmemory", "10mb"]`.
     pub(crate) fn args<const N: usize>(mut self, args: [&str; N]) -> Self {
         self.args.extend(args.map(str::to_owned));
+        self
+    }
+
+    /// Adds an option that takes a port of its own: each attempt to start looks for a free one.
+    pub(crate) fn port_for(mut self, option: &str) -> Self {
+        self.ports.push(option.to_owned());
         self
     }
 
@@ -66,11 +74,14 @@ impl Builder {
             child: None,
             port: 0,
             dir,
-            args: self.args,
+            args: Vec::new(),
             socket: self.unix_socket,
         };
         for _ in 0..PORT_ATTEMPTS {
             server.port = free_port();
+            let ports = self.ports.iter();
+            let ports = ports.flat_map(|option| [option.clone(), free_port().to_string()]);
+            server.args = self.args.iter().cloned().chain(ports).collect();
             if server.launch() {
                 return server;
             }
