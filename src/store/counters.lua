@@ -34,10 +34,12 @@ local function declines(words)
   return words:find('WRONGTYPE', 1, true) or words:find('not an integer', 1, true) or words:find('overflow', 1, true)
 end
 
--- An element as it is now; false where it is absent.
+-- An element as it is now; false where it is absent. Older servers do not know ZMSCORE.
 local function held(key, verb, element)
   if verb:sub(1, 1) == 'H' then return redis.call('HMGET', key, element)[1] end
-  return redis.call('ZSCORE', key, element)
+  local scores = redis.pcall('ZMSCORE', key, element)
+  if scores.err then return redis.call('ZSCORE', key, element) end
+  return scores[1]
 end
 
 -- Of fields whatever has few enough digits not to overflow, of scores what a double holds exactly.

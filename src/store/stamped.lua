@@ -60,6 +60,8 @@ local single = { ZMSCORE = 'ZSCORE', SMISMEMBER = 'SISMEMBER' }
 local function ask(command)
   if command[1] == 'PEXPIRETIME' then return ends_at(command[2]) end
   if not single[command[1]] then return redis.call(unpack(command)) end
+  local all = redis.pcall(unpack(command))
+  if not all.err then return all end
   local answers = {}
   for i = 3, #command do answers[i - 2] = redis.call(single[command[1]], command[2], command[i]) end
   return answers
