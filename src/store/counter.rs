@@ -18,7 +18,7 @@ use super::wire::WireError;
 use super::{Seal, error};
 
 /// Increases counters; its head says how.
-const SCRIPT: &str = include_str!("counters.lua");
+const SCRIPT: &str = concat!(include_str!("ends_at.lua"), include_str!("counters.lua"));
 
 /// One command of the script: what it does, to which element, and what that must be.
 struct Step {

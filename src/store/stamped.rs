@@ -24,7 +24,7 @@ use super::wire::WireError;
 use super::{Seal, WriteOutcome, error, only};
 
 /// Compares and writes; its head says how.
-const SCRIPT: &str = include_str!("stamped.lua");
+const SCRIPT: &str = concat!(include_str!("ends_at.lua"), include_str!("stamped.lua"));
 
 /// A command whose answer must be as expected, value by value.
 struct Question {

@@ -7,13 +7,13 @@
 //! * what a client removed is gone, if a run that nothing disturbed has read that its replica lacks it, unless an old
 //!   snapshot brought back what its replica's clients had added and no run was sure to have read;
 //! * a counter is the sum of what was added to it, but for what a forgetful replica lost before it was read, or added
-//!   before it was told again what is agreed: that counts or not; and what it may tell twice counts once or twice.
+//!   before it was told again what is agreed: that counts or not; and what it may tell again counts once more each time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use reknit::model::{DbIndex, Key, ListRule, Op, Score, Selection, State, Value};
-use reknit::store::{Client, Snapshot};
+use reknit::store::Client;
 
 use super::dice::Dice;
 use super::history::Wrong;
@@ -22,7 +22,10 @@ use super::site::{Ended, Plan, Site, keyspaces};
 use super::watch::Trouble;
 use super::world::World;
 
+mod kept;
 mod verdict;
+
+use kept::{Kept, Unread};
 
 /// After so many undisturbed runs of all replicas nothing is left to be done.
 const QUIET_RUNS: usize = 3;
@@ -56,40 +59,6 @@ struct Increment {
     may_be_read: bool,
     /// How often it counts: at least, and at most.
     times: (i64, i64),
-}
-
-/// What a snapshot of a replica is to be judged by.
-#[derive(Clone)]
-struct Kept {
-    snapshot: Snapshot,
-    states: BTreeMap<Key, State>,
-    /// Elements that its clients had added and no run was sure to have read.
-    unread: BTreeSet<Name>,
-    /// The increments it had, by number, with whether a run was sure to have read them.
-    counted: BTreeMap<usize, bool>,
-    /// Keys that a run is sure to have read as they are in it: to hold them again is no change.
-    told: BTreeSet<Key>,
-}
-
-/// What of a key in a snapshot no run was sure to have read when it was taken.
-#[derive(Clone, Default)]
-struct Unread {
-    names: Vec<Name>,
-    increments: Vec<usize>,
-}
-
-impl Kept {
-    fn unread_of(&self, increments: &[Increment], key: &Key) -> Unread {
-        let names = self.unread.iter().filter(|name| name.0 == *key);
-        let numbers = self.counted.iter().filter(|(_, is_read)| !**is_read);
-        let numbers = numbers.map(|(number, _)| *number);
-        Unread {
-            names: names.cloned().collect(),
-            increments: numbers
-                .filter(|number| increments[*number].key == *key)
-                .collect(),
-        }
-    }
 }
 
 struct Forgetting {

@@ -73,9 +73,8 @@ impl RackReplica {
     async fn prepare(&self, db: Option<DbIndex>, seal: &Seal) -> Result<Lane, StoreError> {
         let mut lane = self.lanes().get(&seal.lane).cloned().unwrap_or_default();
         lane.anchors = self.places().collect();
-        let new: Vec<u16> = lane.anchors.iter().copied().collect();
-        let new = new
-            .into_iter()
+        let new = self
+            .places()
             .filter(|place| !lane.markers.contains_key(place));
         let new: Vec<u16> = new.collect();
         let begun = join_all(new.iter().map(|place| begin(self, db, seal, *place))).await;
