@@ -1,5 +1,6 @@
 //! Whether a run could be made: every replica is looked at, nothing is written, and all that is wrong is said at once.
 
+mod counting;
 mod recall;
 mod service;
 
@@ -7,7 +8,7 @@ use futures::future::join_all;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::model::{Datacenter, HostPort, Millis, ReplicaName, Selection};
+use crate::model::{Datacenter, HostPort, Layout, Millis, ReplicaName, Selection};
 use crate::repair::{Mode, Scope};
 use crate::store::{Access, Deployment, Facts, Shard, StoreError, Topology};
 
@@ -223,6 +224,9 @@ async fn examine(
     checked.notes.extend(found.into_iter().map(stops));
     if is_readable {
         checked.size = Some(measure(server, &facts, scope, clock).await?);
+    }
+    if scope.layout() == Layout::Dynomite {
+        checked.notes.extend(counting::counting(server).await);
     }
     Ok(())
 }

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{self, Exit, Fleet, InstalledServer, Installing};
-use crate::model::{Layout, ReplicaName};
-use crate::store::{FUNCTION_LIBRARY, Installed, function_library, function_script};
+use crate::model::{Layout, ReplicaName, escape};
+use crate::store::{FUNCTION_LIBRARY, Installed, Library, function_library, function_script};
 
 use super::args::LimitArgs;
 use super::args::functions::{FunctionsArgs, FunctionsCommand, InstallArgs, ShowArgs};
@@ -77,16 +77,12 @@ fn words(installed: &Installed, dry_run: bool) -> String {
         Installed::Loaded => done("loaded ", "would load ") + FUNCTION_LIBRARY,
         Installed::Replaced(others) => {
             let verb = done("loaded ", "would load ");
-            format!(
-                "{verb}{FUNCTION_LIBRARY} in place of another {}",
-                others.join(", ")
-            )
+            format!("{verb}{FUNCTION_LIBRARY} in place of {}", named(others))
         }
-        Installed::Differs(others) => format!(
-            "left as it is: there is another {}, of another version or to count under another name; \
-             --replace replaces it",
-            others.join(", ")
-        ),
+        Installed::Differs(others) => {
+            let others = named(others);
+            format!("left as it is: there is {others}; --replace replaces it")
+        }
         Installed::Scripts(scripts) => {
             let verb = done("loaded", "would load");
             let mut text = format!("{verb} {} scripts, call them with EVALSHA", scripts.len());
@@ -97,4 +93,17 @@ fn words(installed: &Installed, dry_run: bool) -> String {
             text
         }
     }
+}
+
+/// Libraries of other versions, or that count under other names.
+fn named(libraries: &[Library]) -> String {
+    let each = libraries.iter().map(|one| match &one.counts_as {
+        Some(name) => format!(
+            "another {} that counts as {}",
+            one.name,
+            escape(name.as_bytes())
+        ),
+        None => format!("another {}", one.name),
+    });
+    each.collect::<Vec<_>>().join(" and ")
 }

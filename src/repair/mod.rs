@@ -18,6 +18,7 @@ mod large;
 mod ledger;
 mod look;
 mod loss;
+mod namesakes;
 mod notary;
 mod noting;
 pub mod ops;

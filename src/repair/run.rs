@@ -18,6 +18,7 @@ use crate::store::{Pace, Replica, StoreError};
 use super::evictions::OpenAbsences;
 use super::finding::Finding;
 use super::guard::Breaker;
+use super::namesakes::Namesakes;
 use super::notary::{Forgetful, MemoryTrouble, Notary, RunMemory, open};
 use super::noting::RunJournal;
 use super::pacing::Throttle;
@@ -236,6 +237,8 @@ pub(crate) struct Shared<'a> {
     unsettled: Mutex<Unsettled>,
     /// Whether a key is left open that somebody lacks.
     pub(super) open_absences: OpenAbsences,
+    /// Names under which more than one replica counts.
+    pub(super) namesakes: Namesakes,
     /// Of one large collection at a time the elements stand in memory.
     pub(crate) elements: tokio::sync::Mutex<()>,
     /// Bytes that the entries of the keys take just now.
@@ -258,6 +261,7 @@ impl<'a> Shared<'a> {
             broken: Mutex::new(None),
             unsettled: Mutex::default(),
             open_absences: OpenAbsences::default(),
+            namesakes: Namesakes::ask(run).await,
             elements: tokio::sync::Mutex::new(()),
             key_bytes: AtomicU64::new(0),
         };

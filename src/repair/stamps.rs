@@ -62,7 +62,7 @@ pub(super) fn stamps(reading: Option<&StampReading>) -> Option<&Stamps> {
     reading.and_then(|reading| reading.as_ref().ok())
 }
 
-/// Why a key is left alone: a set of stamps is none, or a stamp lies in the future.
+/// Why a key is left alone: a set of stamps is none, a stamp lies in the future, or counts have no owner.
 pub(super) fn doubt(shared: &Shared<'_>, stampings: &Stampings) -> Option<Verdict> {
     let skew = shared.run.settings.max_skew;
     let latest = Millis(
@@ -74,7 +74,7 @@ pub(super) fn doubt(shared: &Shared<'_>, stampings: &Stampings) -> Option<Verdic
             .saturating_add(skew.as_millis() as i64),
     );
     let participants = shared.run.participants.iter();
-    participants
+    let of_reading = participants
         .zip(stampings)
         .find_map(|(participant, reading)| {
             let name = participant.replica.name();
@@ -87,7 +87,8 @@ pub(super) fn doubt(shared: &Shared<'_>, stampings: &Stampings) -> Option<Verdic
                     )))
                 }
             }
-        })
+        });
+    of_reading.or_else(|| shared.namesakes.doubt(stampings).map(Verdict::Unresolved))
 }
 
 /// What is wrong with a stamp that lies behind this time.

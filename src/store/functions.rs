@@ -32,6 +32,9 @@ pub const FUNCTIONS: [&str; 10] = [
 pub(crate) const CLUSTERED: &str = "the stamps of all keys stand in one key, ._add-set, which a cluster keeps in one slot \
      only, so no function could write data and stamp together: install them on single servers";
 
+/// How the line begins that holds the name.
+const NAMING: &str = "local REPLICA = '";
+
 /// The line before which library and scripts are alike.
 const FORK: &str = "--@ELSEWHERE@ ";
 
@@ -56,11 +59,20 @@ pub enum Installed {
     /// It has been loaded; there was none.
     Loaded,
     /// It has been loaded in place of these.
-    Replaced(Vec<String>),
+    Replaced(Vec<Library>),
     /// There are others, which were left as they are.
-    Differs(Vec<String>),
+    Differs(Vec<Library>),
     /// The server has no functions, or was not to use them: scripts, each with its digest.
     Scripts(Vec<(&'static str, String)>),
+}
+
+/// A library of reknit's as a server has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Library {
+    /// Its name.
+    pub name: String,
+    /// The name under which the server counts with it; nothing where it says none.
+    pub counts_as: Option<String>,
 }
 
 /// The library as the server gets it that counts under this name.
@@ -96,6 +108,22 @@ fn quoted(name: &str) -> String {
     name.bytes().map(one).collect()
 }
 
+/// The name in the text of a library, as [`quoted`] wrote it there.
+fn name_in(code: &str) -> Option<String> {
+    let line = code.lines().find_map(|line| line.strip_prefix(NAMING))?;
+    let mut rest = line.strip_suffix('\'')?;
+    let mut name = Vec::with_capacity(rest.len());
+    while let Some(first) = rest.bytes().next() {
+        let (byte, length) = match first {
+            b'\\' => (rest.get(1..4)?.parse().ok()?, 4),
+            plain => (plain, 1),
+        };
+        name.push(byte);
+        rest = rest.get(length..)?;
+    }
+    String::from_utf8(name).ok()
+}
+
 /// Loads what a server lacks.
 pub(crate) async fn install(
     wire: &mut Wire,
@@ -113,9 +141,10 @@ pub(crate) async fn install(
         return scripts(wire, order).await;
     };
     let text = function_library(&order.replica);
-    let is_ours = |(name, code): &(String, String)| name == FUNCTION_LIBRARY && *code == text;
+    let is_ours =
+        |(library, code): &&(Library, String)| library.name == FUNCTION_LIBRARY && *code == text;
     let others = libraries.iter().filter(|one| !is_ours(one));
-    let others: Vec<String> = others.map(|(name, _)| name.clone()).collect();
+    let others: Vec<Library> = others.map(|(library, _)| library.clone()).collect();
     if others.is_empty() && !libraries.is_empty() {
         return Ok(Installed::There);
     }
@@ -123,8 +152,8 @@ pub(crate) async fn install(
         return Ok(Installed::Differs(others));
     }
     if !order.dry_run {
-        for old in others.iter().filter(|name| *name != FUNCTION_LIBRARY) {
-            tell(wire, &[b"FUNCTION", b"DELETE", old.as_bytes()]).await?;
+        for old in others.iter().filter(|one| one.name != FUNCTION_LIBRARY) {
+            tell(wire, &[b"FUNCTION", b"DELETE", old.name.as_bytes()]).await?;
         }
         tell(wire, &[b"FUNCTION", b"LOAD", b"REPLACE", text.as_bytes()]).await?;
     }
@@ -134,8 +163,17 @@ pub(crate) async fn install(
     })
 }
 
+/// The names under which a server's functions count.
+pub(crate) async fn counting_names(wire: &mut Wire) -> Result<Vec<String>, WireError> {
+    let libraries = libraries(wire).await?.unwrap_or_default();
+    Ok(libraries
+        .into_iter()
+        .filter_map(|(library, _)| library.counts_as)
+        .collect())
+}
+
 /// The libraries of reknit's that a server has, with their text; nothing where it knows no functions.
-async fn libraries(wire: &mut Wire) -> Result<Option<Vec<(String, String)>>, WireError> {
+async fn libraries(wire: &mut Wire) -> Result<Option<Vec<(Library, String)>>, WireError> {
     let list: [&[u8]; 5] = [
         b"FUNCTION",
         b"LIST",
@@ -162,7 +200,8 @@ async fn libraries(wire: &mut Wire) -> Result<Option<Vec<(String, String)>>, Wir
                 _ => frames.skip()?,
             }
         }
-        all.push((name, code));
+        let counts_as = name_in(&code);
+        all.push((Library { name, counts_as }, code));
     }
     Ok(Some(all))
 }
@@ -206,6 +245,10 @@ mod tests {
         let library = function_library(&us);
         assert!(library.starts_with(&format!("#!lua name={FUNCTION_LIBRARY}\n")));
         assert!(library.contains("local REPLICA = 'us\\034\\039\\092'"));
+        assert_eq!(name_in(&library), Some(us.0.clone()));
+        assert_eq!(name_in("local REPLICA = 'us\\03'"), None);
+        let far = ReplicaName("Zürich 2".into());
+        assert_eq!(name_in(&function_library(&far)), Some(far.0));
         for function in FUNCTIONS {
             assert!(library.contains(&format!("'{function}'")) || library.contains(function));
             let script = function_script(function, &us).expect("it is one");

@@ -69,7 +69,8 @@ pub use deployment::{Deployment, Shard, SharedDeployment, Topology};
 pub use error::StoreError;
 pub use facts::{Facts, Product, Role, Usage};
 pub use functions::{
-    FUNCTION_LIBRARY, FUNCTIONS, FunctionOrder, Installed, function_library, function_script,
+    FUNCTION_LIBRARY, FUNCTIONS, FunctionOrder, Installed, Library, function_library,
+    function_script,
 };
 pub use health::Health;
 pub use large::{LargeState, Piece, PieceCursor, alone, only};
@@ -366,6 +367,14 @@ pub trait Replica: Send + Sync {
         _cursor: u64,
     ) -> Result<(Vec<Key>, u64), StoreError> {
         Ok((Vec::new(), 0))
+    }
+
+    /// The names under which the functions of its servers count; nothing where none are installed.
+    ///
+    /// # Errors
+    /// When the replica cannot be asked, or its user may not.
+    async fn counting_names(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
     }
 
     /// Values as the server itself writes them, with their expiry, one answer per key: for [`crate::model::Op::Restore`].

@@ -333,6 +333,12 @@ impl Replica for RackReplica {
         self.keys_of_nodes(db, what, cursor).await
     }
 
+    async fn counting_names(&self) -> Result<Vec<String>, StoreError> {
+        let asked = join_all(self.nodes.iter().map(|node| node.counting_names())).await;
+        let names: Result<Vec<Vec<String>>, StoreError> = asked.into_iter().collect();
+        Ok(names?.concat())
+    }
+
     async fn dump(&self, db: Option<DbIndex>, keys: &[Key]) -> Result<Vec<Dumped>, StoreError> {
         let shares = self.shares(keys.iter());
         let asked =

@@ -17,6 +17,7 @@ use super::bulk::{Bulk, Names};
 use super::dump::{Dumped, dump};
 use super::elements::read_elements;
 use super::error::{advise, advise_marker, refused_command};
+use super::functions::counting_names;
 use super::markers::{fence, read_markers, read_states};
 use super::observe::observe;
 use super::pieces::{build_aside, list_elements, read_piece, unlink};
@@ -39,18 +40,6 @@ const BACKOFF: [Duration; 4] = [
     Duration::from_millis(1_600),
     Duration::from_millis(3_000),
 ];
-
-/// Waits where another server takes the place of the one that was lost: a failover takes its time.
-const FAILOVER: [Duration; 12] = {
-    let mut waits = [Duration::from_secs(2); 12];
-    waits[0] = Duration::from_millis(100);
-    waits[1] = Duration::from_millis(400);
-    waits[2] = Duration::from_millis(1_000);
-    waits
-};
-
-/// Waits where whoever asks knows another way: an idle connection that the server closed is replaced, no more.
-const NO_BACKOFF: [Duration; 1] = [Duration::from_millis(20)];
 
 /// Runs a reading action on a connection, again on another one where it is lost, a bounded number of times.
 ///
@@ -105,7 +94,7 @@ impl RedisReplica {
     pub fn new(name: ReplicaName, connecting: Connecting, depth: usize) -> Self {
         Self {
             pauses: match connecting.endpoint {
-                Endpoint::Sentinel { .. } => &FAILOVER,
+                Endpoint::Sentinel { .. } => &following::FAILOVER,
                 Endpoint::Tcp { .. } | Endpoint::Unix(_) => &BACKOFF,
             },
             reached: AtomicBool::new(false),
@@ -466,6 +455,10 @@ impl Replica for RedisReplica {
         cursor: u64,
     ) -> Result<(Vec<Key>, u64), StoreError> {
         self.page_of_keys_beside(db, what, cursor).await
+    }
+
+    async fn counting_names(&self) -> Result<Vec<String>, StoreError> {
+        retrying!(self, None, "FUNCTION", |wire| counting_names(wire))
     }
 
     async fn dump(&self, db: Option<DbIndex>, keys: &[Key]) -> Result<Vec<Dumped>, StoreError> {

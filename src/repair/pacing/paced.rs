@@ -257,6 +257,10 @@ impl Replica for Paced {
             .await
     }
 
+    async fn counting_names(&self) -> Result<Vec<String>, StoreError> {
+        self.work(0, self.replica.counting_names()).await
+    }
+
     async fn dump(
         &self,
         db: Option<DbIndex>,

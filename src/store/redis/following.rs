@@ -22,6 +22,18 @@ use super::RedisReplica;
 const LOOKS: usize = 50;
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// Waits where another server takes the place of the one that was lost: a failover takes its time.
+pub(super) const FAILOVER: [Duration; 12] = {
+    let mut waits = [Duration::from_secs(2); 12];
+    waits[0] = Duration::from_millis(100);
+    waits[1] = Duration::from_millis(400);
+    waits[2] = Duration::from_millis(1_000);
+    waits
+};
+
+/// Waits where whoever asks knows another way: an idle connection that the server closed is replaced, no more.
+const NO_BACKOFF: [Duration; 1] = [Duration::from_millis(20)];
+
 impl RedisReplica {
     /// One node of a replica that has several, which knows what to do where a node is lost.
     pub(in crate::store) fn node(
@@ -31,7 +43,7 @@ impl RedisReplica {
         meter: Arc<crate::store::wire::Meter>,
     ) -> Self {
         Self {
-            pauses: &super::NO_BACKOFF,
+            pauses: &NO_BACKOFF,
             meter,
             ..Self::new(name, connecting, depth)
         }
