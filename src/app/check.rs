@@ -113,7 +113,7 @@ impl Checkup {
 
 /// Looks at all replicas of a configuration.
 pub async fn check(config: &Config, fleet: &Fleet, clock: &dyn Clock) -> Checkup {
-    let needed = access_of(Mode::Repair, config.keyspaces.iter());
+    let needed = access_of(Mode::Repair, config.layout(), config.keyspaces.iter());
     let keyspaces = config.keyspaces.clone();
     let scope = Scope::new(keyspaces, Selection::default()).of_layout(config.layout());
     let columns = fleet.columns();

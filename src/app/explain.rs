@@ -79,7 +79,7 @@ async fn explain_with(
         return Err(Unexplained::Own(shown()));
     }
     let keyspace = owner(config, &key).ok_or_else(|| Unexplained::NoKeyspace(shown()))?;
-    preflight(fleet, Mode::Diff, config.keyspaces.iter()).await?;
+    preflight(fleet, Mode::Diff, config.layout(), config.keyspaces.iter()).await?;
     let planned = Plan {
         mode: Mode::Plan,
         limit: None,

@@ -2,7 +2,7 @@
 
 use bytesize::ByteSize;
 
-use crate::model::Keyspace;
+use crate::model::{Keyspace, Layout};
 use crate::repair::Mode;
 use crate::store::{Access, Cause, Facts, Product, Refusal, Role};
 
@@ -32,12 +32,14 @@ impl std::fmt::Display for Obstacle {
 /// What a run of this mode does to a server, in these keyspaces.
 pub(super) fn access_of<'a>(
     mode: Mode,
+    layout: Layout,
     mut keyspaces: impl Iterator<Item = &'a Keyspace>,
 ) -> Access {
     let counts = |one: &Keyspace| !one.skip && one.policy.rules.counts_any();
     match mode {
         Mode::Diff | Mode::Plan => Access::Read,
-        Mode::Repair if keyspaces.any(counts) => Access::Count,
+        // Stamps are written by a script, like counters.
+        Mode::Repair if layout == Layout::Dynomite || keyspaces.any(counts) => Access::Count,
         Mode::Repair => Access::Write,
     }
 }
@@ -114,7 +116,7 @@ pub(super) fn refused(refusals: &[Refusal], user: &str) -> Vec<Obstacle> {
     let uses = [
         (Access::Read, "diff"),
         (Access::Write, "repair"),
-        (Access::Count, "repair of counters"),
+        (Access::Count, "repair of counters and stamps"),
     ];
     for (access, command) in uses {
         let of = |cause| {

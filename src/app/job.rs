@@ -136,7 +136,13 @@ impl<'a> Job<'a> {
     /// # Errors
     /// When fewer than two replicas can be reached, or one is not fit.
     pub async fn look(&self, content: bool) -> Result<Vec<Option<Facts>>, JobError> {
-        let looking = preflight(&self.fleet, self.asked.mode, self.config.keyspaces.iter());
+        let config = &self.config;
+        let looking = preflight(
+            &self.fleet,
+            self.asked.mode,
+            config.layout(),
+            config.keyspaces.iter(),
+        );
         // A server that is silent is waited for longer than somebody who wants to stop would wait.
         let facts = tokio::select! {
             facts = looking => facts?,

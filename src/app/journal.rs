@@ -104,7 +104,7 @@ pub async fn undo_from_file(
             torn.at
         );
     }
-    preflight(fleet, asked.mode, config.keyspaces.iter()).await?;
+    preflight(fleet, asked.mode, config.layout(), config.keyspaces.iter()).await?;
     let names = config
         .keyspaces
         .iter()

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use futures::future::join_all;
 
-use crate::model::{Keyspace, SlotRange};
+use crate::model::{Keyspace, Layout, SlotRange};
 use crate::repair::{Mode, Run, Scope};
 use crate::store::{Access, Deployment, Facts, StoreError};
 
@@ -19,9 +19,10 @@ use super::fleet::{Fleet, Trouble};
 pub async fn preflight(
     fleet: &Fleet,
     mode: Mode,
+    layout: Layout,
     keyspaces: impl Iterator<Item = &Keyspace>,
 ) -> Result<Vec<Option<Facts>>, Trouble> {
-    let access = access_of(mode, keyspaces);
+    let access = access_of(mode, layout, keyspaces);
     let asked = join_all(
         fleet
             .servers

@@ -79,7 +79,7 @@ pub async fn undo(
     let asked = asked(undoing);
     let mode = asked.mode;
     let number = named(undoing)?;
-    preflight(fleet, mode, config.keyspaces.iter()).await?;
+    preflight(fleet, mode, config.layout(), config.keyspaces.iter()).await?;
     let run = plan(config, fleet, everything(config), asked, stop)?;
     let memory = open(config, fleet, mode, run.clock.as_ref())?;
     let memory = memory
@@ -125,7 +125,7 @@ pub async fn undo_noted(
         let fleet = Fleet::new(config)
             .map_err(Trouble::from)?
             .at_pace_of(throttle);
-        preflight(&fleet, asked.mode, config.keyspaces.iter()).await?;
+        preflight(&fleet, asked.mode, config.layout(), config.keyspaces.iter()).await?;
         let run = plan(config, &fleet, everything(config), asked, stop)?;
         let request = request(memory, named(undoing)?, undoing)?;
         refuse_without_reason(undoing)?;

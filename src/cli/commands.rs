@@ -166,7 +166,7 @@ impl Work<'_> {
         let named = |one: &&Keyspace| selection.keyspaces.contains(&one.name);
         let keyspaces = self.config.keyspaces.iter().filter(named);
         let facts = tokio::select! {
-            ready = preflight(self.fleet, self.plan.mode, keyspaces) => ready?,
+            ready = preflight(self.fleet, self.plan.mode, self.config.layout(), keyspaces) => ready?,
             () = stop.cancelled() => anyhow::bail!("stopped before the run began"),
         };
         let asked = (self.plan, self.remembering);

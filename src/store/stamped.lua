@@ -58,6 +58,8 @@ end
 -- Older servers do not know GT.
 local function execute(command)
   if command[1] ~= 'ZADD' or command[3] ~= 'GT' then return redis.call(unpack(command)) end
+  local raised = redis.pcall(unpack(command))
+  if type(raised) ~= 'table' or not raised.err then return end
   local now = redis.call('ZSCORE', command[2], command[5])
   if not now or tonumber(now) < tonumber(command[4]) then redis.call('ZADD', command[2], command[4], command[5]) end
 end
@@ -80,8 +82,18 @@ local function misused(first)
   end
 end
 
+-- Who may not send one of the commands must not have sent those before it. Older servers cannot tell.
+local function refused(commands)
+  if not redis.acl_check_cmd then return end
+  for _, command in ipairs(commands) do
+    local known, may = pcall(redis.acl_check_cmd, unpack(command))
+    if not known then return 'the server does not know ' .. command[1] .. ' as it is needed here' end
+    if not may then return 'NOPERM the user may not send ' .. command[1] .. ' for ' .. command[2] end
+  end
+end
+
 local function write(first, questions, commands)
-  local words = misused(first + 1)
+  local words = misused(first + 1) or refused(commands)
   if words then return words end
   for _, question in ipairs(questions) do
     if not is_answered(question) then return 0 end

@@ -137,7 +137,13 @@ impl Runs {
         selection: Selection,
         show: usize,
     ) -> Result<Exit, DemoError> {
-        let facts = preflight(&self.fleet, mode, self.config.keyspaces.iter()).await?;
+        let facts = preflight(
+            &self.fleet,
+            mode,
+            self.config.layout(),
+            self.config.keyspaces.iter(),
+        )
+        .await?;
         let asked = Plan {
             mode,
             limit: None,
