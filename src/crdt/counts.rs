@@ -27,15 +27,14 @@ use crate::model::{Counts, Expiry, ExpiryRule, Score, Stamp, Value};
 /// The rule's name.
 pub const BY_COUNTS: &str = "counts";
 
-/// What a counter began from. The greater wins where both began at the same time: an equal time is a removal.
+/// What a counter began from. The greater wins where both began at the same time, as of registers: an equal time is a
+/// removal, and of values the greatest by bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Beginning {
     /// No key that anybody knows of.
     Nothing,
-    /// A number.
-    Number(i64),
-    /// No number: a register.
-    Text(Bytes),
+    /// What was written: a number, or a register that is none.
+    Written(Bytes),
     /// The key was removed.
     Removal,
 }
@@ -67,7 +66,7 @@ impl Account {
         }
         if let Some(counts) = counts {
             let beginning = match (counts.base, counts.since) {
-                (Some(base), _) => Beginning::Number(base),
+                (Some(base), _) => Beginning::Written(base.to_string().into()),
                 (None, Some(_)) => Beginning::Removal,
                 (None, None) => Beginning::Nothing,
             };
@@ -84,9 +83,7 @@ impl Account {
             Some(removed) if stamped.added <= Some(removed) => later(removed),
             _ => stamped.added,
         };
-        let number = integer(bytes).map(Beginning::Number);
-        let beginning = number.unwrap_or_else(|| Beginning::Text(bytes.clone()));
-        Some(Self::new(since, beginning))
+        Some(Self::new(since, Beginning::Written(bytes.clone())))
     }
 
     fn join(self, other: Self) -> Self {
@@ -112,9 +109,9 @@ impl Account {
     fn counts(&self) -> Counts {
         Counts {
             since: self.since,
-            base: match self.beginning {
-                Beginning::Number(base) => Some(base),
-                Beginning::Nothing | Beginning::Text(_) | Beginning::Removal => None,
+            base: match &self.beginning {
+                Beginning::Written(bytes) => integer(bytes),
+                Beginning::Nothing | Beginning::Removal => None,
             },
             parts: self.parts.clone(),
         }
@@ -133,14 +130,10 @@ pub(super) fn merge(case: &Case<'_>) -> Option<Merged> {
     if !case.sides.iter().any(counts) || !case.sides.iter().any(is_there) {
         return None;
     }
-    let all = case
-        .sides
-        .iter()
-        .filter_map(Account::of)
-        .reduce(Account::join)?;
+    let all = heard(case).reduce(Account::join)?;
     let counts = all.counts();
     let (value, kept) = match (&all.beginning, counts.total()) {
-        (Beginning::Text(bytes), _) => (Some(bytes.clone()), None),
+        (Beginning::Written(bytes), _) if counts.base.is_none() => (Some(bytes.clone()), None),
         (Beginning::Removal, _) if all.parts.is_empty() => (None, None),
         (_, None) => {
             return Some(register::open(
@@ -162,6 +155,39 @@ pub(super) fn merge(case: &Case<'_>) -> Option<Merged> {
         None => Restamp::of_counter(None, all.since, None),
     };
     Some(answer(case, value.map(Value::String), all.since, stamps))
+}
+
+/// What the sides know of a counter that somebody holds. What one has left of a counter that ended there counts with
+/// those who still hold that one; beside a later one it is no evidence: expired is not deleted, and does not come back.
+fn heard(case: &Case<'_>) -> impl Iterator<Item = Account> {
+    let accounts = || {
+        let sides = case.sides.iter();
+        sides.filter_map(|side| Some((side, Account::of(side)?)))
+    };
+    let held = accounts().filter(|(side, _)| side.value().is_some());
+    let latest = held.map(|(_, account)| account.since).max();
+    accounts()
+        .filter(move |(side, account)| !is_left(side) || Some(account.since) <= latest)
+        .map(|(_, account)| account)
+}
+
+/// Whether a side has nothing but counts, and no later removal: the key has ended there.
+fn is_left(side: &Side<'_>) -> bool {
+    let counts = side.stamps.and_then(|stamps| stamps.counts.as_ref());
+    let removed = side.stamps.and_then(|stamps| stamps.key.removed);
+    side.value().is_none() && counts.is_some_and(|counts| removed <= counts.since)
+}
+
+/// Whether counts are all that is left of a key, and nobody removed it since. They stay: by them all replicas begin the
+/// counter together when somebody counts again, and who lacked them would begin it before all others.
+pub(super) fn are_left(case: &Case<'_>) -> bool {
+    let since = |side: &Side<'_>| side.stamps?.counts.as_ref()?.since;
+    let removed = |side: &Side<'_>| side.stamps?.key.removed;
+    let sides = || case.sides.iter();
+    sides().all(|side| side.value().is_none())
+        && sides().any(is_left)
+        && sides().filter_map(removed).max()
+            <= sides().filter(|side| is_left(side)).filter_map(since).max()
 }
 
 fn answer(case: &Case<'_>, value: Option<Value>, since: Option<Stamp>, stamps: Restamp) -> Merged {

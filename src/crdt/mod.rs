@@ -156,6 +156,9 @@ fn restamp(case: &Case<'_>, merged: &Merged) -> Option<Restamp> {
     let Outcome::Target(target) = &merged.outcome else {
         return None;
     };
+    if counts::are_left(case) {
+        return None;
+    }
     let stamps = case.sides.iter().filter_map(|side| side.stamps);
     let overwritten = merged
         .kind

@@ -3,6 +3,7 @@
 mod arbitrary;
 mod cases;
 mod cases_remembered;
+mod counts;
 mod laws;
 mod recorded;
 

@@ -112,7 +112,11 @@ fn merged(racks: &[Rack], order: &[usize]) -> Merged {
     merge_of(&all, order, &policy())
 }
 
-fn merge_of(all: &[(Option<State>, Stamps)], order: &[usize], policy: &Policy) -> Merged {
+pub(super) fn merge_of(
+    all: &[(Option<State>, Stamps)],
+    order: &[usize],
+    policy: &Policy,
+) -> Merged {
     let names = datacenters(all.len());
     let sibling = |&index: &usize| Sibling {
         stamps: Some(&all[index].1),
