@@ -53,8 +53,11 @@ pub enum Op {
     /// groups and for modules' values.
     Restore(Bytes),
     /// Gives the key and the listed elements exactly these stamps; other elements keep theirs. Only the time at which
-    /// the key was added is never lowered.
+    /// the key was added is never lowered. Counts are put over those that stand there, for they only rise; without any,
+    /// those that stand there stay.
     Stamp(Stamps),
+    /// Removes what was counted at the key.
+    Uncount,
 }
 
 /// What a key must hold when a write is executed.
@@ -98,7 +101,7 @@ pub enum Expect {
         expiry: Expiry,
     },
     /// Stamps, and what they stand beside. Its operations are those of strings, hashes, sets and sorted sets, with one
-    /// [`Op::Stamp`] behind them, or that alone.
+    /// [`Op::Stamp`] behind them, perhaps an [`Op::Uncount`] before that, or these alone.
     Stamped(Box<Witness>),
 }
 

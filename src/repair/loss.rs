@@ -55,7 +55,8 @@ fn loss_of(now: &State, op: &Op) -> Option<Loss> {
         | Op::IncreaseBy(_)
         | Op::IncreaseFields(_)
         | Op::IncreaseScores(_)
-        | Op::Stamp(_) => false,
+        | Op::Stamp(_)
+        | Op::Uncount => false,
     };
     overwrites.then_some(Loss::Overwritten)
 }

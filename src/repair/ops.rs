@@ -244,9 +244,12 @@ fn weight_of(op: &Op) -> OpsWeight {
     let of = |elements, bytes| OpsWeight { elements, bytes };
     let names = |names: &[Bytes]| of(names.len(), names.iter().map(Bytes::len).sum());
     match op {
-        Op::Remove | Op::RaiseLastId(_) | Op::IncreaseBy(_) | Op::Expire(_) | Op::TakeAside(_) => {
-            of(1, 0)
-        }
+        Op::Remove
+        | Op::RaiseLastId(_)
+        | Op::IncreaseBy(_)
+        | Op::Expire(_)
+        | Op::TakeAside(_)
+        | Op::Uncount => of(1, 0),
         Op::Put(value) => of(value.element_count(), value.payload_bytes()),
         Op::Restore(payload) => of(1, payload.len()),
         Op::SetFields(pairs) => of(pairs.len(), pair_bytes(pairs)),

@@ -379,5 +379,6 @@ pub(crate) fn describe_op(op: &Op) -> String {
         Op::TakeAside(_) => "replace the key by a copy".into(),
         Op::Restore(_) => "restore the key".into(),
         Op::Stamp(stamps) => count("keep", 1 + stamps.elements.len(), "stamp"),
+        Op::Uncount => "remove the counts".into(),
     }
 }

@@ -58,11 +58,8 @@ pub(super) fn stamped(
         stamps: part(held, &looked_at),
         only_stamps: false,
     };
-    if is_recounted && held.counts.is_some() && wanted.counts.is_some() {
-        ops.push(Op::Stamp(Stamps {
-            counts: None,
-            ..part(wanted, &changed)
-        }));
+    if is_recounted && held.counts.is_some() {
+        ops.push(Op::Uncount);
     }
     if !changed.is_empty() || held.key != wanted.key || is_recounted {
         ops.push(Op::Stamp(part(wanted, &changed)));

@@ -73,6 +73,10 @@ pub(crate) fn pack_op(out: &mut Vec<u8>, key: &[u8], op: &Op) -> usize {
         Op::Expire(expiry) => pack_expiry(out, key, *expiry),
         Op::Restore(payload) => pack_restore(out, key, payload),
         Op::Stamp(stamps) => pack_stamps(out, &Key::copied(key), stamps),
+        Op::Uncount => one(
+            out,
+            &[b"UNLINK", Counts::of_key(&Key::copied(key)).as_bytes()],
+        ),
         Op::TakeAside(aside) => {
             one(out, &[b"UNLINK", key])
                 + one(out, &[b"RENAME", aside.as_bytes(), key])
@@ -193,12 +197,12 @@ fn pack_stamps(out: &mut Vec<u8>, key: &Key, stamps: &Stamps) -> usize {
     count + pack_counts(out, key, stamps)
 }
 
-/// What was counted is put over what stands there, for it only rises; without counts none may stand there.
+/// What was counted is put over what stands there, for it only rises.
 fn pack_counts(out: &mut Vec<u8>, key: &Key, stamps: &Stamps) -> usize {
     let name = Counts::of_key(key);
     match &stamps.counts {
         Some(counts) => pack_pairs(out, b"HSET", name.as_bytes(), &counts.fields()),
-        None => one(out, &[b"UNLINK", name.as_bytes()]),
+        None => 0,
     }
 }
 

@@ -85,7 +85,7 @@ pub fn apply(state: Option<State>, op: &Op, now: Millis) -> Result<Option<State>
         }),
         Op::TakeAside(_) => return Err(ApplyError::NoSuchKey),
         // Stamps stand beside the key.
-        Op::Stamp(_) => state,
+        Op::Stamp(_) | Op::Uncount => state,
     };
     Ok(live(next, now))
 }

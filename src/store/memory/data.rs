@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{DbIndex, Key, Millis, OWN_PREFIX, Op, State};
+use crate::model::{Counts, DbIndex, Key, Millis, OWN_PREFIX, Op, State};
 use crate::store::{ApplyError, apply, is_live, live};
 
 /// All keys of a replica at one moment, as an RDB file has them.
@@ -68,6 +68,9 @@ impl Data {
     pub fn apply(&mut self, db: DbIndex, key: &Key, op: &Op) -> Result<(), ApplyError> {
         if let Op::Stamp(stamps) = op {
             return self.stamp(db, key, stamps);
+        }
+        if *op == Op::Uncount {
+            return self.apply(db, &Counts::of_key(key), &Op::Remove);
         }
         let before = self.get(db, key);
         let after = match op {
@@ -223,6 +226,7 @@ fn is_seen_by_watch(op: &Op, before: Option<&State>, after: Option<&State>) -> b
         | Op::AppendEntries(_)
         | Op::RemoveEntries(_)
         | Op::RaiseLastId(_)
-        | Op::Stamp(_) => before != after,
+        | Op::Stamp(_)
+        | Op::Uncount => before != after,
     }
 }

@@ -144,7 +144,7 @@ impl Data {
         let name = Counts::of_key(key);
         match &stamps.counts {
             Some(counts) => self.apply(db, &name, &Op::SetFields(counts.fields())),
-            None => self.apply(db, &name, &Op::Remove),
+            None => Ok(()),
         }
     }
 

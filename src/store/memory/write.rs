@@ -268,7 +268,12 @@ fn op_bytes(op: &Op) -> u64 {
                 .map(|name| name.len() + 8)
                 .sum::<usize>()
         }
-        Op::Remove | Op::RaiseLastId(_) | Op::IncreaseBy(_) | Op::Expire(_) | Op::TakeAside(_) => 8,
+        Op::Remove
+        | Op::RaiseLastId(_)
+        | Op::IncreaseBy(_)
+        | Op::Expire(_)
+        | Op::TakeAside(_)
+        | Op::Uncount => 8,
     };
     bytes as u64
 }
