@@ -127,6 +127,24 @@ fn what_is_written_later_at_a_server_is_stamped_later_whatever_its_clock_says() 
     assert!(gone > added);
     one.call(0, "sadd", "k", &["f"]);
     assert!(one.score(0, "._add-set_k", "f").unwrap() > gone);
+    // What was emptied element by element is listed nowhere but among its removed elements.
+    for (add, remove, words) in [
+        ("hset", "hdel", vec!["f", "v"]),
+        ("sadd", "srem", vec!["f"]),
+        ("zadd", "zrem", vec!["1", "f"]),
+    ] {
+        one.plain(0, &format!("ZADD ._add-set 2000000000000 {add}"));
+        one.call(0, add, add, &words);
+        one.call(0, remove, add, &["f"]);
+        assert_eq!(one.score(0, "._add-set", add), None);
+        one.call(0, "set", add, &["v"]);
+        assert!(one.score(0, "._add-set", add).unwrap() > ahead, "{add}");
+    }
+    one.plain(0, "ZADD ._add-set 2000000000000 s");
+    one.call(0, "sadd", "s", &["f"]);
+    one.call(0, "srem", "s", &["f"]);
+    one.call(0, "incrby", "s", &["1"]);
+    assert!(one.score(0, "._add-set", "s").unwrap() > ahead);
     // Nothing is later than this: it is refused, and nothing is written.
     one.plain(0, "ZADD ._add-set inf never");
     let refusal = one.try_call(0, "set", "never", &["v"]).unwrap_err();

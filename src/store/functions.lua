@@ -51,11 +51,13 @@ local function newest(set)
   return redis.call('ZREVRANGE', set, 0, 0, 'WITHSCORES')[2] or false
 end
 
--- The later stamp of a key, where one is enough: what is listed as added was added after it was removed, and after all
--- its elements.
+-- The latest stamp of a key: what is listed as added was added after it was removed, and after all its elements. A
+-- collection that was emptied element by element is listed no more: its last element was removed later.
 local function past_of_key(key)
   local added = redis.call('ZSCORE', ADDED, key)
-  return added, tonumber(added or redis.call('ZSCORE', REMOVED, key) or 0)
+  if added then return added, tonumber(added) end
+  local removed = redis.call('ZSCORE', REMOVED, key)
+  return false, latest(tonumber(removed or 0), { newest(of(REMOVED, key)) }), removed
 end
 
 local function is_any(list)
@@ -201,9 +203,12 @@ function commands.incrby(keys, args)
   if by:sub(1, 1) == '-' then sign, amount = '-', by:sub(2) end
   local known = redis.call('HMGET', counts, 'since', sign .. REPLICA)
   local before = redis.call('GET', key)
-  local added, removed = redis.call('ZSCORE', ADDED, key), false
-  if not (known[1] and before and added) then removed = redis.call('ZSCORE', REMOVED, key) end
-  local stamp = stamp_behind(latest(0, { added, removed }), key)
+  local added, past, removed = past_of_key(key)
+  if added and not (known[1] and before) then
+    removed = redis.call('ZSCORE', REMOVED, key)
+    past = latest(past, { removed })
+  end
+  local stamp = stamp_behind(past, key)
   if (tonumber(known[2] or '0') or 0) + (tonumber(amount) or 0) >= 9.2e18 then
     return complaint('increment or decrement would overflow what this replica has counted')
   end
