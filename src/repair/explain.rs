@@ -2,7 +2,7 @@
 //!
 //! It reads as a run does, once, and where the replicas differ a second time behind the settle pause. It writes nothing.
 
-use crate::crdt::{Evidence, Outcome};
+use crate::crdt::{BY_COUNTS, Evidence, Outcome};
 use crate::model::{DbIndex, Digester, Expiry, Key, Keyspace, KeyspaceName, ReplicaIndex, State};
 use crate::state::StateError;
 use crate::store::Observed;
@@ -317,7 +317,8 @@ fn take(shared: &Shared<'_>, resolution: &Resolution, explanation: &mut Explanat
     explanation.evidence = merged.evidence;
     explanation.decided = merged.decided.as_ref().map(ToString::to_string);
     explanation.notes = merged.notes.iter().map(ToString::to_string).collect();
-    if explanation.difference.is_none() && resolution.writes.is_empty() {
+    let is_counted = merged.rule == BY_COUNTS;
+    if explanation.difference.is_none() && resolution.writes.is_empty() && !is_counted {
         return;
     }
     explanation.unresolved = resolution.unresolved();

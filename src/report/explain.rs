@@ -165,7 +165,8 @@ pub struct ExplainedSibling {
 /// One element of the value, side by side; the value itself, of a string.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ExplainedElement {
-    /// What it is: `value`, `field`, `member`, `score`, `index`, `entry`, `group`, `last-id`, `expiry`.
+    /// What it is: `value`, `field`, `member`, `score`, `index`, `entry`, `group`, `last-id`, `expiry`; of what stands
+    /// beside the key, `added`, `removed`, `counted`, `counted-since`, `counted-from`.
     pub what: String,
     /// Its name, where it has one.
     #[serde(serialize_with = "json::blob")]

@@ -7,7 +7,7 @@ use super::super::shape::Shape;
 use super::super::text::{count, expiry, holding, quoted, time, without_name};
 use super::grid::{Row, grid};
 use super::joined;
-use super::keys::{detail_value, element_label, readable};
+use super::keys::{detail_value, element_label, is_recorded, readable};
 use super::paint::{Paint, Tone};
 use crate::model::Expiry;
 
@@ -106,6 +106,7 @@ fn holds(report: &ExplainReport) -> Row {
         }) => holding(*kind, *length),
     };
     Row {
+        is_whole: false,
         label: "holds".into(),
         cells: sibling.chain(std::iter::once(result)).collect(),
     }
@@ -122,6 +123,7 @@ fn expires(report: &ExplainReport) -> Row {
         .filter(|result| result.kind.is_some());
     let result = result.map_or_else(String::new, |result| expiry(result.expiry));
     Row {
+        is_whole: false,
         label: "expires".into(),
         cells: siblings.chain(std::iter::once(result)).collect(),
     }
@@ -141,6 +143,7 @@ fn element_row(report: &ExplainReport, element: &ExplainedElement) -> Row {
     };
     let mark = if element.differs { "≠ " } else { "= " };
     Row {
+        is_whole: is_recorded(&element.what),
         label: format!(
             "{mark}{}",
             element_label(&element.what, element.name.as_ref())

@@ -14,6 +14,8 @@ const LABELS: usize = 28;
 
 /// A row: its label, and a text for each column.
 pub(super) struct Row {
+    /// Whether its texts are never cut, even where the line gets too long by that: stamps, sums.
+    pub(super) is_whole: bool,
     pub(super) label: String,
     pub(super) cells: Vec<String>,
 }
@@ -24,7 +26,8 @@ pub(super) fn grid(shape: &Shape, head: Vec<String>, rows: &[Row]) -> String {
     let label = longest.unwrap_or(0).min(LABELS);
     // Four columns in front of the labels, two behind them and behind each text.
     let room = usize::from(shape.width).saturating_sub(label + 6 + 2 * head.len());
-    let widths = shares(room, &wanted(&head, rows));
+    let least = wanted(&[], rows.iter().filter(|row| row.is_whole), head.len());
+    let widths = shares(room, &wanted(&head, rows.iter(), head.len()), &least);
     let mut table = Table::new();
     let names = head
         .iter()
@@ -50,17 +53,22 @@ pub(super) fn grid(shape: &Shape, head: Vec<String>, rows: &[Row]) -> String {
 }
 
 /// The longest text of each column.
-fn wanted(head: &[String], rows: &[Row]) -> Vec<usize> {
-    let longest = |(index, name): (usize, &String)| {
-        let cells = rows.iter().filter_map(|row| row.cells.get(index));
-        cells.chain([name]).map(|text| text.chars().count()).max()
+fn wanted<'a>(
+    head: &[String],
+    rows: impl Iterator<Item = &'a Row> + Clone,
+    columns: usize,
+) -> Vec<usize> {
+    let longest = |index: usize| {
+        let cells = rows.clone().filter_map(|row| row.cells.get(index));
+        let texts = cells.chain(head.get(index));
+        texts.map(|text| text.chars().count()).max().unwrap_or(0)
     };
-    let columns = head.iter().enumerate();
-    columns.map(|column| longest(column).unwrap_or(0)).collect()
+    (0..columns).map(longest).collect()
 }
 
-/// What each column gets: what it wants, but where that is too much, the wide ones share what the others leave.
-fn shares(room: usize, wanted: &[usize]) -> Vec<usize> {
+/// What each column gets: what it wants, but where that is too much, the wide ones share what the others leave. None
+/// gets less than the least it can do with.
+fn shares(room: usize, wanted: &[usize], least: &[usize]) -> Vec<usize> {
     let mut order: Vec<usize> = wanted.to_vec();
     order.sort_unstable();
     let (mut left, mut most) = (room, room);
@@ -73,7 +81,10 @@ fn shares(room: usize, wanted: &[usize]) -> Vec<usize> {
         most = most.max(*want);
     }
     let most = most.max(NARROWEST);
-    wanted.iter().map(|want| (*want).min(most)).collect()
+    let columns = wanted.iter().zip(least);
+    columns
+        .map(|(want, least)| (*want).min(most).max(*least))
+        .collect()
 }
 
 #[cfg(test)]
@@ -82,10 +93,12 @@ mod tests {
 
     #[test]
     fn wide_columns_share_what_narrow_ones_leave() {
-        assert_eq!(shares(100, &[10, 20, 30]), [10, 20, 30]);
-        assert_eq!(shares(100, &[10, 200, 6]), [10, 84, 6]);
-        assert_eq!(shares(100, &[90, 200, 10]), [45, 45, 10]);
-        assert_eq!(shares(3, &[90, 4]), [NARROWEST, 4]);
-        assert_eq!(shares(3, &[]), [0; 0]);
+        let of = |room, wanted: &[usize]| shares(room, wanted, &vec![0; wanted.len()]);
+        assert_eq!(of(100, &[10, 20, 30]), [10, 20, 30]);
+        assert_eq!(of(100, &[10, 200, 6]), [10, 84, 6]);
+        assert_eq!(of(100, &[90, 200, 10]), [45, 45, 10]);
+        assert_eq!(of(3, &[90, 4]), [NARROWEST, 4]);
+        assert_eq!(of(3, &[]), [0; 0]);
+        assert_eq!(shares(60, &[90, 200, 10], &[0, 30, 10]), [25, 30, 10]);
     }
 }

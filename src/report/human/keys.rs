@@ -101,6 +101,7 @@ fn rows(finding: &Finding) -> Vec<Row> {
     let holdings = finding.holdings.iter().map(Option::as_ref);
     let standings: Vec<Standing> = holdings.clone().map(Standing::of).collect();
     let mut rows = vec![Row {
+        is_whole: false,
         label: "holds".into(),
         cells: holdings.map(held_text).collect(),
     }];
@@ -129,6 +130,7 @@ fn expiries(holdings: &[Option<Holding>]) -> Option<Row> {
         .filter_map(held)
         .any(|one| one != Expiry::Never);
     any.then(|| Row {
+        is_whole: false,
         label: "expires".into(),
         cells: holdings
             .iter()
@@ -144,6 +146,7 @@ fn detail_row(detail: &Detail, standings: &[Standing]) -> Row {
         (None, Standing::Held | Standing::Absent) => "–".into(),
     };
     Row {
+        is_whole: false,
         label: element_label(detail.what, detail.name.as_ref()),
         cells: detail.values.iter().zip(standings).map(cell).collect(),
     }
@@ -163,6 +166,8 @@ fn label_of(what: &str) -> &str {
         "last-id" => "last ID",
         "field-expiry" => "end of field",
         "index" => "element",
+        "counted-since" => "counted since",
+        "counted-from" => "counted from",
         other => other,
     }
 }
@@ -170,17 +175,24 @@ fn label_of(what: &str) -> &str {
 /// Numbers and IDs need no quotes.
 fn detail_name(what: &str, name: &Bytes) -> String {
     match what {
-        "index" | "entry" => crate::model::escape(name),
+        "index" | "entry" | "counted" => crate::model::escape(name),
         _ => quoted(name),
     }
+}
+
+/// Whether it is a stamp, or was counted: a number that says nothing when it is cut.
+pub(super) fn is_recorded(what: &str) -> bool {
+    matches!(
+        what,
+        "added" | "removed" | "counted" | "counted-since" | "counted-from"
+    )
 }
 
 /// What reknit wrote itself needs no quotes; a value that was cut shows that it goes on.
 pub(super) fn detail_value(what: &str, value: &Bytes) -> String {
     match what {
-        "score" | "last-id" | "member" | "group" | "added" | "removed" | "field-expiry" => {
-            crate::model::escape(value)
-        }
+        "score" | "last-id" | "member" | "group" | "field-expiry" => crate::model::escape(value),
+        _ if is_recorded(what) => crate::model::escape(value),
         _ if value.len() >= Detail::SHOWN_BYTES => format!("{}…", quoted(value)),
         _ => quoted(value),
     }
