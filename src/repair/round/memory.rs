@@ -12,7 +12,7 @@ use super::super::notary::{Case, Pupil, Recollection};
 use super::super::reading::{is_large, state};
 use super::super::resolve::{Resolution, Stable, resolve};
 use super::super::run::{Mode, Shared};
-use super::super::stamps::{read_stamps, stamps};
+use super::super::stamps::{doubt, read_stamps, stamps};
 use super::super::writing::{Load, Written, write_all};
 use super::{Acting, Candidate, ROUNDS, Round, Work};
 
@@ -149,10 +149,17 @@ impl<'a> Round<'a> {
         if self.held(&one.tracked.candidate).is_some() {
             return;
         }
+        let is_recounted = one.tracked.recounted;
+        if let Some(verdict) = doubt(self.shared, &one.stamps).filter(|_| is_recounted) {
+            return self.find(one.finding, verdict);
+        }
         let Some((resolution, recollection)) = self.resolve(&one) else {
             return;
         };
-        if resolution.writes.is_empty() {
+        // Counts that differ are not alike, although the numbers are.
+        if is_recounted && resolution.writes.is_empty() && resolution.unresolved().is_some() {
+            self.conclude(one, resolution, recollection, work);
+        } else if resolution.writes.is_empty() {
             if let Some(finding) = one.tracked.finding.clone().filter(|_| one.tracked.written) {
                 self.find(finding, Verdict::Repaired);
             }
