@@ -9,7 +9,8 @@
 //! goes with the old one, whatever the clock says. That is the register rule; counting alone loses nothing.
 //!
 //! # Convergence
-//! A maximum of beginnings, then maxima of parts that only rise: commutative, associative, idempotent.
+//! A maximum of beginnings, then maxima of parts that only rise: commutative, idempotent and, among numbers that have not
+//! ended, associative. What a side has left of a counter that ended is heard only beside those who hold it.
 
 use std::collections::BTreeMap;
 

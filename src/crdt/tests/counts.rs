@@ -341,6 +341,8 @@ proptest! {
         }
     }
 
+    // Numbers alone: what is no number, and was set in the very moment in which another server set a number and then
+    // counted, takes the time of that count, and then beats what was set in between.
     #[test]
     fn it_does_not_matter_which_counters_are_merged_first(history in histories(NUMBERS, false)) {
         let servers = play(&history, |_, _, _| {});
