@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 use support::authority::Authority;
 use support::cluster::Cluster;
 use support::reknit::Reknit;
-use support::sentinel::Watched;
+use support::sentinel::{Guarded, Watched};
 use support::server::RedisServer;
 
 const PAGE: &str = include_str!("../docs/topologies.md");
@@ -112,6 +112,69 @@ fn the_command_about_sentinels_is_followed() {
     );
     ends(&bash(dir.path(), &command), 0);
     assert_eq!(watched.servers[0].cmd(["DBSIZE"]), redis::Value::Int(1));
+}
+
+/// What a user of sentinels needs, as the page says it.
+fn rules_of_watcher() -> String {
+    let (_, rest) = PAGE.split_once("A user of sentinels needs `").unwrap();
+    let (first, rest) = rest.split_once("` and `").unwrap();
+    let (second, _) = rest.split_once('`').unwrap();
+    format!("{first} {second}")
+}
+
+#[test]
+fn sentinels_have_a_user_and_a_password_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = RedisServer::start();
+    let guarded = Guarded::start(&rules_of_watcher());
+    plain.cmd(["SET", "a", "1"]);
+    let page = with(
+        block("Sentinel", "yaml"),
+        &[(
+            "redis+sentinel://10.1.0.1:26379,10.1.0.2:26379,10.1.0.3:26379/main",
+            &guarded.url(),
+        )],
+    );
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write("eu.password", "of-data\n");
+    let config = dir.path().join("reknit.yaml");
+    let run = |page: &str, command: &str| {
+        let plain = plain.url();
+        let text = format!(
+            "{page}  - {{ name: us, url: \"{plain}\" }}\nguards: {{ settle: 10ms }}\nstate: none\n"
+        );
+        std::fs::write(&config, text).unwrap();
+        Reknit::new([command]).arg_pair("-c", &config).run()
+    };
+    // The user that the page names.
+    write("eu-sentinels.password", "of-watcher\n");
+    run(&page, "repair").assert_code(0);
+    assert_eq!(guarded.master.cmd(["DBSIZE"]), redis::Value::Int(1));
+    // Without it, the sentinels' requirepass; from a variable as well.
+    let lines = page.lines().filter(|line| !line.contains("watcher"));
+    let anybody = lines.map(|line| format!("{line}\n")).collect::<String>();
+    write("eu-sentinels.password", "of-sentinels\n");
+    run(&anybody, "diff").assert_code(0);
+    let (before, _) = anybody.split_once("password_file: eu-sentinels").unwrap();
+    let of_env = format!("{before}password_env: PATH\n");
+    let refused = run(&of_env, "diff");
+    assert!(
+        refused.assert_code(2).stderr.contains("WRONGPASS"),
+        "{refused}"
+    );
+    // A wrong one, and that of the servers, are refused by name.
+    write("eu-sentinels.password", "of-data\n");
+    let refused = run(&anybody, "diff");
+    assert!(
+        refused.assert_code(2).stderr.contains("sentinel"),
+        "{refused}"
+    );
+    let (before, _) = anybody.split_once("    sentinel:").unwrap();
+    let refused = run(before, "diff");
+    assert!(
+        refused.assert_code(2).stderr.contains("sentinel"),
+        "{refused}"
+    );
 }
 
 #[test]

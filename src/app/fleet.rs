@@ -7,7 +7,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError, ReplicaConfig};
-use crate::model::{Address, Datacenter, DbIndex, DigestKey, HostPort, ReplicaName, Selection};
+use crate::model::{
+    Address, Credentials, Datacenter, DbIndex, DigestKey, HostPort, ReplicaName, Selection,
+};
 use crate::repair::{
     Breaker, Mode, Participant, Planned, Progress, Rates, Run, Scope, Settings, Throttle,
 };
@@ -110,7 +112,7 @@ impl Fleet {
         for replica in &config.replicas {
             let credentials = replica.credentials()?;
             let connecting = Connecting {
-                endpoint: endpoint(&replica.address),
+                endpoint: endpoint(&replica.address, replica.sentinel_credentials()?),
                 username: credentials.username,
                 password: credentials
                     .password
@@ -155,7 +157,7 @@ fn deployment(replica: &ReplicaConfig, connecting: Connecting, depth: usize) -> 
     let name = replica.name.clone();
     if let Some(rack) = replica.rack.as_ref().filter(|rack| rack.nodes.len() > 1) {
         let at = |address| Connecting {
-            endpoint: endpoint(address),
+            endpoint: endpoint(address, None),
             ..connecting.clone()
         };
         let nodes = rack.nodes.iter().map(at).collect();
@@ -173,7 +175,7 @@ fn deployment(replica: &ReplicaConfig, connecting: Connecting, depth: usize) -> 
 }
 
 /// Where connections go; those of a cluster to whichever node is asked, and first to one that is named.
-fn endpoint(address: &Address) -> Endpoint {
+fn endpoint(address: &Address, of_sentinels: Option<Credentials>) -> Endpoint {
     match address {
         Address::Tcp { host, port } => Endpoint::Tcp {
             host: host.clone(),
@@ -183,6 +185,7 @@ fn endpoint(address: &Address) -> Endpoint {
         Address::Sentinel { sentinels, master } => Endpoint::Sentinel {
             sentinels: sentinels.clone(),
             master: master.clone(),
+            credentials: of_sentinels,
         },
         Address::Cluster(seeds) => {
             let first = seeds.first().cloned();

@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(config.replicas[0].datacenter.0, "us");
         assert_eq!(config.replicas[0].db, DbIndex(3));
         assert_eq!(
-            config.replicas[1].password,
+            config.replicas[1].identity.password,
             PasswordSource::File("/p".into())
         );
         assert_eq!(config.state, StateDir::Nowhere);

@@ -39,6 +39,7 @@ pub(super) struct RawReplica {
     pub(super) username: Option<String>,
     pub(super) password_file: Option<String>,
     pub(super) password_env: Option<String>,
+    pub(super) sentinel: Option<RawSentinel>,
     pub(super) tls: Option<RawReplicaTls>,
     pub(super) read_from: Option<String>,
     pub(super) layout: Option<String>,
@@ -47,6 +48,18 @@ pub(super) struct RawReplica {
     pub(super) nodes: Option<Vec<RawNode>>,
     pub(super) connect_timeout: Option<YamlDuration>,
     pub(super) read_timeout: Option<YamlDuration>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "a map with username, and password_file or password_env"
+)]
+pub(super) struct RawSentinel {
+    pub(super) username: Option<String>,
+    pub(super) password_file: Option<String>,
+    pub(super) password_env: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -7,10 +7,11 @@ use std::time::Duration;
 use super::databases;
 use super::error::{Contradiction, suggestion};
 use super::http::file;
+use super::identity::{Identity, PasswordSource, Said};
 use super::rack::{RackConfig, rack, refuse_unlike, url_of};
 use super::raw::RawReplica;
 use super::{ConfigError, RESERVED_NAMES, ReplicaUrl, YamlPath};
-use crate::model::{Address, Credentials, Datacenter, DbIndex, Layout, ReplicaName, Secret, Tls};
+use crate::model::{Address, Credentials, Datacenter, DbIndex, Layout, ReplicaName, Tls};
 
 /// How many replicas one configuration may name.
 pub const MAX_REPLICAS: usize = 64;
@@ -29,10 +30,10 @@ pub struct ReplicaConfig {
     pub address: Address,
     /// The database of keyspaces that name none.
     pub db: DbIndex,
-    /// The ACL user; nothing means the default user.
-    pub username: Option<String>,
-    /// Where the password comes from.
-    pub password: PasswordSource,
+    /// Who reknit is on its servers.
+    pub identity: Identity,
+    /// Who reknit is on its sentinels, where that is somebody else.
+    pub sentinel: Option<Identity>,
     /// How its servers prove who they are; nothing where they speak in the clear.
     pub tls: Option<Tls>,
     /// Whether everything is read from a server that follows it.
@@ -47,19 +48,6 @@ pub struct ReplicaConfig {
     pub read_timeout: Duration,
 }
 
-/// Where a password comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PasswordSource {
-    /// There is none.
-    None,
-    /// It stood in the URL.
-    Given(Secret),
-    /// A file holds it; one newline at its end does not count.
-    File(PathBuf),
-    /// An environment variable holds it.
-    Env(String),
-}
-
 impl ReplicaConfig {
     /// How long connecting may take by default.
     pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -72,54 +60,16 @@ impl ReplicaConfig {
     /// # Errors
     /// [`ConfigError::Password`] where the file or the variable cannot be read; never with the password.
     pub fn credentials(&self) -> Result<Credentials, ConfigError> {
-        let password = self.password.read();
-        let password = password.map_err(|(from, why)| ConfigError::Password {
-            replica: self.name.0.clone(),
-            from,
-            why,
-        })?;
-        Ok(Credentials {
-            username: self.username.clone(),
-            password,
-        })
+        self.identity.credentials(&self.name)
     }
-}
 
-impl PasswordSource {
-    /// The password, or where it was looked for and why it is not there.
-    fn read(&self) -> Result<Option<Secret>, (String, String)> {
-        match self {
-            Self::None => Ok(None),
-            Self::Given(secret) => Ok(Some(secret.clone())),
-            Self::File(path) => read_file(path).map(Some).map_err(|why| {
-                let from = format!("the file {}", path.display());
-                (from, why)
-            }),
-            Self::Env(name) => read_variable(name).map(Some).map_err(|why| {
-                let from = format!("the environment variable {name}");
-                (from, why)
-            }),
-        }
-    }
-}
-
-fn read_file(path: &Path) -> Result<Secret, String> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("{error}, check password_file and its permissions"))?;
-    let text = text.strip_suffix('\n').unwrap_or(&text);
-    let text = text.strip_suffix('\r').unwrap_or(text);
-    match text {
-        "" => Err("it is empty, write the password into it".into()),
-        _ => Ok(Secret::new(text)),
-    }
-}
-
-fn read_variable(name: &str) -> Result<Secret, String> {
-    match std::env::var(name) {
-        Ok(text) if text.is_empty() => Err("it is empty, set it to the password".into()),
-        Ok(text) => Ok(Secret::new(text)),
-        Err(std::env::VarError::NotPresent) => Err("it is not set, set it to the password".into()),
-        Err(std::env::VarError::NotUnicode(_)) => Err("it is not utf-8".into()),
+    /// The same for its sentinels, where they want others than its servers.
+    ///
+    /// # Errors
+    /// As [`Self::credentials`].
+    pub fn sentinel_credentials(&self) -> Result<Option<Credentials>, ConfigError> {
+        let own = self.sentinel.as_ref();
+        own.map(|own| own.credentials(&self.name)).transpose()
     }
 }
 
@@ -215,16 +165,21 @@ fn replica(
         what: error.to_string(),
         advice: None,
     })?;
-    let (username, password) = identity(raw, &url, at, base_dir)?;
+    let identity = Said {
+        username: raw.username.as_deref(),
+        password_file: raw.password_file.as_deref(),
+        password_env: raw.password_env.as_deref(),
+        url: (url.username.as_deref(), url.password.as_ref()),
+    };
     let layout = layout(&raw.layout, at.key("layout"))?;
     Ok(ReplicaConfig {
         name: ReplicaName(raw.name.clone()),
         datacenter: Datacenter(datacenter.clone()),
+        identity: identity.read(at, base_dir)?,
+        sentinel: sentinel(raw, &url.address, at, base_dir)?,
         tls: tls(raw, url.tls, at, base_dir)?,
         address: url.address,
         db: url.db.unwrap_or(DbIndex(0)),
-        username,
-        password,
         layout,
         rack: rack(raw, layout, at)?,
         read_follower: reads_follower(raw.read_from.as_deref(), at.key("read_from"))?,
@@ -241,33 +196,36 @@ fn replica(
     })
 }
 
-/// Who reknit is on the server: each part from one place only.
-fn identity(
+/// Who reknit is on the sentinels, where a replica is found through some.
+fn sentinel(
     raw: &RawReplica,
-    url: &ReplicaUrl,
+    address: &Address,
     at: &YamlPath,
     base_dir: &Path,
-) -> Result<(Option<String>, PasswordSource), Contradiction> {
-    let username = match (&raw.username, &url.username) {
-        (Some(_), Some(_)) => {
-            return Err(Contradiction::new(
-                at.key("username"),
-                "the url names a user too",
-                "keep one of them",
-            ));
-        }
-        (Some(name), None) | (None, Some(name)) => Some(name.clone()),
-        (None, None) => None,
+) -> Result<Option<Identity>, Contradiction> {
+    let Some(raw) = &raw.sentinel else {
+        return Ok(None);
     };
-    let password = password_source(raw, url, at, base_dir)?;
-    if let (Some(name), PasswordSource::None) = (&username, &password) {
-        return Err(Contradiction::new(
-            at.clone(),
-            format!("the user `{name}` has no password"),
-            "add password_file or password_env (any text will do for a user with nopass)",
-        ));
+    let at = at.key("sentinel");
+    if !matches!(address, Address::Sentinel { .. }) {
+        let advice = "write redis+sentinel:// in the url, or leave sentinel out";
+        return Err(Contradiction::new(at, "the url names no sentinels", advice));
     }
-    Ok((username, password))
+    let said = Said {
+        username: raw.username.as_deref(),
+        password_file: raw.password_file.as_deref(),
+        password_env: raw.password_env.as_deref(),
+        url: (None, None),
+    };
+    let identity = said.read(&at, base_dir)?;
+    match identity.password {
+        PasswordSource::None => Err(Contradiction::new(
+            at,
+            "it names no password",
+            "add password_file or password_env, or leave sentinel out",
+        )),
+        _ => Ok(Some(identity)),
+    }
 }
 
 /// The files of TLS, from the URL or from a map of their own.
@@ -314,50 +272,6 @@ fn tls(
         identity,
         server_name: raw.server_name.clone(),
     }))
-}
-
-fn password_source(
-    raw: &RawReplica,
-    url: &ReplicaUrl,
-    at: &YamlPath,
-    base_dir: &Path,
-) -> Result<PasswordSource, Contradiction> {
-    match (&raw.password_file, &raw.password_env, &url.password) {
-        (None, None, None) => Ok(PasswordSource::None),
-        (None, None, Some(secret)) => Ok(PasswordSource::Given(secret.clone())),
-        (Some(file), None, None) if file.is_empty() => Err(Contradiction::new(
-            at.key("password_file"),
-            "the file name is empty",
-            "name the file",
-        )),
-        (Some(file), None, None) => Ok(PasswordSource::File(base_dir.join(file))),
-        (None, Some(name), None) if !is_variable(name) => Err(Contradiction::new(
-            at.key("password_env"),
-            "this is not the name of an environment variable",
-            "write letters, digits and _ only, not the password itself",
-        )),
-        (None, Some(name), None) => Ok(PasswordSource::Env(name.clone())),
-        (Some(_), Some(_), _) => Err(Contradiction::new(
-            at.key("password_env"),
-            "there is a password_file too",
-            "keep one of them",
-        )),
-        (Some(_), None, Some(_)) => Err(Contradiction::new(
-            at.key("password_file"),
-            "the url has a password too",
-            "remove the one in the url",
-        )),
-        (None, Some(_), Some(_)) => Err(Contradiction::new(
-            at.key("password_env"),
-            "the url has a password too",
-            "remove the one in the url",
-        )),
-    }
-}
-
-fn is_variable(name: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    !name.is_empty() && name.bytes().all(allowed) && !name.as_bytes()[0].is_ascii_digit()
 }
 
 fn reads_follower(raw: Option<&str>, at: YamlPath) -> Result<bool, Contradiction> {

@@ -63,14 +63,14 @@ fn replicas_of_the_example_are_what_it_says() {
     };
     assert_eq!(us.datacenter.0, "us-east-1");
     assert_eq!(us.address.to_string(), "redis://10.0.0.1:6379");
-    assert_eq!(us.username.as_deref(), Some("reknit"));
+    assert_eq!(us.identity.username.as_deref(), Some("reknit"));
     assert_eq!(
-        us.password,
+        us.identity.password,
         PasswordSource::File("/etc/reknit/us.password".into())
     );
-    assert_eq!(eu.username.as_deref(), Some("reknit"));
+    assert_eq!(eu.identity.username.as_deref(), Some("reknit"));
     assert_eq!(
-        eu.password,
+        eu.identity.password,
         PasswordSource::Env("REKNIT_EU_PASSWORD".into())
     );
 }

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{DbIndex, HostPort};
+use crate::model::{Credentials, DbIndex, HostPort};
 
 use super::resp::{Frame, Frames, unexpected};
 use super::server_info;
@@ -19,11 +19,11 @@ use super::wire::{Connecting, Endpoint, Meter, Wire, WireError};
 pub(crate) async fn master(
     to: &Connecting,
     sentinels: &[HostPort],
-    name: &str,
+    (name, credentials): (&str, Option<&Credentials>),
 ) -> Result<Endpoint, WireError> {
     let mut trouble = Vec::new();
     for sentinel in sentinels {
-        match ask(to, sentinel, name).await {
+        match ask(to, sentinel, (name, credentials)).await {
             Ok(Some(HostPort { host, port })) => return Ok(Endpoint::Tcp { host, port }),
             Ok(None) => trouble.push(format!("sentinel {sentinel} knows no master `{name}`")),
             Err(error) => trouble.push(format!("sentinel {sentinel}: {error}")),
@@ -35,14 +35,14 @@ pub(crate) async fn master(
 async fn ask(
     to: &Connecting,
     sentinel: &HostPort,
-    name: &str,
+    (name, credentials): (&str, Option<&Credentials>),
 ) -> Result<Option<HostPort>, WireError> {
     let HostPort { host, port } = sentinel.clone();
     let mut asking = Connecting {
         endpoint: Endpoint::Tcp { host, port },
         db: DbIndex(0),
-        username: None,
-        password: None,
+        username: credentials.and_then(|own| own.username.clone()),
+        password: credentials.and_then(|own| Some(own.password.as_ref()?.expose().to_owned())),
         ..to.clone()
     };
     let command: [&[u8]; 3] = [b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", name.as_bytes()];
@@ -50,8 +50,9 @@ async fn ask(
     let mut reply = wire.ask(&command).await?;
     if let Frame::Error(words) = Frames::new(&reply).next()?
         && words.starts_with(b"NOAUTH")
+        && credentials.is_none()
     {
-        // Sentinels that want a password get the one of the servers.
+        // Sentinels that want a password, and of which the configuration says nothing, get the one of the servers.
         asking.username.clone_from(&to.username);
         asking.password.clone_from(&to.password);
         wire = Box::pin(Wire::connect(&asking, Arc::new(Meter::default()))).await?;

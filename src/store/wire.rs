@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-use crate::model::{DbIndex, HostPort, Tls};
+use crate::model::{Credentials, DbIndex, HostPort, Tls};
 
 use super::resp::{Frame, Frames, Malformed, Progress, pack};
 use super::tls::secure;
@@ -46,6 +46,8 @@ pub enum Endpoint {
         sentinels: Vec<HostPort>,
         /// The name under which they know it.
         master: String,
+        /// Who we are to them; nothing where they are asked as the master is.
+        credentials: Option<Credentials>,
     },
 }
 
@@ -55,7 +57,9 @@ impl std::fmt::Display for Endpoint {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
-            Self::Sentinel { sentinels, master } => {
+            Self::Sentinel {
+                sentinels, master, ..
+            } => {
                 let sentinels: Vec<String> = sentinels.iter().map(HostPort::to_string).collect();
                 write!(f, "{} (master {master})", sentinels.join(","))
             }
@@ -177,10 +181,15 @@ pub(crate) struct Wire {
 impl Wire {
     /// Connects, authenticates, selects the database and names the connection.
     pub(crate) async fn connect(to: &Connecting, meter: Arc<Meter>) -> Result<Self, WireError> {
-        let Endpoint::Sentinel { sentinels, master } = &to.endpoint else {
+        let Endpoint::Sentinel {
+            sentinels,
+            master,
+            credentials,
+        } = &to.endpoint
+        else {
             return Self::connect_to(&to.endpoint, to, meter).await;
         };
-        let endpoint = sentinel::master(to, sentinels, master).await?;
+        let endpoint = sentinel::master(to, sentinels, (master, credentials.as_ref())).await?;
         let mut wire = Self::connect_to(&endpoint, to, meter).await?;
         match server_info::is_master(&mut wire).await? {
             true => Ok(wire),

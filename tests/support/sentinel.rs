@@ -56,3 +56,33 @@ impl Watched {
         format!("redis+sentinel://{}/main/0", self.sentinels())
     }
 }
+
+/// A master that wants a password, and a sentinel that wants another, and knows a user beside.
+pub(crate) struct Guarded {
+    pub(crate) master: RedisServer,
+    sentinel: RedisServer,
+}
+
+impl Guarded {
+    /// The user of the master is `reknit` with `of-data`; the sentinel's password is `of-sentinels`, and it has a user
+    /// `watcher` with `of-watcher`, who may do no more than the page about topologies says.
+    pub(crate) fn start(watcher: &str) -> Self {
+        let master = RedisServer::builder()
+            .line("user reknit on >of-data ~* &* +@all")
+            .start();
+        let sentinel = RedisServer::builder()
+            .line(&format!(
+                "sentinel monitor main 127.0.0.1 {} 1",
+                master.port()
+            ))
+            .line(&format!("user watcher on >of-watcher {watcher}"))
+            .line("requirepass of-sentinels")
+            .args(["--sentinel"])
+            .start();
+        Self { master, sentinel }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis+sentinel://127.0.0.1:{}/main", self.sentinel.port())
+    }
+}
