@@ -37,15 +37,20 @@ macro_rules! at_owner {
     ($cluster:expr, $key:expr, |$node:ident| $run:expr) => {{
         let slot = slot_map::slot_of($key.as_bytes());
         let mut pauses = PAUSES.iter();
-        loop {
-            let $node = $cluster.owner(slot).await?;
-            match ($run.await, pauses.next()) {
-                (Err(error), Some(pause)) if map::is_elsewhere(&error) => {
-                    tokio::time::sleep(*pause).await;
-                    $cluster.settled().await?;
+        'anew: loop {
+            let mut elsewhere = None;
+            for $node in $cluster.holders(slot).await? {
+                match $run.await {
+                    Err(error) if map::is_elsewhere(&error) => elsewhere = Some(error),
+                    answer => break 'anew answer,
                 }
-                (answer, _) => break answer,
             }
+            match (elsewhere, pauses.next()) {
+                (Some(error), None) => break Err(error),
+                (_, Some(pause)) => tokio::time::sleep(*pause).await,
+                (None, None) => {}
+            }
+            $cluster.settled().await?;
         }
     }};
 }
@@ -251,10 +256,17 @@ impl Replica for ClusterReplica {
         piece: Piece,
     ) -> Result<(), StoreError> {
         // A piece that was added twice would be wrong: where it is not known whether it was, the value is built anew.
-        self.owner(slot_map::slot_of(aside.as_bytes()))
-            .await?
-            .build_aside(db, aside, piece)
-            .await
+        let owner = self.owner(slot_map::slot_of(aside.as_bytes())).await?;
+        match owner.build_aside(db, aside, piece).await {
+            // Nothing new begins in a slot that is on its way.
+            Err(StoreError::Refused {
+                replica, reason, ..
+            }) if super::observe::is_elsewhere(&reason) => {
+                let key = aside.clone();
+                Err(StoreError::Changed { replica, key })
+            }
+            built => built,
+        }
     }
 
     async fn drop_aside(&self, db: Option<DbIndex>, aside: &Key) -> Result<(), StoreError> {

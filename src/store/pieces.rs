@@ -6,7 +6,7 @@ use crate::model::{Digester, EntryRef, Expiry, Key, Kind, Position};
 
 use super::commands::{pack_expiry, pack_piece};
 use super::fields::{may_end, read_fields_page};
-use super::observe::{Description, describe, is_passing};
+use super::observe::{Description, describe, is_elsewhere, is_passing};
 use super::page::{Item, Next, PageError, pack_page, read_page};
 use super::reading::Reading;
 use super::resp::{Frame, Frames};
@@ -30,6 +30,10 @@ pub(super) async fn list_elements(
 ) -> Result<Option<LargeState>, WireError> {
     let described = match describe(wire, std::slice::from_ref(key)).await?.pop() {
         Some(Description::Present(described)) if described.kind == kind => described,
+        // Not absent: another node has it.
+        Some(Description::Unreadable(words)) if is_elsewhere(&words) => {
+            return Err(WireError::Lost(words));
+        }
         Some(_) | None => return Ok(None),
     };
     let mut whole = Reading::new(&described, false);
@@ -43,6 +47,9 @@ pub(super) async fn list_elements(
             Ok(Next::More(next)) => cursor = next,
             Ok(Next::Done | Next::EmptyOrAbsent) => break,
             Err(PageError::Malformed(malformed)) => return Err(malformed.into()),
+            Err(PageError::Refused(words)) if is_elsewhere(&words) => {
+                return Err(WireError::Lost(words));
+            }
             Err(PageError::WrongType | PageError::Refused(_)) => return Ok(None),
         }
     }

@@ -21,6 +21,16 @@ impl ClusterReplica {
         }
     }
 
+    /// Where a key of this slot may be: at the node that holds the slot or, while it moves, behind it at the one that it
+    /// goes to.
+    pub(super) async fn holders(&self, slot: u16) -> Result<Vec<Arc<RedisReplica>>, StoreError> {
+        let map = self.current().await?;
+        match map.moving.get(&slot) {
+            Some(between) => Ok(vec![self.node(&between.from), self.asking(&between.to)]),
+            None => Ok(vec![self.owner(slot).await?]),
+        }
+    }
+
     /// What was last found out; found out now, if nothing was yet.
     pub(super) async fn current(&self) -> Result<Arc<SlotMap>, StoreError> {
         let known = self.known();
