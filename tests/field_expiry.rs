@@ -246,8 +246,15 @@ fn a_large_hash_with_an_ending_field_is_refused_where_it_would_not_end() {
     us.end("both", "field:7", SOON);
     us.end("missing", "field:7", SOON);
     us.set("both", "more", "v");
-    let outcome = over("repair", [us.front.url(), eu.url()]).run();
+    let repair = || over("repair", [us.front.url(), eu.url()]);
+    // A run that only plans foresees it.
+    let plan = repair().args(["--dry-run"]).run();
+    plan.assert_code(1);
+    let words = "eu refused the write: it cannot hold hash fields that end by themselves";
+    assert_eq!(plan.stdout.matches(words).count(), 2, "{plan}");
+    let outcome = repair().run();
     outcome.assert_code(1);
+    assert_eq!(outcome.stdout.matches(words).count(), 2, "{outcome}");
     assert_eq!(text(&eu, "both", "more").as_deref(), Some("v"));
     assert_eq!(text(&eu, "both", "field:7").as_deref(), Some("v"));
     assert_eq!(us.ends("both", "field:7"), SOON);

@@ -24,6 +24,7 @@ mod policy;
 mod position;
 mod range;
 mod replica;
+mod restamping;
 mod ring;
 mod selection;
 mod stamp;
@@ -57,6 +58,7 @@ pub use policy::{
 pub use position::{Position, Slot, key_slot, slot_tag};
 pub use range::{PositionRange, SlotRange};
 pub use replica::{Datacenter, ReplicaIndex, ReplicaName};
+pub use restamping::Restamping;
 pub use ring::{Placement, Ring, RingError};
 pub use selection::Selection;
 pub use stamp::{Layout, Stamp, StampSet, Stamped, Stamps, holds_stamps};

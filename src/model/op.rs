@@ -118,6 +118,15 @@ pub struct Witness {
     pub stamps: Stamps,
     /// Whether stamps alone are looked at, and the key may hold anything.
     pub only_stamps: bool,
+    /// Whether the time of the key's last write must be as it was, also where only some elements are looked at.
+    pub is_unraised: bool,
+}
+
+impl Witness {
+    /// Whether clients may have raised the time of the key's last write, which is then kept.
+    pub fn may_be_raised(&self) -> bool {
+        !self.is_unraised && self.touched.is_some() && self.stamps.key.added.is_some()
+    }
 }
 
 impl Expect {

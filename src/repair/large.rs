@@ -13,6 +13,7 @@ mod lead;
 mod rebuild;
 mod register;
 mod stamped;
+mod stamps_back;
 mod trace;
 
 use std::collections::BTreeSet;

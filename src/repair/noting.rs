@@ -182,7 +182,11 @@ pub(super) async fn note(
         let note = note.ok_or("nothing tells what it overwrites")?;
         let before = with_dump(note.before, dumps.get(&write.key));
         let note = Note { before, ..note };
-        entries.push(entry(shared, db, replica, &write.key, (journal.run, note)));
+        let entry = entry(shared, db, replica, &write.key, (journal.run, note));
+        entries.push(JournalEntry {
+            stamps: write.restamping(),
+            ..entry
+        });
     }
     add(shared, journal, entries, true)
 }
@@ -207,6 +211,7 @@ pub(super) fn entry(
         evidence: note.evidence.to_owned(),
         agreement_before: None,
         lags_before: BTreeMap::new(),
+        stamps: None,
         outcome: None,
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use crate::model::{Counts, Expect, Kind, Op, Stamps, State, Witness};
+use crate::model::{Counts, Expect, Kind, Op, Stamped, Stamps, State, Witness};
 use crate::store::only;
 
 use super::increase::FAR_FROM_OVERFLOW;
@@ -57,6 +57,7 @@ pub(super) fn stamped(
         touched,
         stamps: part(held, &looked_at),
         only_stamps: false,
+        is_unraised: held.key.added > wanted.key.added,
     };
     if is_recounted && held.counts.is_some() {
         ops.push(Op::Uncount);
@@ -104,11 +105,59 @@ pub(super) fn counted(
         touched: Some(touched),
         stamps: stamps(held.key, was),
         only_stamps: false,
+        is_unraised: false,
     };
     let increase = (delta != 0).then_some(Op::IncreaseBy(delta));
     let expire = (state.expiry != wanted.expiry).then_some(Op::Expire(wanted.expiry));
     let stamp = Op::Stamp(stamps(then.key, beyond));
     let ops = increase.into_iter().chain(expire).chain([stamp]).collect();
+    Some((Expect::Stamped(Box::new(witness)), ops))
+}
+
+/// The write that takes a replica back to these stamps, and by these operations to what it held: compared whole, or of a
+/// large collection by these elements. The time of the key's last write is lowered, if nobody has raised it meanwhile.
+pub(super) fn back(
+    (state, touched): (Option<&State>, Option<BTreeSet<Bytes>>),
+    mut ops: Vec<Op>,
+    held: &Stamps,
+    wanted: &Stamps,
+) -> Option<(Expect, Vec<Op>)> {
+    let all = names(held).chain(names(wanted));
+    let changed: BTreeSet<Bytes> = all
+        .filter(|name| held.of(name) != wanted.of(name))
+        .cloned()
+        .collect();
+    let is_restamped = !changed.is_empty() || held.key != wanted.key;
+    let is_recounted = held.counts != wanted.counts;
+    if ops.is_empty() && !is_restamped && !is_recounted {
+        return None;
+    }
+    let touched = touched.filter(|_| state.is_some());
+    let looked_at = match &touched {
+        Some(touched) => touched.union(&changed).cloned().collect(),
+        None => names(held).chain(&changed).cloned().collect(),
+    };
+    let is_lowered = held.key.added > wanted.key.added;
+    let witness = Witness {
+        held: state.map(|state| shown(state, touched.as_ref())),
+        touched: touched.map(|touched| touched.union(&changed).cloned().collect()),
+        stamps: part(held, &looked_at),
+        only_stamps: false,
+        is_unraised: is_lowered,
+    };
+    if is_lowered || is_recounted {
+        // What is only ever raised has to go first.
+        ops.push(Op::Stamp(Stamps {
+            key: Stamped {
+                added: None,
+                ..wanted.key
+            },
+            ..Stamps::default()
+        }));
+    }
+    if is_restamped || is_recounted {
+        ops.push(Op::Stamp(part(wanted, &changed)));
+    }
     Some((Expect::Stamped(Box::new(witness)), ops))
 }
 

@@ -3,6 +3,7 @@
 use futures::future::join_all;
 
 use crate::model::{Layout, Millis, Stamps, escape};
+use crate::state::JournalEntry;
 use crate::store::{Observed, StampQuery, StampReading};
 
 use super::finding::Verdict;
@@ -18,15 +19,46 @@ pub(super) async fn read_stamps(
     shared: &Shared<'_>,
     keys: &[(&Candidate<'_>, &[Option<Observed>])],
 ) -> Vec<Stampings> {
-    let mut all: Vec<Stampings> = vec![vec![None; shared.run.participants.len()]; keys.len()];
-    let Some((first, _)) = keys.first() else {
+    let queries = keys.iter().map(|key| query(key)).collect();
+    ask(shared, keys.first().map(|(first, _)| *first), queries).await
+}
+
+/// A key that is to be undone, what is held of it, and what the run wrote.
+type Undone<'a> = (
+    &'a Candidate<'a>,
+    &'a [Option<Observed>],
+    &'a [JournalEntry],
+);
+
+/// The same for keys that are to be undone: also of the elements whose stamps the run wrote.
+pub(super) async fn stamps_of_journal(
+    shared: &Shared<'_>,
+    keys: Vec<Undone<'_>>,
+) -> Vec<Stampings> {
+    let first = keys.first().map(|(first, ..)| *first);
+    let queries = keys.into_iter().map(|(candidate, observed, entries)| {
+        let mut query = query(&(candidate, observed));
+        let restampings = entries.iter().filter_map(|entry| entry.stamps.as_ref());
+        let written = restampings.flat_map(|one| one.wrote.elements.keys());
+        query.elements.extend(written.cloned());
+        query
+    });
+    ask(shared, first, queries.collect()).await
+}
+
+async fn ask(
+    shared: &Shared<'_>,
+    first: Option<&Candidate<'_>>,
+    queries: Vec<StampQuery>,
+) -> Vec<Stampings> {
+    let mut all: Vec<Stampings> = vec![vec![None; shared.run.participants.len()]; queries.len()];
+    let Some(first) = first else {
         return all;
     };
     if shared.run.scope.layout() == Layout::Plain {
         return all;
     }
     let db = first.keyspace.db;
-    let queries: Vec<StampQuery> = keys.iter().map(|key| query(key)).collect();
     let asked = shared.active().into_iter().map(|index| {
         let (replica, queries) = (&shared.run.participants[index].replica, &queries);
         async move { (index, replica.stamps(db, queries).await) }

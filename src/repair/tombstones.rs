@@ -63,10 +63,8 @@ async fn sweep_replica(
     let mut cursor = 0;
     loop {
         let (removed, next) = source.removals(db, None, cursor).await?;
-        let keys: Vec<Key> = removed
-            .into_iter()
-            .map(|(name, _)| Key::new(name))
-            .collect();
+        let keys = removed.into_iter().map(|(name, _)| Key::new(name));
+        let keys: Vec<Key> = keys.filter(|key| !is_held(shared, db, key)).collect();
         for batch in keys.chunks(BATCH_KEYS) {
             let queries = batch.iter().map(|key| query(key, &[])).collect();
             settle(shared, db, (queries, replica, cutoff), swept).await?;
@@ -78,12 +76,26 @@ async fn sweep_replica(
     }
     loop {
         let (keys, next) = source.keys_beside(db, Beside::Removals, cursor).await?;
-        for key in &keys {
+        for key in keys.iter().filter(|key| !is_held(shared, db, key)) {
             sweep_elements(shared, db, (replica, key, cutoff), swept).await?;
         }
         cursor = next;
         if cursor == 0 || shared.run.stop.is_cancelled() {
             return Ok(());
+        }
+    }
+}
+
+/// Whether a key was undone, and waits until it is named: its stamps are put back, too.
+fn is_held(shared: &Shared<'_>, db: Option<DbIndex>, key: &Key) -> bool {
+    let Some(notary) = shared.notary(db) else {
+        return false;
+    };
+    match notary.memory.state.held(notary.index, key) {
+        Ok(hold) => hold.is_some(),
+        Err(error) => {
+            shared.break_off(error);
+            true
         }
     }
 }
@@ -253,6 +265,7 @@ fn write(
             touched: of_elements.then(Default::default),
             stamps: witness,
             only_stamps: true,
+            is_unraised: false,
         })),
         ops: vec![Op::Stamp(after)],
     })

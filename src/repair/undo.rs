@@ -12,6 +12,7 @@
 mod back;
 mod file;
 mod large;
+mod looked;
 mod plan;
 mod weigh;
 
@@ -25,12 +26,12 @@ use super::finding::Fate;
 use super::guard::Tripped;
 use super::notary::{Case, Forgetful, MemoryTrouble, Notary, RunMemory};
 use super::pacing::watched;
-use super::reading::{looks, read, siblings};
 use super::round::{Candidate, steps};
 use super::run::{Run, RunError, Shared};
 use super::writing::Written;
 pub use file::undo_from_file;
 use large::is_large;
+use looked::{Looked, look};
 use plan::{Planned, draft};
 use weigh::Scales;
 
@@ -260,17 +261,17 @@ impl Work<'_, '_> {
         let Some(notary) = shared.notary(db) else {
             return Ok(());
         };
-        let (mut candidates, mut entries) = (Vec::new(), Vec::new());
+        let mut candidates = Vec::new();
         for (key, places) in keys {
             match shared.run.scope.owner(db, key.as_bytes()) {
                 None => self.keep(places, "no keyspace of the configuration has it"),
                 Some(keyspace) => {
-                    candidates.push(Candidate {
+                    let candidate = Candidate {
                         key: key.clone(),
                         keyspace,
                         looks: Vec::new(),
-                    });
-                    entries.push(self.entries(places)?);
+                    };
+                    candidates.push((candidate, self.entries(places)?));
                 }
             }
         }
@@ -281,12 +282,15 @@ impl Work<'_, '_> {
                 ..entry.place()
             })
         };
-        let reading = read(shared, candidates.iter()).await;
         let (mut cases, mut waiting) = (Vec::new(), Vec::new());
-        for (index, (mut candidate, entries)) in candidates.into_iter().zip(entries).enumerate() {
-            let observed = siblings(&reading, index);
+        for looked in look(shared, candidates).await {
+            let Looked {
+                candidate,
+                observed,
+                stampings,
+                entries,
+            } = looked;
             let mut digester = crate::model::Digester::new(shared.run.digest_key.clone());
-            candidate.looks = looks(&observed, &mut digester);
             let asked = plan::Asked {
                 shared,
                 notary,
@@ -295,7 +299,7 @@ impl Work<'_, '_> {
                 began: self.began,
                 is_undo: self.is_undo,
             };
-            let draft = draft(&asked, candidate, &observed)?;
+            let draft = draft(&asked, candidate, (&observed, &stampings))?;
             if is_large(&observed, &entries) {
                 let how = (&parts as large::Parts<'_>, self.scales.writes(shared));
                 let (mut findings, losses) = draft.undo_large(&entries, how).await?;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::model::{
-    Agreement, DbIndex, Expiry, Key, Kind, Lag, ReplicaId, RunNumber, Sequence, State as KeyState,
-    ValueDigest,
+    Agreement, DbIndex, Expiry, Key, Kind, Lag, ReplicaId, Restamping, RunNumber, Sequence,
+    State as KeyState, ValueDigest,
 };
 
 #[cfg(doc)]
@@ -38,6 +38,8 @@ pub struct JournalEntry {
     pub agreement_before: Option<Agreement>,
     /// Who lagged before.
     pub lags_before: BTreeMap<ReplicaId, Lag>,
+    /// What it did to the stamps beside the key; nothing where it wrote none.
+    pub stamps: Option<Box<Restamping>>,
     /// Whether the write happened; nothing while that is unknown.
     pub outcome: Option<bool>,
 }
@@ -86,6 +88,16 @@ pub enum PreImage {
     },
     /// A part of a value: no write of its own.
     Part(KeyState),
+}
+
+impl Post {
+    /// The digest of a whole value.
+    pub fn digest(&self) -> Option<ValueDigest> {
+        match self {
+            Self::Whole { digest, .. } => Some(*digest),
+            Self::Absent | Self::Elements { .. } => None,
+        }
+    }
 }
 
 /// What a key holds after a write: what an undo compares with.

@@ -98,7 +98,7 @@ fn questions(key: &Key, witness: &Witness) -> Vec<Question> {
     if !witness.only_stamps {
         ask_data(key, witness, &mut ask);
     }
-    let is_raised = witness.touched.is_some() && witness.stamps.key.added.is_some();
+    let is_raised = witness.may_be_raised();
     for set in StampSet::ALL {
         let of_keys = set.of_keys();
         // What clients add to the key meanwhile raises the time of its last write, and is kept.
@@ -247,7 +247,7 @@ fn expiry_text(expiry: Expiry) -> String {
 /// Whether a key and its stamps are what a write was worked out from, as the script asks it.
 pub(crate) fn still_so(witness: &Witness, state: Option<&State>, now: &Stamps) -> bool {
     let listed = |name: &Bytes| now.of(name) == witness.stamps.of(name);
-    let is_raised = witness.touched.is_some() && witness.stamps.key.added.is_some();
+    let is_raised = witness.may_be_raised();
     let key = witness.stamps.key;
     (is_raised || now.key.added == key.added)
         && now.key.removed == key.removed

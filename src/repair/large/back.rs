@@ -63,7 +63,7 @@ pub(crate) enum Trouble {
 }
 
 /// What became of one write: put back in these words, or nothing where something else stands there.
-type Step = Result<Option<Vec<String>>, Trouble>;
+pub(super) type Step = Result<Option<Vec<String>>, Trouble>;
 
 impl From<Stopped> for Trouble {
     fn from(stopped: Stopped) -> Self {
@@ -115,7 +115,7 @@ impl Site<'_, '_> {
     ) -> Step {
         // A value of any size is not read anew for each of its parts.
         let fresh = match &entry.before {
-            PreImage::Elements { names, .. } if !names.is_empty() => None,
+            PreImage::Elements { names, .. } if !names.is_empty() || entry.stamps.is_some() => None,
             _ => Some(self.afresh().await?),
         };
         let (candidate, observed) = match &fresh {
@@ -138,6 +138,7 @@ impl Site<'_, '_> {
             return now.plan(entry, planned).await;
         }
         match (&entry.before, &entry.wrote) {
+            (PreImage::Elements { .. }, _) if entry.stamps.is_some() => now.stamped(entry).await,
             (PreImage::Elements { kind, held, names }, Post::Elements { digest, expiry }) => {
                 let wrote = (*kind, *digest, *expiry);
                 now.elements(held.as_ref(), names, wrote).await
@@ -192,9 +193,9 @@ impl Site<'_, '_> {
 }
 
 /// A large key as it stands now, at the replica.
-struct Now<'n> {
-    large: Large<'n>,
-    replica: usize,
+pub(super) struct Now<'n> {
+    pub(super) large: Large<'n>,
+    pub(super) replica: usize,
     look: Look,
 }
 
@@ -210,6 +211,9 @@ impl Now<'_> {
     /// What would be put back.
     async fn plan(&self, entry: &JournalEntry, planned: &mut Option<Look>) -> Step {
         let holds = match (&entry.before, &entry.wrote, &planned) {
+            (PreImage::Elements { .. }, ..) if entry.stamps.is_some() => {
+                self.beside(entry).await?.is_some()
+            }
             (PreImage::Elements { kind, names, .. }, Post::Elements { digest, expiry }, None) => {
                 let wrote = (*kind, *digest, *expiry);
                 self.shows(names, wrote).await?.is_some()
@@ -247,9 +251,10 @@ impl Now<'_> {
                 };
                 (Some(look), PUT.to_owned())
             }
-            PreImage::Elements { names, .. } if names.is_empty() => {
-                (None, "set its end".to_owned())
-            }
+            PreImage::Elements { names, .. } if names.is_empty() => match entry.stamps {
+                Some(_) => (None, "put back its stamps".to_owned()),
+                None => (None, "set its end".to_owned()),
+            },
             PreImage::Elements { names, .. } => {
                 (None, format!("put back {} elements", names.len()))
             }
@@ -423,7 +428,7 @@ impl Now<'_> {
 
 const PUT: &str = "put back the large value";
 
-const EXPIRED: &str = "what stood there has expired since";
+pub(super) const EXPIRED: &str = "what stood there has expired since";
 
 /// The elements as they were. What is said of a whole stream stays: its last ID only rises, and its groups go on.
 fn former(now: &Value, held: &Value) -> Value {

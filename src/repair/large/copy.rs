@@ -6,6 +6,7 @@ use crate::store::{Capabilities, Capability, Piece, PieceCursor, StoreError, ref
 
 use super::super::finding::Verdict;
 use super::super::look::Look;
+use super::super::run::Mode;
 use super::trace::Trace;
 use super::{Large, Stopped, Work};
 
@@ -29,6 +30,32 @@ impl Large<'_> {
         };
         self.drop_aside(to, &aside).await;
         placed
+    }
+
+    /// Why a run that only plans knows that a copy would be refused; as far as that can be told without writing.
+    pub(super) async fn foreseen(
+        &self,
+        from: usize,
+        to: usize,
+        kind: Kind,
+    ) -> Result<Option<Verdict>, Stopped> {
+        let (can, source) = (self.can(to), self.can(from));
+        let may_be_refused = match kind {
+            Kind::Stream => !can.has(Capability::Streams),
+            Kind::Hash => !can.has(Capability::FieldExpiry) && source.has(Capability::FieldExpiry),
+            Kind::String | Kind::List | Kind::Set | Kind::SortedSet | Kind::Module => false,
+        };
+        let is_planned = self.shared.run.settings.mode == Mode::Plan;
+        let mut cursor = (is_planned && may_be_refused).then_some(PieceCursor::Start);
+        while let Some(at) = cursor {
+            let (piece, next) = self.piece(from, kind, at).await?;
+            if let Some(reason) = unheld(&piece, can) {
+                return Ok(Some(self.refused(to, reason)));
+            }
+            cursor = next;
+            self.check_stop()?;
+        }
+        Ok(None)
     }
 
     pub(super) async fn build(
@@ -61,6 +88,7 @@ impl Large<'_> {
                 target.name().clone(),
                 reason,
             ))),
+            Err(StoreError::Changed { .. }) => Err(Stopped::Again),
             built => self.reached(to, built),
         }
     }

@@ -86,8 +86,12 @@ impl Large<'_> {
     ) -> Result<(), Stopped> {
         let words = ["put a copy of the large value".to_owned()];
         if !self.writes() {
-            self.note(work, to, &words, Fate::Planned);
-            return Ok(());
+            let planned = match self.foreseen(from, to, kind).await? {
+                Some(refused) => Err(Stopped::Verdict(refused)),
+                None => Ok(()),
+            };
+            self.note(work, to, &words, planned_fate(&planned));
+            return planned;
         }
         let copied = self.copy(from, to, kind, None, work).await;
         self.note(work, to, &words, fate(&copied));
@@ -347,6 +351,14 @@ impl Large<'_> {
         let shown = &mut work.finding.details;
         let room = Detail::SHOWN.saturating_sub(shown.len());
         shown.extend(details(&siblings).into_iter().take(room));
+    }
+}
+
+/// What becomes of a write in a run that only plans.
+pub(super) fn planned_fate(planned: &Result<(), Stopped>) -> Fate {
+    match planned {
+        Ok(()) => Fate::Planned,
+        Err(_) => fate(planned),
     }
 }
 

@@ -87,14 +87,12 @@ impl Large<'_> {
         for (replica, step) in steps {
             let taken = match self.writes() && !waits {
                 true => self.take(replica, &step, winner, work).await,
-                false => Err(Stopped::Deferred),
+                false => Err(self.plan(replica, &step, winner).await?),
             };
             self.note(work, replica, &[step.words()], fate(&taken));
-            if self.writes() {
-                match taken {
-                    Err(Stopped::Deferred) => {}
-                    taken => taken?,
-                }
+            match taken {
+                Err(Stopped::Deferred) => {}
+                taken => taken?,
             }
         }
         if waits {
@@ -150,6 +148,15 @@ impl Large<'_> {
             target,
             united,
         })
+    }
+
+    /// Why a step is not taken: it waits, or would be refused.
+    async fn plan(&self, replica: usize, step: &Step, winner: usize) -> Result<Stopped, Stopped> {
+        let refused = match step {
+            Step::Copy(kind, _) => self.foreseen(winner, replica, *kind).await?,
+            Step::Unite(_) | Step::Expire(_) => None,
+        };
+        Ok(refused.map_or(Stopped::Deferred, Stopped::Verdict))
     }
 
     async fn take(

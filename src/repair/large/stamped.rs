@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use crate::crdt::{MergeInput, Outcome, Sibling, merge};
-use crate::model::{Kind, Stamps, State, Value};
-use crate::store::StampQuery;
+use crate::crdt::{MergeInput, Outcome, Sibling, Target, merge};
+use crate::model::{Kind, Stamped, Stamps, State, Value};
+use crate::store::{Capability, StampQuery, refusal_of};
 
 use super::super::finding::Verdict;
+use super::super::fit::left_out;
 use super::super::ops::ops_within;
 use super::super::restamp::stamped;
 use super::super::round::Candidate;
@@ -98,8 +99,11 @@ impl Large<'_> {
                 return Err(Stopped::Verdict(Verdict::Unresolved(reason.to_string())));
             }
         };
+        let of_key = stamps.iter().map(|one| one.key);
+        let of_key = of_key.fold(Stamped::default(), Stamped::join);
         for ((&replica, state), held) in sides {
-            let Some(wanted) = target.at(state.as_ref()) else {
+            let (names_left, own) = self.own(replica, &target, (holders, states), work);
+            let Some(wanted) = own else {
                 continue;
             };
             let mut after = merged
@@ -111,9 +115,21 @@ impl Large<'_> {
                 true => Vec::new(),
                 false => ops_within(&now, &wanted).map_err(|_| Stopped::Again)?,
             };
+            for name in names_left {
+                match held.elements.get(&name) {
+                    Some(own) => after.elements.insert(name, *own),
+                    None => after.elements.remove(&name),
+                };
+            }
             // SUBTLE: a removal of the whole key is told by its stamp until every element that it takes is gone.
             if !is_last || self.defers() && !work.losses.is_empty() {
                 after.key = held.key;
+            } else if !of_key.is_present() {
+                // No element is left of what was removed as a whole: nor does its stamp of an addition stay.
+                after.key = Stamped {
+                    added: None,
+                    ..of_key
+                };
             }
             if let Some(write) = stamped(state.as_ref(), ops, held, &after) {
                 self.write_as_expected(replica, (&now, &wanted), names, write, work)
@@ -123,7 +139,29 @@ impl Large<'_> {
         Ok(())
     }
 
-    async fn fetch_stamps(
+    /// What a replica is to hold of what was merged, and the fields that stay there as they are, because its server
+    /// cannot hold their ends.
+    fn own(
+        &self,
+        replica: usize,
+        target: &Target,
+        (holders, states): (&[usize], &[Option<State>]),
+        work: &mut Work<'_>,
+    ) -> (BTreeSet<Bytes>, Option<State>) {
+        let sides = || holders.iter().zip(states);
+        let all = sides().map(|(&at, state)| (self.can(at), state.as_ref()));
+        let names = left_out(target, all, self.can(replica));
+        let state = sides().find_map(|(&at, state)| state.as_ref().filter(|_| at == replica));
+        if names.is_empty() {
+            return (names, target.at(state));
+        }
+        let reason = refusal_of(Capability::FieldExpiry);
+        work.refused.get_or_insert(self.refused(replica, reason));
+        let own = target.leaving(&names).at(state);
+        (names, own)
+    }
+
+    pub(super) async fn fetch_stamps(
         &self,
         holders: &[usize],
         names: &[Bytes],
@@ -151,7 +189,7 @@ impl Large<'_> {
 }
 
 /// A collection without elements.
-fn nothing(kind: Kind) -> State {
+pub(super) fn nothing(kind: Kind) -> State {
     State::lasting(match kind {
         Kind::Hash => Value::Hash(BTreeMap::new()),
         Kind::SortedSet => Value::SortedSet(BTreeMap::new()),

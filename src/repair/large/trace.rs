@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use crate::crdt::Evidence;
 use crate::model::{
-    Digester, Expect, Expiry, Kind, Op, Sequence, State, Stream, StreamId, Value, ValueDigest,
-    Write,
+    Digester, Expect, Expiry, Kind, Op, Restamping, Sequence, State, Stream, StreamId, Value,
+    ValueDigest, Write,
 };
 use crate::repair::noting::{Note, RunJournal, dumps, entry, loses_groups, settle, with_dump};
 use crate::state::{JournalEntry, Post, PreImage};
@@ -33,8 +33,8 @@ pub(super) enum Trace<'t> {
     },
 }
 
-/// What is to be journalled, but for the number of its step.
-type Image = (PreImage, Post);
+/// What is to be journalled, but for the number of its step: with what happens to stamps, where any are written.
+type Image = (PreImage, Post, Option<Box<Restamping>>);
 
 impl Large<'_> {
     /// Writes to one replica, with the pre-image of what it overwrites on disk before, where that is kept.
@@ -129,18 +129,20 @@ impl Large<'_> {
         write: &Write,
         trace: Trace<'_>,
     ) -> Result<Image, Stopped> {
-        match trace {
-            Trace::Whole(wrote) => Ok((self.whole(replica, write).await?, wrote)),
-            Trace::Ends(expiry) => self.end(write, expiry),
+        let stamps = write.restamping();
+        let (before, wrote) = match trace {
+            Trace::Whole(wrote) => (self.whole(replica, write).await?, wrote),
+            Trace::Ends(expiry) => self.end(write, expiry)?,
             Trace::Elements {
                 held,
                 wanted,
                 names,
-            } => Ok(self.touched(held, wanted, names)),
-        }
+            } => self.touched(held, wanted, (names, stamps.as_deref())),
+        };
+        Ok((before, wrote, stamps))
     }
 
-    fn end(&self, write: &Write, expiry: Expiry) -> Result<Image, Stopped> {
+    fn end(&self, write: &Write, expiry: Expiry) -> Result<(PreImage, Post), Stopped> {
         let Expect::Exactly { expiry: old, .. } = write.expect else {
             return Err(Stopped::Again);
         };
@@ -160,8 +162,17 @@ impl Large<'_> {
         Ok((before, wrote))
     }
 
-    fn touched(&self, held: &State, wanted: &State, names: &[Bytes]) -> Image {
-        let is_touched = |name: &&Bytes| alone(&held.value, name) != alone(&wanted.value, name);
+    fn touched(
+        &self,
+        held: &State,
+        wanted: &State,
+        (names, stamps): (&[Bytes], Option<&Restamping>),
+    ) -> (PreImage, Post) {
+        let is_restamped =
+            |name: &Bytes| stamps.is_some_and(|all| all.wrote.elements.contains_key(name));
+        let is_touched = |name: &&Bytes| {
+            is_restamped(name) || alone(&held.value, name) != alone(&wanted.value, name)
+        };
         let names: Vec<Bytes> = names.iter().filter(is_touched).cloned().collect();
         let before = PreImage::Elements {
             kind: held.value.kind(),
@@ -248,7 +259,7 @@ impl Large<'_> {
 
     /// Keeps a part; synced with the entry of the write that follows.
     fn keep(&self, replica: usize, part: PreImage) -> Result<Sequence, Stopped> {
-        let image = (part, Post::Absent);
+        let image = (part, Post::Absent, None);
         let db = self.candidate.keyspace.db;
         match (self.shared.notary(db), &self.shared.run.journal) {
             (Some(notary), _) => {
@@ -265,7 +276,7 @@ impl Large<'_> {
         &self,
         journal: &RunJournal,
         replica: usize,
-        (before, wrote): Image,
+        (before, wrote, stamps): Image,
         synced: bool,
     ) -> Result<Sequence, Stopped> {
         let stopped = |reason: String| Stopped::Verdict(Verdict::Unfinished(reason));
@@ -279,7 +290,10 @@ impl Large<'_> {
             evidence: evidence(Evidence::None),
         };
         let (db, key) = (self.candidate.keyspace.db, &self.candidate.key);
-        let entry = entry(self.shared, db, replica, key, (journal.run, note));
+        let entry = JournalEntry {
+            stamps,
+            ..entry(self.shared, db, replica, key, (journal.run, note))
+        };
         let added = super::super::noting::add(self.shared, journal, vec![entry], synced);
         added.map_err(stopped)?.pop().ok_or(Stopped::Again)
     }
@@ -290,7 +304,7 @@ impl Large<'_> {
         notary: &Notary<'_>,
         replica: usize,
         step: Sequence,
-        (before, wrote): Image,
+        (before, wrote, stamps): Image,
     ) -> JournalEntry {
         let past = self.recollection.map(|known| &known.past);
         let agreement = past.and_then(|past| past.agreement.clone());
@@ -316,6 +330,7 @@ impl Large<'_> {
             evidence: evidence(known).to_owned(),
             agreement_before: agreement,
             lags_before: lags,
+            stamps,
             outcome: None,
         }
     }

@@ -84,6 +84,7 @@ pub(super) fn journal_entry(
             let notary = step.notary;
             notary.former(&case.recollection, took_part, step.sequence)
         },
+        stamps: write.restamping(),
         outcome: None,
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::model::{
-    DbIndex, Digester, Expiry, ExpiryRule, Op, ReplicaId, ReplicaName, State, Write,
+    DbIndex, Digester, Expiry, ExpiryRule, Op, ReplicaId, ReplicaName, Stamps, State, Write,
 };
 use crate::repair::look::Look;
 use crate::repair::loss::{Losses, loss};
@@ -13,8 +13,10 @@ use crate::repair::noting::holds;
 use crate::repair::ops::ops_to_reach;
 use crate::repair::reading::state;
 use crate::repair::resolve::describe_op;
+use crate::repair::restamp;
 use crate::repair::round::Candidate;
 use crate::repair::run::Shared;
+use crate::repair::stamps::{Stampings, stamps};
 use crate::state::{JournalEntry, PreImage};
 use crate::store::Observed;
 
@@ -38,10 +40,17 @@ pub(super) enum Old {
     Dumped(State, Bytes),
 }
 
+/// What is put back at one replica.
+pub(super) struct Goal {
+    pub(super) old: Old,
+    /// The stamps beside it; nothing where the run wrote none.
+    stamps: Option<Stamps>,
+}
+
 /// What can be done at one replica.
 pub(super) enum Way {
     /// Put back what stood there before the write of this number.
-    Back(usize, Old),
+    Back(usize, Box<Goal>),
     /// Nothing.
     Stay(UndoFate),
 }
@@ -52,6 +61,7 @@ pub(super) struct Standing<'a, 'k> {
     pub(super) db: DbIndex,
     pub(super) candidate: &'a Candidate<'k>,
     pub(super) observed: &'a [Option<Observed>],
+    pub(super) stampings: &'a Stampings,
     /// Only at this replica.
     pub(super) only: Option<ReplicaId>,
 }
@@ -134,12 +144,18 @@ impl Standing<'_, '_> {
         };
         let mut back = chain.entries.len();
         let mut target = None;
+        let mut beside = None;
         while back > 0 {
             let entry = chain.entries[back - 1];
             let policy = &self.candidate.keyspace.policy.expiry;
             if !holds(&look, &entry.wrote, policy) {
                 break;
             }
+            beside = match self.beside(chain, entry, beside.as_ref()) {
+                Ok(Some(stamps)) => stamps,
+                Ok(None) => break,
+                Err(fate) => return Way::Stay(fate),
+            };
             let Some(old) = Old::of(&entry.before) else {
                 return Way::Stay(UndoFate::Kept(
                     "its journal is of a form that this version cannot put back".into(),
@@ -152,12 +168,45 @@ impl Standing<'_, '_> {
         match target {
             None if is_back(chain, look, digester) => Way::Stay(UndoFate::Kept(ALREADY.into())),
             None => Way::Stay(UndoFate::Changed),
-            Some(target) => Way::Back(back, target),
+            Some(old) => {
+                let stamps = beside;
+                Way::Back(back, Box::new(Goal { old, stamps }))
+            }
         }
     }
 
+    /// The stamps as they were before a write, given what later ones are taken back to; nothing in place of all where
+    /// others were written since.
+    fn beside(
+        &self,
+        chain: &Chain<'_>,
+        entry: &JournalEntry,
+        later: Option<&Stamps>,
+    ) -> Result<Option<Option<Stamps>>, UndoFate> {
+        let kept = |reason: &str| UndoFate::Kept(reason.into());
+        let Some(restamping) = &entry.stamps else {
+            let lacks = entry.evidence == RECORDED;
+            return match lacks {
+                true => Err(kept(UNSTAMPED)),
+                false => Ok(Some(later.cloned())),
+            };
+        };
+        let reading = chain
+            .replica
+            .and_then(|at| self.stampings.get(at)?.as_ref());
+        let now = match (later, reading) {
+            (Some(later), _) => later.clone(),
+            (None, Some(Ok(now))) => now.clone(),
+            (None, Some(Err(words))) => return Err(kept(words)),
+            (None, None) => return Err(kept(UNREAD)),
+        };
+        let stands = restamping.stands(&now);
+        Ok(stands.then(|| Some(restamping.back(&now))))
+    }
+
     /// The write that puts something back.
-    pub(super) fn write(&self, replica: usize, old: &Old) -> Result<Write, UndoFate> {
+    pub(super) fn write(&self, replica: usize, goal: &Goal) -> Result<Write, UndoFate> {
+        let old = &goal.old;
         let kept = |reason: &str| UndoFate::Kept(reason.into());
         let now = self.shared.now();
         if old
@@ -174,13 +223,23 @@ impl Standing<'_, '_> {
             Old::Absent | Old::Whole(_) => ops_to_reach(held, old.state(), keeps_expiry)
                 .map_err(|unreachable| kept(&unreachable.to_string()))?,
         };
-        if ops.is_empty() {
-            return Err(kept(ALREADY));
-        }
-        let expect = self.look(replica).and_then(|look| look.expect());
+        let beside = goal
+            .stamps
+            .as_ref()
+            .zip(stamps(self.stampings[replica].as_ref()));
+        let (expect, ops) = match beside {
+            Some((wanted, now)) => {
+                restamp::back((held, None), ops, now, wanted).ok_or_else(|| kept(ALREADY))?
+            }
+            None if ops.is_empty() => return Err(kept(ALREADY)),
+            None => {
+                let expect = self.look(replica).and_then(|look| look.expect());
+                (expect.ok_or_else(|| kept("it cannot be read there"))?, ops)
+            }
+        };
         Ok(Write {
             key: self.candidate.key.clone(),
-            expect: expect.ok_or_else(|| kept("it cannot be read there"))?,
+            expect,
             ops,
         })
     }
@@ -195,13 +254,13 @@ impl Standing<'_, '_> {
         let mut steps = Steps::default();
         for (chain, way) in chains.iter().zip(ways) {
             let (ops, fate) = match (way, chain.replica) {
-                (Way::Back(_, old), Some(replica)) => match self.write(replica, &old) {
+                (Way::Back(_, goal), Some(replica)) => match self.write(replica, &goal) {
                     Ok(write) => {
                         let ops = write.ops.iter().map(describe_op).collect();
                         let lost = loss(state(&self.observed[replica]), &write.ops);
                         steps.losses.extend(lost.map(|lost| (replica, lost)));
                         steps.writes.push((replica, write));
-                        steps.targets.insert(replica, old.state().cloned());
+                        steps.targets.insert(replica, goal.old.state().cloned());
                         (ops, UndoFate::Planned)
                     }
                     Err(fate) => (Vec::new(), fate),
@@ -222,6 +281,14 @@ impl Standing<'_, '_> {
 }
 
 const NOT_CONFIGURED: &str = "it is not configured";
+
+/// Evidence that is written with stamps.
+const RECORDED: &str = "recorded";
+
+const UNSTAMPED: &str = "its journal has no stamps, an older version wrote it: put back alone, the key would be decided \
+                         by stamps of what it no longer holds";
+
+const UNREAD: &str = "the stamps beside it cannot be read there: all replicas need `layout: dynomite`, as in the run";
 
 const ALREADY: &str = "it holds already what stood there before";
 

@@ -10,15 +10,16 @@ use crate::model::{
 };
 use crate::repair::finding::Verdict;
 use crate::repair::noting::{Note, RunJournal};
-use crate::repair::reading::{looks, read, siblings, state};
+use crate::repair::reading::state;
 use crate::repair::round::Candidate;
 use crate::repair::run::{Mode, Run, RunError, Shared};
 use crate::repair::writing::{Order, Writes, write_all};
 use crate::state::{JournalEntry, JournalFile, PreImage, StateError};
 use crate::store::BATCH_KEYS;
 
-use super::back::{Standing, Steps, chains};
+use super::back::{Standing, chains};
 use super::large::{Parts, is_large, losses, put_all_back, told};
+use super::looked::{Looked, look};
 use super::weigh::Scales;
 use super::{UndoFate, UndoFinding, UndoListener, UndoRequest, UndoSummary, fate, named};
 
@@ -153,7 +154,7 @@ impl Work<'_, '_> {
     ) -> Result<(), StateError> {
         let shared = self.shared;
         let index = shared.db_index(db);
-        let (mut candidates, mut entries) = (Vec::new(), Vec::new());
+        let mut candidates = Vec::new();
         for (key, writes) in keys {
             match shared.run.scope.owner(db, key.as_bytes()) {
                 None => self.keep(
@@ -163,32 +164,36 @@ impl Work<'_, '_> {
                     "no keyspace of the configuration has it",
                 ),
                 Some(keyspace) => {
-                    candidates.push(Candidate {
+                    let candidate = Candidate {
                         key: key.clone(),
                         keyspace,
                         looks: Vec::new(),
-                    });
-                    entries.push(self.entries(writes)?);
+                    };
+                    candidates.push((candidate, self.entries(writes)?));
                 }
             }
         }
         let file = &self.journal.file;
         let parts = |_: &JournalEntry, step| file.entry(step);
-        let reading = read(shared, candidates.iter()).await;
         let (mut orders, mut waiting) = (Writes::new(), Vec::new());
-        for (number, (mut candidate, entries)) in candidates.into_iter().zip(entries).enumerate() {
-            let observed = siblings(&reading, number);
-            let mut digester = Digester::new(shared.run.digest_key.clone());
-            candidate.looks = looks(&observed, &mut digester);
+        let mut digester = Digester::new(shared.run.digest_key.clone());
+        for (number, looked) in look(shared, candidates).await.into_iter().enumerate() {
+            let Looked {
+                candidate,
+                observed,
+                stampings,
+                entries,
+            } = &looked;
             let standing = Standing {
                 shared,
                 db: index,
-                candidate: &candidate,
-                observed: &observed,
+                candidate,
+                observed,
+                stampings,
                 only: self.request.replica,
             };
-            let chains = chains(&entries, &self.ids);
-            if is_large(&observed, &entries) {
+            let chains = chains(entries, &self.ids);
+            if is_large(observed, entries) {
                 let how = (&parts as Parts<'_>, self.scales.writes(shared));
                 let done = put_all_back(&standing, &chains, None, how).await;
                 self.scales.weighs(&losses(&chains, &done));
@@ -201,19 +206,13 @@ impl Work<'_, '_> {
             let ways = chains.iter().map(|one| standing.way(one, &mut digester));
             let steps = standing.steps(&chains, ways.collect(), &self.names);
             self.scales.weighs(&steps.losses);
-            let Steps {
-                findings,
-                writes,
-                targets,
-                ..
-            } = steps;
-            for (replica, write) in writes {
-                let wanted = targets.get(&replica).and_then(Option::as_ref);
+            for (replica, write) in steps.writes {
+                let wanted = steps.targets.get(&replica).and_then(Option::as_ref);
                 let held = state(&observed[replica]);
                 let order = order(number, write, (held, wanted), &mut digester);
                 orders.entry(replica).or_default().push(order);
             }
-            waiting.push(findings);
+            waiting.push(steps.findings);
         }
         self.write(db, orders, waiting).await;
         Ok(())

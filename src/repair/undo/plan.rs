@@ -13,6 +13,7 @@ use crate::repair::notary::{Case, Notary, Pupil, Recollection, Undoing};
 use crate::repair::reading::state;
 use crate::repair::round::Candidate;
 use crate::repair::run::Shared;
+use crate::repair::stamps::Stampings;
 use crate::state::{JournalEntry, Post, PreImage, StateError};
 use crate::store::Observed;
 
@@ -47,6 +48,7 @@ pub(super) struct Draft<'a, 'n, 'k, 'e> {
     pub(super) asked: &'a Asked<'a, 'n>,
     pub(super) candidate: Candidate<'k>,
     pub(super) observed: &'e [Option<Observed>],
+    stampings: &'e Stampings,
     pub(super) recollection: Recollection,
     /// The latest agreement, and what it superseded.
     agreements: Vec<Agreement>,
@@ -56,7 +58,7 @@ pub(super) struct Draft<'a, 'n, 'k, 'e> {
 pub(super) fn draft<'a, 'n, 'k, 'e>(
     asked: &'a Asked<'a, 'n>,
     candidate: Candidate<'k>,
-    observed: &'e [Option<Observed>],
+    (observed, stampings): (&'e [Option<Observed>], &'e Stampings),
 ) -> Result<Draft<'a, 'n, 'k, 'e>, StateError> {
     let recollection = asked.notary.recall_for(&candidate)?;
     let state = &asked.notary.memory.state;
@@ -66,6 +68,7 @@ pub(super) fn draft<'a, 'n, 'k, 'e>(
         asked,
         candidate,
         observed,
+        stampings,
         recollection,
         agreements: latest.chain(kept).collect(),
     })
@@ -126,6 +129,7 @@ impl<'k> Draft<'_, '_, 'k, '_> {
             db: self.asked.notary.index,
             candidate: &self.candidate,
             observed: self.observed,
+            stampings: self.stampings,
             only: self.asked.only,
         }
     }
@@ -187,8 +191,8 @@ impl<'k> Draft<'_, '_, 'k, '_> {
     /// How many of the writes to a replica stay; nothing if none of them is put back.
     fn left(&self, chain: &Chain<'_>, way: &Way) -> Option<usize> {
         match way {
-            Way::Back(left, old) => {
-                let write = self.standing().write(chain.replica?, old);
+            Way::Back(left, goal) => {
+                let write = self.standing().write(chain.replica?, goal);
                 write.ok().map(|_| *left)
             }
             Way::Stay(_) => None,
@@ -223,7 +227,7 @@ impl<'k> Draft<'_, '_, 'k, '_> {
             Some(then) => then.version != latest.version,
             // It is forgotten which version that was: the same content is as good.
             None if next_version(last) < latest.version => true,
-            None => latest.memory.as_ref().map(|memory| memory.digest) != digest_of(&last.wrote),
+            None => latest.memory.as_ref().map(|memory| memory.digest) != last.wrote.digest(),
         }
     }
 
@@ -426,13 +430,6 @@ fn seen_before(chain: &Chain<'_>, number: usize) -> Seen {
 fn stay(ways: &mut [Way], reason: &str) {
     let back = ways.iter_mut().filter(|way| matches!(way, Way::Back(..)));
     back.for_each(|way| *way = Way::Stay(UndoFate::Kept(reason.into())));
-}
-
-fn digest_of(post: &Post) -> Option<crate::model::ValueDigest> {
-    match post {
-        Post::Whole { digest, .. } => Some(*digest),
-        Post::Absent | Post::Elements { .. } => None,
-    }
 }
 
 /// What is to be remembered once all writes of a case happened, in a step that writes nothing; nothing where what is

@@ -44,6 +44,7 @@ fn entry(run: RunNumber, key: &str) -> JournalEntry {
         evidence: "none".into(),
         agreement_before: None,
         lags_before: BTreeMap::new(),
+        stamps: None,
         outcome: None,
     }
 }

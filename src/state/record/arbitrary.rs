@@ -9,9 +9,9 @@ use proptest::prelude::{BoxedStrategy, Just, Strategy, any, prop_oneof};
 
 use crate::model::arbitrary::{state, text};
 use crate::model::{
-    Agreement, Amount, Body, DbIndex, ElementMemory, Expiry, Key, Kind, Lag, LagBase, Lane, Memory,
-    Millis, ReplicaId, ReplicaName, RunNumber, Score, Seen, Sequence, StreamId, Sum, ValueDigest,
-    Version, Voids,
+    Agreement, Amount, Body, Counts, DbIndex, ElementMemory, Expiry, Key, Kind, Lag, LagBase, Lane,
+    Memory, Millis, ReplicaId, ReplicaName, Restamping, RunNumber, Score, Seen, Sequence, Stamp,
+    Stamped, Stamps, StreamId, Sum, ValueDigest, Version, Voids,
 };
 
 use super::super::{
@@ -215,10 +215,39 @@ fn post() -> impl Strategy<Value = Post> {
     ]
 }
 
+fn stamped() -> impl Strategy<Value = Stamped> {
+    let stamp = || option::of(any::<i32>().prop_map(|at| Stamp::millis(i64::from(at))));
+    (stamp(), stamp()).prop_map(|(added, removed)| Stamped { added, removed })
+}
+
+fn stamps() -> impl Strategy<Value = Stamps> {
+    let elements = btree_map(text(), stamped(), 0..3);
+    let parts = btree_map(text(), any::<i64>(), 0..3);
+    let counts = (stamped(), option::of(any::<i64>()), parts);
+    let counts = counts.prop_map(|(since, base, parts)| Counts {
+        since: since.added,
+        base,
+        parts,
+    });
+    (stamped(), elements, option::of(counts)).prop_map(|(key, elements, counts)| Stamps {
+        key,
+        elements,
+        counts,
+    })
+}
+
+fn restamping() -> impl Strategy<Value = Restamping> {
+    (stamps(), stamps()).prop_map(|(before, wrote)| Restamping { before, wrote })
+}
+
 /// Entries without an outcome, which is a record of its own.
 pub(in crate::state) fn journal_entry() -> impl Strategy<Value = JournalEntry> {
     let at = (sequence(), number(), replica(), db(), key());
-    let before = (option::of(agreement()), btree_map(replica(), lag(), 0..2));
+    let before = (
+        option::of(agreement()),
+        btree_map(replica(), lag(), 0..2),
+        option::of(restamping().prop_map(Box::new)),
+    );
     (at, pre_image(), post(), ".{0,8}", ".{0,8}", before).prop_map(
         |((sequence, run, replica, db, key), pre_image, wrote, rule, evidence, before)| {
             JournalEntry {
@@ -233,6 +262,7 @@ pub(in crate::state) fn journal_entry() -> impl Strategy<Value = JournalEntry> {
                 evidence,
                 agreement_before: before.0,
                 lags_before: before.1,
+                stamps: before.2,
                 outcome: None,
             }
         },

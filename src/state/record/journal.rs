@@ -1,6 +1,6 @@
 //! Entries of the journal, their outcomes, and how much of it there is.
 
-use crate::model::{Agreement, Key, Lag, RunNumber, Sequence, State as KeyState};
+use crate::model::{Agreement, Key, Lag, Restamping, RunNumber, Sequence, State as KeyState};
 
 use super::super::codec::{Read, Reader, put_all, put_bytes, put_number, put_optional};
 use super::super::journal::{JournalEntry, Post, PreImage};
@@ -16,6 +16,8 @@ const ELEMENTS: u8 = 2;
 const DUMPED: u8 = 4;
 const PARTS: u8 = 5;
 const PART: u8 = 6;
+/// Before the tag of a pre-image: what the write did to stamps.
+const STAMPED: u8 = 7;
 
 /// All but the outcome, which is a record of its own: it is known later, and a pre-image can be large.
 impl Record for JournalEntry {
@@ -33,22 +35,41 @@ impl Record for JournalEntry {
             put_replica(out, *replica);
             lag.put(out);
         });
+        // Entries of writes without stamps are as they were before there were any.
+        if let Some(stamps) = &self.stamps {
+            out.push(STAMPED);
+            stamps.put(out);
+        }
         put_pre_image(out, &self.before);
     }
 
     fn read(reader: &mut Reader<'_>) -> Read<Self> {
+        let sequence = Sequence(reader.number()?);
+        let run = RunNumber(reader.number()?);
+        let replica = read_replica(reader)?;
+        let db = read_db(reader)?;
+        let key = Key::new(reader.bytes()?);
+        let (rule, evidence) = (reader.text()?, reader.text()?);
+        let wrote = read_post(reader)?;
+        let agreement_before = reader.optional(Agreement::read)?;
+        let lags_before = reader.all(|reader| Ok((read_replica(reader)?, Lag::read(reader)?)))?;
+        let (stamps, tag) = match reader.byte()? {
+            STAMPED => (Some(Box::new(Restamping::read(reader)?)), reader.byte()?),
+            tag => (None, tag),
+        };
         Ok(Self {
-            sequence: Sequence(reader.number()?),
-            run: RunNumber(reader.number()?),
-            replica: read_replica(reader)?,
-            db: read_db(reader)?,
-            key: Key::new(reader.bytes()?),
-            rule: reader.text()?,
-            evidence: reader.text()?,
-            wrote: read_post(reader)?,
-            agreement_before: reader.optional(Agreement::read)?,
-            lags_before: reader.all(|reader| Ok((read_replica(reader)?, Lag::read(reader)?)))?,
-            before: read_pre_image(reader)?,
+            sequence,
+            run,
+            replica,
+            db,
+            key,
+            before: read_pre_image(reader, tag)?,
+            wrote,
+            rule,
+            evidence,
+            agreement_before,
+            lags_before,
+            stamps,
             outcome: None,
         })
     }
@@ -91,8 +112,8 @@ fn put_pre_image(out: &mut Vec<u8>, before: &PreImage) {
     }
 }
 
-fn read_pre_image(reader: &mut Reader<'_>) -> Read<PreImage> {
-    Ok(match reader.byte()? {
+fn read_pre_image(reader: &mut Reader<'_>, tag: u8) -> Read<PreImage> {
+    Ok(match tag {
         ABSENT => PreImage::Absent,
         WHOLE => PreImage::Whole(KeyState::read(reader)?),
         ELEMENTS => PreImage::Elements {

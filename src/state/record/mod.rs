@@ -10,6 +10,7 @@ mod book;
 mod intent;
 mod journal;
 mod memory;
+mod stamps;
 #[cfg(test)]
 mod tests;
 mod value;

@@ -123,7 +123,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[track_caller]
-fn frozen<T: Record + PartialEq + Debug>(record: &T, vector: &str) {
+pub(super) fn frozen<T: Record + PartialEq + Debug>(record: &T, vector: &str) {
     assert_eq!(hex(&record.encode()), vector.replace(' ', ""));
     assert_eq!(T::decode(&record.encode()).as_ref(), Ok(record));
 }
@@ -304,7 +304,7 @@ fn intents_are_frozen() {
     );
 }
 
-fn journalled(before: PreImage, wrote: Post) -> JournalEntry {
+pub(super) fn journalled(before: PreImage, wrote: Post) -> JournalEntry {
     JournalEntry {
         sequence: Sequence(1),
         run: RunNumber(2),
@@ -317,6 +317,7 @@ fn journalled(before: PreImage, wrote: Post) -> JournalEntry {
         evidence: "e".into(),
         agreement_before: None,
         lags_before: BTreeMap::new(),
+        stamps: None,
         outcome: None,
     }
 }

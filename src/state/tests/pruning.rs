@@ -276,6 +276,7 @@ fn journal(fixture: &Fixture, run: RunNumber, keys: u64) {
                 evidence: String::new(),
                 agreement_before: None,
                 lags_before: BTreeMap::new(),
+                stamps: None,
                 outcome: Some(true),
             };
             changes.journal(entry);

@@ -315,6 +315,7 @@ fn journalled(run: u64, sequence: u64, name: &str) -> JournalEntry {
         evidence: "agreed".into(),
         agreement_before: Some(version(1)),
         lags_before: [(B, behind(1))].into(),
+        stamps: None,
         outcome: None,
     }
 }
