@@ -317,6 +317,7 @@ fn removal() -> Write {
             touched: Some([name.clone()].into()),
             stamps: stamps(5, 0),
             only_stamps: false,
+            watched: None,
             is_unraised: false,
         })),
         ops: vec![

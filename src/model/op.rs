@@ -116,8 +116,10 @@ pub struct Witness {
     pub touched: Option<BTreeSet<Bytes>>,
     /// The stamps of the key and of the elements that are looked at.
     pub stamps: Stamps,
-    /// Whether stamps alone are looked at, and the key may hold anything.
+    /// Whether stamps alone are looked at by the script, and the key may hold anything.
     pub only_stamps: bool,
+    /// The digest and the end of a value that is too large to be shown: the key is watched and compared before.
+    pub watched: Option<(ValueDigest, Expiry)>,
     /// Whether the time of the key's last write must be as it was, also where only some elements are looked at.
     pub is_unraised: bool,
 }
@@ -141,6 +143,14 @@ impl Expect {
     /// Whether a script compares in the moment of the write, so that nothing need be watched.
     pub fn is_scripted(&self) -> bool {
         self.is_counted() || matches!(self, Self::Stamped(_))
+    }
+
+    /// Whether the key is watched and compared before the write.
+    pub fn is_watched(&self) -> bool {
+        match self {
+            Self::Stamped(witness) => witness.watched.is_some(),
+            other => !other.is_scripted(),
+        }
     }
 }
 

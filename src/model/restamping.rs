@@ -168,6 +168,7 @@ mod tests {
                 touched: None,
                 stamps: witness,
                 only_stamps: false,
+                watched: None,
                 is_unraised: false,
             })),
             ops,

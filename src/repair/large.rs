@@ -5,6 +5,7 @@
 //! What a replica lacks altogether is copied aside and takes the key's place in one transaction, so no half of a
 //! value is ever seen under its key.
 
+mod aged;
 mod back;
 mod copy;
 mod elements;
@@ -109,6 +110,10 @@ pub(crate) async fn repair(
         stuck: None,
         refused: None,
     };
+    if let Some(all) = aged::of_string(candidate, stamps) {
+        let result = large.choose_latest(&all, &mut work).await;
+        return (ended(shared.run.settings.mode, result), work.losses);
+    }
     let looks = candidate.looks.iter().flatten();
     let kinds: BTreeSet<Kind> = looks.filter_map(Look::kind).collect();
     let joined = kinds.len() == 1 && kinds.iter().all(|kind| is_joined(*kind));

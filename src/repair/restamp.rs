@@ -57,6 +57,7 @@ pub(super) fn stamped(
         touched,
         stamps: part(held, &looked_at),
         only_stamps: false,
+        watched: None,
         is_unraised: held.key.added > wanted.key.added,
     };
     if is_recounted && held.counts.is_some() {
@@ -105,6 +106,7 @@ pub(super) fn counted(
         touched: Some(touched),
         stamps: stamps(held.key, was),
         only_stamps: false,
+        watched: None,
         is_unraised: false,
     };
     let increase = (delta != 0).then_some(Op::IncreaseBy(delta));
@@ -143,6 +145,7 @@ pub(super) fn back(
         touched: touched.map(|touched| touched.union(&changed).cloned().collect()),
         stamps: part(held, &looked_at),
         only_stamps: false,
+        watched: None,
         is_unraised: is_lowered,
     };
     if is_lowered || is_recounted {

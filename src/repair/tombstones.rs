@@ -265,6 +265,7 @@ fn write(
             touched: of_elements.then(Default::default),
             stamps: witness,
             only_stamps: true,
+            watched: None,
             is_unraised: false,
         })),
         ops: vec![Op::Stamp(after)],

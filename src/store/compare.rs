@@ -1,7 +1,8 @@
 //! The comparison before a write: do the keys, watched by now, hold what is expected?
 //!
 //! Counters and stamped keys are left out: their comparison is a script's, at the moment of the write (see
-//! [`super::counter`] and [`super::stamped`]).
+//! [`super::counter`] and [`super::stamped`]). A stamped value that is too large for that is compared here, and its
+//! stamps there.
 
 use crate::model::{Digester, Expect, Key, Write};
 
@@ -14,7 +15,7 @@ use super::wire::{Wire, WireError};
 pub(crate) fn watched<'a>(writes: &'a [Write], members: &[usize]) -> Vec<&'a [u8]> {
     let members = members.iter().map(|&index| &writes[index]);
     members
-        .filter(|write| !write.expect.is_scripted())
+        .filter(|write| write.expect.is_watched())
         .map(|write| write.key.as_bytes())
         .collect()
 }
@@ -42,9 +43,10 @@ pub(crate) async fn compare(
     for &index in members {
         let write = &writes[index];
         let as_expected = match &write.expect {
-            Expect::Counter { .. } | Expect::Counters { .. } | Expect::Stamped(_) => true,
+            Expect::Stamped(witness) if witness.watched.is_none() => true,
+            Expect::Counter { .. } | Expect::Counters { .. } => true,
             Expect::Elements { .. } => watched_elements(wire, write, digester).await?,
-            Expect::Absent | Expect::Exactly { .. } => observed
+            Expect::Absent | Expect::Exactly { .. } | Expect::Stamped(_) => observed
                 .next()
                 .is_some_and(|found| is_as_expected(&write.expect, found)),
         };
@@ -58,7 +60,11 @@ pub(crate) async fn compare(
 }
 
 fn is_whole(expect: &Expect) -> bool {
-    matches!(expect, Expect::Absent | Expect::Exactly { .. })
+    match expect {
+        Expect::Absent | Expect::Exactly { .. } => true,
+        Expect::Stamped(_) => expect.is_watched(),
+        Expect::Elements { .. } | Expect::Counter { .. } | Expect::Counters { .. } => false,
+    }
 }
 
 fn is_as_expected(expect: &Expect, observed: &Observed) -> bool {
@@ -66,6 +72,9 @@ fn is_as_expected(expect: &Expect, observed: &Observed) -> bool {
         (Expect::Absent, Observed::Absent) => true,
         (Expect::Exactly { digest, expiry }, Observed::Large(found)) => {
             *digest == found.digest && *expiry == found.expiry
+        }
+        (Expect::Stamped(witness), Observed::Large(found)) => {
+            witness.watched == Some((found.digest, found.expiry))
         }
         _ => false,
     }

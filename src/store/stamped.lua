@@ -9,7 +9,7 @@
 -- Answers for each key 1, 0 where an answer is another, or words where a set of stamps is none; behind them the marker,
 -- in which the places of all keys that were written are set. A key is written whole or not at all: every question is
 -- asked before the first command, and no command can fail where all were answered as they must be, but the first: a
--- counter that is increased may have become something else.
+-- counter that is increased may have become something else, and what was built aside may be gone.
 local at = 1
 
 local function take()
@@ -99,7 +99,7 @@ local function write(first, questions, commands)
     if not is_answered(question) then return 0 end
   end
   for i, command in ipairs(commands) do
-    if i == 1 and command[1]:find('INCRBY$') then
+    if i == 1 and (command[1]:find('INCRBY$') or command[1] == 'RENAME') then
       local answer = redis.pcall(unpack(command))
       if type(answer) == 'table' and answer.err then return 0 end
     else

@@ -95,7 +95,7 @@ fn commands(write: &Write) -> Vec<Vec<Bytes>> {
 fn questions(key: &Key, witness: &Witness) -> Vec<Question> {
     let mut all = Vec::new();
     let mut ask = |command: Vec<Bytes>, must: Vec<Bytes>| all.push(Question { command, must });
-    if !witness.only_stamps {
+    if !witness.only_stamps && witness.watched.is_none() {
         ask_data(key, witness, &mut ask);
     }
     let is_raised = witness.may_be_raised();
@@ -270,7 +270,7 @@ fn counted(witness: &Witness, now: &Stamps) -> bool {
 }
 
 fn holds(witness: &Witness, state: Option<&State>) -> bool {
-    if witness.only_stamps {
+    if witness.only_stamps || witness.watched.is_some() {
         return true;
     }
     let (held, state) = match (&witness.held, state) {

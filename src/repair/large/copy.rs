@@ -93,13 +93,28 @@ impl Large<'_> {
         }
     }
 
-    pub(super) async fn place(
+    async fn place(
         &self,
         from: usize,
         to: usize,
         expiry: Option<Expiry>,
         aside: &Key,
         expect: Expect,
+        work: &mut Work<'_>,
+    ) -> Result<(), Stopped> {
+        let placing = |ops| Ok((expect, ops));
+        self.place_as((from, to), expiry, aside, placing, work)
+            .await
+    }
+
+    /// Puts what was built aside in the key's place, if it is what the source holds, by the write that is made of the
+    /// operations for it.
+    pub(super) async fn place_as(
+        &self,
+        (from, to): (usize, usize),
+        expiry: Option<Expiry>,
+        aside: &Key,
+        placing: impl FnOnce(Vec<Op>) -> Result<(Expect, Vec<Op>), Stopped>,
         work: &mut Work<'_>,
     ) -> Result<(), Stopped> {
         let db = self.candidate.keyspace.db;
@@ -131,7 +146,8 @@ impl Large<'_> {
                 }),
             ) if copied == digest => {
                 let expiry = expiry.unwrap_or(own);
-                let ops = vec![Op::TakeAside(aside.clone()), Op::Expire(expiry)];
+                let (expect, ops) =
+                    placing(vec![Op::TakeAside(aside.clone()), Op::Expire(expiry)])?;
                 let wrote = Post::Whole { digest, expiry };
                 self.write(to, expect, ops, Trace::Whole(wrote)).await
             }

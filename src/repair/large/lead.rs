@@ -34,14 +34,8 @@ impl Large<'_> {
         if self.policy().rules.string == StringRule::BitmapOr {
             return Ok(None);
         }
-        let mut stand_ins: Vec<Option<State>> = Vec::with_capacity(self.observed.len());
-        for (replica, look) in self.candidate.looks.iter().enumerate() {
-            stand_ins.push(match look {
-                Some(Look::Present { .. }) => Some(self.stand_in(replica).await?),
-                Some(Look::Absent | Look::Unreadable) | None => None,
-            });
-        }
-        let pasts = Pasts::new(recollection, self.observed.len());
+        let stand_ins = self.stand_ins().await?;
+        let pasts = Pasts::new(Some(recollection), self.observed.len());
         let siblings = self.remembered(&stand_ins, &pasts);
         let agreed = recollection.agreed();
         let whole = pasts.agreed.as_ref();
@@ -84,7 +78,19 @@ impl Large<'_> {
         }
     }
 
-    fn remembered<'s>(
+    /// A small value for each that holds the key.
+    pub(super) async fn stand_ins(&self) -> Result<Vec<Option<State>>, Stopped> {
+        let mut stand_ins = Vec::with_capacity(self.observed.len());
+        for (replica, look) in self.candidate.looks.iter().enumerate() {
+            stand_ins.push(match look {
+                Some(Look::Present { .. }) => Some(self.stand_in(replica).await?),
+                Some(Look::Absent | Look::Unreadable) | None => None,
+            });
+        }
+        Ok(stand_ins)
+    }
+
+    pub(super) fn remembered<'s>(
         &'s self,
         stand_ins: &'s [Option<State>],
         pasts: &'s Pasts,
@@ -144,15 +150,15 @@ fn united(outcome: &Outcome) -> Option<Lead> {
 }
 
 /// What is remembered, by whole key.
-struct Pasts {
-    agreed: Option<Memory>,
+pub(super) struct Pasts {
+    pub(super) agreed: Option<Memory>,
     bases: Vec<Option<Memory>>,
 }
 
 impl Pasts {
-    fn new(recollection: &Recollection, participants: usize) -> Self {
-        let agreed = recollection.agreed();
-        let base = |replica| recollection.base(replica)?.memory.map(by_digest);
+    pub(super) fn new(recollection: Option<&Recollection>, participants: usize) -> Self {
+        let agreed = recollection.and_then(|known| known.agreed());
+        let base = |replica| recollection?.base(replica)?.memory.map(by_digest);
         Self {
             agreed: agreed.and_then(|agreed| agreed.memory.map(by_digest)),
             bases: (0..participants).map(base).collect(),

@@ -143,9 +143,7 @@ impl Large<'_> {
     }
 
     fn end(&self, write: &Write, expiry: Expiry) -> Result<(PreImage, Post), Stopped> {
-        let Expect::Exactly { expiry: old, .. } = write.expect else {
-            return Err(Stopped::Again);
-        };
+        let (_, old) = compared(&write.expect).ok_or(Stopped::Again)?;
         // No element is named: it is the end of the key alone.
         let before = PreImage::Elements {
             kind: Kind::String,
@@ -192,16 +190,10 @@ impl Large<'_> {
 
     /// All that a replica holds, as the write expects it.
     async fn whole(&self, replica: usize, write: &Write) -> Result<PreImage, Stopped> {
-        let (digest, expiry) = match write.expect {
-            Expect::Absent => return Ok(PreImage::Absent),
-            Expect::Exactly { digest, expiry } => (digest, expiry),
-            Expect::Elements { .. }
-            | Expect::Counter { .. }
-            | Expect::Counters { .. }
-            | Expect::Stamped(_) => {
-                return Err(Stopped::Again);
-            }
-        };
+        if is_absent(&write.expect) {
+            return Ok(PreImage::Absent);
+        }
+        let (digest, expiry) = compared(&write.expect).ok_or(Stopped::Again)?;
         let look = self.candidate.looks[replica];
         let kind = look.and_then(|look| look.kind()).ok_or(Stopped::Again)?;
         let mut digester = Digester::new(self.shared.run.digest_key.clone());
@@ -391,4 +383,23 @@ pub(super) fn piece_of(value: Value) -> Option<Piece> {
         Value::Stream(stream) => Piece::Entries(stream.entries.into_iter().collect()),
         Value::Module(_) => return None,
     })
+}
+
+/// The digest and the end of what a write replaces as a whole.
+fn compared(expect: &Expect) -> Option<(ValueDigest, Expiry)> {
+    match expect {
+        Expect::Exactly { digest, expiry } => Some((*digest, *expiry)),
+        Expect::Stamped(witness) => witness.watched,
+        Expect::Absent
+        | Expect::Elements { .. }
+        | Expect::Counter { .. }
+        | Expect::Counters { .. } => None,
+    }
+}
+
+fn is_absent(expect: &Expect) -> bool {
+    match expect {
+        Expect::Stamped(witness) => witness.watched.is_none() && witness.held.is_none(),
+        other => *other == Expect::Absent,
+    }
 }

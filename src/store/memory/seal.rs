@@ -5,7 +5,7 @@ use crate::store::{Seal, Sealing, StoreError, WriteOutcome, Written};
 
 use super::late::Pending;
 use super::markers::WRONG_TYPE;
-use super::write::{Compared, is_scripted};
+use super::write::Compared;
 use super::{Fault, Inner, Step};
 
 impl Inner {
@@ -101,7 +101,7 @@ fn pending(
     compared: &[Compared],
 ) -> Pending {
     let all = || writes.iter().zip(compared).enumerate();
-    let watched = all().filter(|(_, (write, _))| !is_scripted(write));
+    let watched = all().filter(|(_, (write, _))| write.expect.is_watched());
     let members = all().filter(|(_, (_, compared))| compared.matches);
     Pending {
         db,

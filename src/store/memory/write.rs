@@ -78,8 +78,8 @@ impl Inner {
         let mut compared = Vec::with_capacity(writes.len());
         for write in writes {
             let touched = self.data.last_touch(db, &write.key);
-            let matches =
-                is_scripted(write) || self.holds(db, &write.key, &write.expect, &mut digester);
+            let matches = !write.expect.is_watched()
+                || self.holds(db, &write.key, &write.expect, &mut digester);
             compared.push(Compared { touched, matches });
         }
         compared
@@ -133,9 +133,9 @@ impl Inner {
         let pending = matching.map(|(write, compared)| Pending {
             db,
             restarts,
-            watched: match is_scripted(write) {
-                true => Vec::new(),
-                false => vec![(write.key.clone(), compared.touched)],
+            watched: match write.expect.is_watched() {
+                false => Vec::new(),
+                true => vec![(write.key.clone(), compared.touched)],
             },
             members: vec![(0, write.clone())],
             refused: Vec::new(),
@@ -146,7 +146,7 @@ impl Inner {
     }
 
     fn is_untouched(&mut self, db: DbIndex, write: &Write, compared: Compared) -> bool {
-        is_scripted(write) || self.data.last_touch(db, &write.key) == compared.touched
+        !write.expect.is_watched() || self.data.last_touch(db, &write.key) == compared.touched
     }
 
     pub(super) fn count_commands(&mut self, writes: &[Write]) {
@@ -220,9 +220,10 @@ fn holds(state: Option<&State>, expect: &Expect, digester: &mut Digester) -> boo
                 && state.value.kind() == *kind
                 && only(&state.value, names).is_some_and(|part| digester.value(&part) == *digest)
         }
-        (Expect::Counter { .. } | Expect::Counters { .. }, Some(_)) | (Expect::Stamped(_), _) => {
-            true
-        }
+        (Expect::Stamped(witness), state) => witness.watched.is_none_or(|(digest, expiry)| {
+            state.is_some_and(|held| held.expiry == expiry && digester.value(&held.value) == digest)
+        }),
+        (Expect::Counter { .. } | Expect::Counters { .. }, Some(_)) => true,
         (
             Expect::Exactly { .. }
             | Expect::Elements { .. }
