@@ -20,6 +20,7 @@ use super::super::ops::ops_within;
 use super::super::resolve::describe_op;
 use super::super::round::{Candidate, Stage};
 use super::super::run::Shared;
+use super::stamps_back::is_end_of_string;
 use super::trace::{Trace, elements_of, piece_of};
 use super::{Large, Stopped};
 use crate::store::Observed;
@@ -138,12 +139,14 @@ impl Site<'_, '_> {
             return now.plan(entry, planned).await;
         }
         match (&entry.before, &entry.wrote) {
+            (PreImage::Elements { .. }, _) if is_end_of_string(entry) => now.end(entry).await,
             (PreImage::Elements { .. }, _) if entry.stamps.is_some() => now.stamped(entry).await,
             (PreImage::Elements { kind, held, names }, Post::Elements { digest, expiry }) => {
                 let wrote = (*kind, *digest, *expiry);
                 now.elements(held.as_ref(), names, wrote).await
             }
             (_, wrote) if !now.holds(wrote) => Ok(None),
+            _ if !now.has_stamps_of(entry).await? => Ok(None),
             (
                 PreImage::Parts {
                     digest,
@@ -154,9 +157,9 @@ impl Site<'_, '_> {
                 _,
             ) => {
                 let read = |step| parts(entry, step);
-                now.parts(steps, &read, (*digest, *expiry)).await
+                now.parts(entry, steps, &read, (*digest, *expiry)).await
             }
-            (before, _) => now.whole(before).await,
+            _ => now.whole(entry).await,
         }
     }
 
@@ -196,7 +199,7 @@ impl Site<'_, '_> {
 pub(super) struct Now<'n> {
     pub(super) large: Large<'n>,
     pub(super) replica: usize,
-    look: Look,
+    pub(super) look: Look,
 }
 
 impl Now<'_> {
@@ -204,13 +207,16 @@ impl Now<'_> {
         holds(&self.look, wrote, &self.large.policy().expiry)
     }
 
-    fn expect(&self) -> Result<Expect, Stopped> {
+    pub(super) fn expect(&self) -> Result<Expect, Stopped> {
         self.look.expect().ok_or(Stopped::Again)
     }
 
     /// What would be put back.
     async fn plan(&self, entry: &JournalEntry, planned: &mut Option<Look>) -> Step {
         let holds = match (&entry.before, &entry.wrote, &planned) {
+            (PreImage::Elements { .. }, ..) if is_end_of_string(entry) => {
+                self.ends_as(entry) && self.has_stamps_of(entry).await?
+            }
             (PreImage::Elements { .. }, ..) if entry.stamps.is_some() => {
                 self.beside(entry).await?.is_some()
             }
@@ -223,6 +229,7 @@ impl Now<'_> {
             (_, wrote, planned) => {
                 let look = planned.unwrap_or(self.look);
                 holds(&look, wrote, &self.large.policy().expiry)
+                    && (planned.is_some() || self.has_stamps_of(entry).await?)
             }
         };
         if !holds {
@@ -335,9 +342,9 @@ impl Now<'_> {
         Ok(Some(words))
     }
 
-    async fn whole(&self, before: &PreImage) -> Step {
+    async fn whole(&self, entry: &JournalEntry) -> Step {
         let now = self.large.shared.now();
-        let (state, ops) = match before {
+        let (state, ops) = match &entry.before {
             PreImage::Absent => (None, vec![Op::Remove]),
             PreImage::Whole(state) => (Some(state), vec![Op::Put(state.value.clone())]),
             PreImage::Dumped(state, dump) => (Some(state), vec![Op::Restore(dump.clone())]),
@@ -351,17 +358,17 @@ impl Now<'_> {
         let ending = state.map(|state| Op::Expire(state.expiry));
         let words = ops.iter().map(describe_op).collect();
         let ops = ops.into_iter().chain(ending).collect();
+        let (expect, ops) = self.replacing(entry, ops).await?;
         let mut digester = Digester::new(self.large.shared.run.digest_key.clone());
         let wrote = crate::repair::noting::post(state, &mut digester);
         let trace = Trace::Whole(wrote);
-        self.large
-            .write(self.replica, self.expect()?, ops, trace)
-            .await?;
+        self.large.write(self.replica, expect, ops, trace).await?;
         Ok(Some(words))
     }
 
     async fn parts(
         &self,
+        entry: &JournalEntry,
         steps: &[Sequence],
         read: &(dyn Fn(Sequence) -> Result<Option<JournalEntry>, StateError> + Sync),
         (digest, expiry): (ValueDigest, Expiry),
@@ -372,7 +379,7 @@ impl Now<'_> {
         let aside = self.large.shared.next_aside(&self.large.candidate.key);
         let built = self.build(&aside, steps, read).await;
         let placed = match built {
-            Ok(()) => self.place(&aside, (digest, expiry)).await,
+            Ok(()) => self.place(entry, &aside, (digest, expiry)).await,
             Err(trouble) => Err(trouble),
         };
         self.large.drop_aside(self.replica, &aside).await;
@@ -401,6 +408,7 @@ impl Now<'_> {
 
     async fn place(
         &self,
+        entry: &JournalEntry,
         aside: &Key,
         (digest, expiry): (ValueDigest, Expiry),
     ) -> Result<(), Trouble> {
@@ -418,11 +426,9 @@ impl Now<'_> {
             return Err(Trouble::Kept(reason.into()));
         }
         let ops = vec![Op::TakeAside(aside.clone()), Op::Expire(expiry)];
+        let (expect, ops) = self.replacing(entry, ops).await?;
         let trace = Trace::Whole(Post::Whole { digest, expiry });
-        Ok(self
-            .large
-            .write(self.replica, self.expect()?, ops, trace)
-            .await?)
+        Ok(self.large.write(self.replica, expect, ops, trace).await?)
     }
 }
 

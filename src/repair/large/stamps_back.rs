@@ -1,5 +1,5 @@
 //! Putting back what a run wrote to a large collection together with its stamps: some elements, as they were, with the
-//! stamps that they had.
+//! stamps that they had. A large string goes back as a whole, with its stamps.
 //!
 //! Where the key is gone by now, or was not there before, it has none of the elements.
 
@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use crate::model::{Digester, Expiry, Kind, Restamping, Stamps, State};
+use crate::model::{Digester, Expect, Expiry, Kind, Op, Restamping, Stamps, State};
 use crate::state::{JournalEntry, Post, PreImage};
 
 use super::super::ops::ops_within;
@@ -107,6 +107,83 @@ impl Now<'_> {
             wanted: &wanted,
             names: written.names,
         };
+        self.large.write(self.replica, expect, ops, trace).await?;
+        Ok(Some(words))
+    }
+}
+
+/// Whether a write left a large string as it was, but for its end and its stamps.
+pub(super) fn is_end_of_string(entry: &JournalEntry) -> bool {
+    match &entry.before {
+        PreImage::Elements { kind, names, .. } => {
+            *kind == Kind::String && names.is_empty() && entry.stamps.is_some()
+        }
+        _ => false,
+    }
+}
+
+impl Now<'_> {
+    /// The stamps beside a large string.
+    async fn of_key(&self) -> Result<Stamps, Stopped> {
+        let all = self.large.fetch_stamps(&[self.replica], &[]).await?;
+        all.into_iter().next().ok_or(Stopped::Again)
+    }
+
+    /// Whether the stamps are still those that a write left; so they are where it left none.
+    pub(super) async fn has_stamps_of(&self, entry: &JournalEntry) -> Result<bool, Stopped> {
+        match &entry.stamps {
+            None => Ok(true),
+            Some(restamping) => Ok(restamping.stands(&self.of_key().await?)),
+        }
+    }
+
+    /// Whether the key has the end that a write gave it, or left it.
+    pub(super) fn ends_as(&self, entry: &JournalEntry) -> bool {
+        match &entry.wrote {
+            Post::Elements { expiry, .. } => self.look.expiry() == Some(*expiry),
+            _ => false,
+        }
+    }
+
+    /// On which condition the key as a whole is taken back, and by which operations its stamps are.
+    pub(super) async fn replacing(
+        &self,
+        entry: &JournalEntry,
+        ops: Vec<Op>,
+    ) -> Result<(Expect, Vec<Op>), Trouble> {
+        let Some(restamping) = &entry.stamps else {
+            return Ok((self.expect()?, ops));
+        };
+        let now = self.of_key().await?;
+        let back = restamp::back((None, None), ops, &now, &restamping.back(&now));
+        let (mut expect, ops) = back.ok_or(Stopped::Again)?;
+        if let Expect::Stamped(witness) = &mut expect {
+            witness.watched = self.look.digest().zip(self.look.expiry());
+        }
+        Ok((expect, ops))
+    }
+
+    /// Puts back the end of a large string, and its stamps.
+    pub(super) async fn end(&self, entry: &JournalEntry) -> Step {
+        let (PreImage::Elements { held, .. }, Post::Elements { expiry, .. }) =
+            (&entry.before, &entry.wrote)
+        else {
+            return Ok(None);
+        };
+        if !self.ends_as(entry) || !self.has_stamps_of(entry).await? {
+            return Ok(None);
+        }
+        let before = held.as_ref().map_or(*expiry, |held| held.expiry);
+        if before.has_passed(self.large.shared.now()) {
+            return Err(Trouble::Kept(super::back::EXPIRED.into()));
+        }
+        let ops = match before == *expiry {
+            true => Vec::new(),
+            false => vec![Op::Expire(before)],
+        };
+        let (expect, ops) = self.replacing(entry, ops).await?;
+        let words = ops.iter().map(describe_op).collect();
+        let trace = Trace::Ends(before);
         self.large.write(self.replica, expect, ops, trace).await?;
         Ok(Some(words))
     }
