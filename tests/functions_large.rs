@@ -6,9 +6,8 @@
 mod functions_support;
 mod support;
 
-use std::time::{Duration, Instant};
-
 use functions_support::Writers;
+use support::cluster::wait;
 use support::racks::Racks;
 
 /// Of a value that is large, the length.
@@ -119,15 +118,10 @@ fn what_clients_write_while_a_large_string_is_copied_is_not_lost() {
         two.call(1, "set", "k", &[&new]);
         let running = two.racks.reknit("repair").spawn();
         // The copy is built aside by now, or in its place already.
-        let started = Instant::now();
-        while two.racks.at(0, "KEYS reknit:aside:*") == redis::Value::Array(Vec::new())
-            && held(&mut two, "k")[0] != Some(('n', LARGE))
-        {
-            assert!(
-                started.elapsed() < Duration::from_secs(60),
-                "nothing is copied"
-            );
-        }
+        wait("a copy", || {
+            two.racks.at(0, "KEYS reknit:aside:*") != redis::Value::Array(Vec::new())
+                || held(&mut two, "k")[0] == Some(('n', LARGE))
+        });
         let (words, left): (&[&str], _) = match function {
             "set" => (&["last"], Some(('l', 4))),
             _ => (&[], None),

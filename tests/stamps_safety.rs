@@ -67,12 +67,12 @@ fn restrict(two: &Writers, rule: &str) -> Connection {
 
 /// Something of every kind that differs by its stamps.
 fn diverge(two: &mut Writers) {
-    two.call(0, "set", "text", &["old"]);
-    two.call(1, "set", "text", &["new"]);
+    two.call(0, "set", "text", &["1 old"]);
+    two.call(1, "set", "text", &["2 new"]);
     two.call(0, "sadd", "set", &["a", "b"]);
     two.racks.repair();
     two.call(0, "srem", "set", &["a"]);
-    two.call(0, "set", "text", &["newest"]);
+    two.call(0, "set", "text", &["3 newest"]);
     two.call(0, "hset", "hash", &["f", "v"]);
     two.call(0, "incrby", "count", &["5"]);
     two.call(1, "incrby", "count", &["7"]);
@@ -144,7 +144,7 @@ fn a_server_without_scripts_is_refused_before_anything_is_written() {
         repaired.stderr
     );
     let text: String = query(&mut admin, &[b"GET", b"text"]);
-    assert_eq!(text, "new");
+    assert_eq!(text, "2 new");
     let checked = two.racks.reknit("check").run();
     checked.assert_code(2);
     assert!(checked.stdout.contains("+eval"), "{}", checked.stdout);

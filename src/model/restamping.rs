@@ -25,8 +25,10 @@ impl Write {
         let mut before = witness.stamps.clone();
         let mut wrote = before.clone();
         for op in &self.ops {
-            if let Op::Stamp(stamps) = op {
-                wrote.take(stamps);
+            match op {
+                Op::Stamp(stamps) => wrote.take(stamps),
+                Op::Uncount => wrote.counts = None,
+                _ => {}
             }
         }
         let after = wrote.clone();
@@ -55,7 +57,7 @@ impl Stamps {
                 .map(|(name, one)| (name.clone(), *one)),
         );
         self.counts = match (self.counts.take(), &stamps.counts) {
-            (_, None) => None,
+            (now, None) => now,
             (None, Some(counts)) => Some(counts.clone()),
             (Some(mut now), Some(counts)) => {
                 now.parts.extend(counts.parts.clone());

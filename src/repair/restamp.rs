@@ -148,7 +148,10 @@ pub(super) fn back(
         watched: None,
         is_unraised: is_lowered,
     };
-    if is_lowered || is_recounted {
+    if is_recounted && held.counts.is_some() {
+        ops.push(Op::Uncount);
+    }
+    if is_lowered {
         // What is only ever raised has to go first.
         ops.push(Op::Stamp(Stamps {
             key: Stamped {
