@@ -401,3 +401,31 @@ fn with_a_memory_counters_add_up_to_the_same() {
     two.racks.repair();
     assert_eq!(counts(&mut two, 1, "c"), None);
 }
+
+#[test]
+fn a_removal_of_a_whole_collection_waits_for_replicas_that_were_missing() {
+    let mut three = Writers::new(3);
+    three.call(0, "hset", "h", &["old", "1"]);
+    three.racks.repair();
+    three.call(1, "hset", "h", &["unseen", "2"]);
+    three.call(2, "del", "h", &[]);
+    three.call(2, "hset", "h", &["new", "x"]);
+    let mut dead = RedisServer::start();
+    dead.kill();
+    let away = std::mem::replace(&mut three.racks.servers[1], dead);
+    three.racks.reknit("repair").run().assert_code(3);
+    assert_eq!(three.plain(0, "HLEN h"), Value::Int(1));
+    assert!(three.score(0, "._rem-set", "h").is_some());
+    // Those that are there are in sync, and nothing is written.
+    let stamps = three.racks.stamps(0);
+    three.racks.reknit("repair").run().assert_code(3);
+    assert_eq!(three.racks.stamps(0), stamps);
+    three.racks.servers[1] = away;
+    three.racks.repair();
+    for at in 0..3 {
+        assert_eq!(three.plain(at, "HKEYS h"), three.plain(2, "HKEYS h"));
+        assert_eq!(three.plain(at, "HLEN h"), Value::Int(1));
+        assert_eq!(three.score(at, "._rem-set", "h"), None);
+        assert!(three.score(at, "._rem-set_h", "unseen").is_some());
+    }
+}

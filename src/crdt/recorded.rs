@@ -162,6 +162,8 @@ pub struct Restamp {
     elements: BTreeMap<Bytes, Stamped>,
     /// What was counted, where that is kept.
     counts: Option<Counts>,
+    /// The latest removal of a whole collection that was written again after it.
+    overtaken: Option<Stamp>,
 }
 
 impl Restamp {
@@ -223,7 +225,18 @@ impl Restamp {
             key: settled(key, value.is_some()),
             elements,
             counts: None,
+            overtaken: value.and(key.removed).filter(|_| is_collection),
         }
+    }
+
+    /// The same where some replica took no part: the removal of a whole collection stays listed, for that replica may
+    /// hold elements that are older, and nobody else knows their names.
+    #[must_use]
+    pub fn for_the_absent(mut self) -> Self {
+        if let Some(key) = &mut self.key {
+            key.removed = key.removed.max(self.overtaken);
+        }
+        self
     }
 
     /// What a replica should have that has these.
@@ -254,6 +267,7 @@ impl Restamp {
             key: Some(Stamped { added, removed }),
             elements: BTreeMap::new(),
             counts,
+            overtaken: None,
         }
     }
 }

@@ -259,7 +259,7 @@ fn explain_whole(
         &stable,
         remembered.map(|one| one.recollection),
         policy,
-        shared.now(),
+        (shared.now(), participants.len()),
         digester,
     );
     let result = match explanation.difference {

@@ -109,7 +109,7 @@ mod tests {
             &stable,
             None,
             &Policy::default(),
-            Millis(0),
+            (Millis(0), sites.len()),
             &mut digester,
         )
     }

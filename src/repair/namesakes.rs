@@ -21,12 +21,12 @@ use super::stamps::{Stampings, stamps};
 pub(super) struct Namesakes(BTreeMap<String, Vec<ReplicaName>>);
 
 impl Namesakes {
-    /// Asks every replica under which names its servers count, and warns of what is wrong with them.
-    pub(super) async fn ask(run: &Run) -> Self {
+    /// Asks the replicas that take part under which names their servers count, and warns of what is wrong with them.
+    pub(super) async fn ask(run: &Run, active: &[usize]) -> Self {
         if run.scope.layout() == Layout::Plain {
             return Self::default();
         }
-        let replicas = run.participants.iter().map(|one| &one.replica);
+        let replicas = active.iter().map(|at| &run.participants[*at].replica);
         let asked = replicas.map(|replica| async move {
             let counting = replica.counting_names().await.unwrap_or_else(|error| {
                 tracing::warn!("under which name it counts is not known: {error}");

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use crate::crdt::{
-    BY_COUNTS, BY_WHOLE_KEY, MergeInput, Merged, Outcome, Sibling, Target, integer, merge,
+    BY_COUNTS, BY_WHOLE_KEY, MergeInput, Merged, Outcome, Restamp, Sibling, Target, integer, merge,
 };
 use crate::model::{
     Datacenter, Digester, Expect, Expiry, Key, Kind, Millis, Op, Policy, ReplicaIndex, Stamps,
@@ -205,16 +205,20 @@ impl Resolution {
     }
 }
 
-/// Merges the siblings of a key and says what is to be written where.
+/// Merges the siblings of a key and says what is to be written where. Fewer siblings than replicas means that some take
+/// no part.
 pub(crate) fn resolve(
     key: &Key,
     siblings: &[Stable<'_>],
     recollection: Option<&Recollection>,
     policy: &Policy,
-    now: Millis,
+    (now, replicas): (Millis, usize),
     digester: &mut Digester,
 ) -> Resolution {
-    let merged = merged(siblings, recollection, policy, now, digester);
+    let mut merged = merged(siblings, recollection, policy, now, digester);
+    if siblings.len() < replicas {
+        merged.stamps = merged.stamps.map(Restamp::for_the_absent);
+    }
     let mut resolution = Resolution {
         merged,
         writes: Vec::new(),

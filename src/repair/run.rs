@@ -261,12 +261,17 @@ impl<'a> Shared<'a> {
             broken: Mutex::new(None),
             unsettled: Mutex::default(),
             open_absences: OpenAbsences::default(),
-            namesakes: Namesakes::ask(run).await,
+            namesakes: Namesakes::default(),
             elements: tokio::sync::Mutex::new(()),
             key_bytes: AtomicU64::new(0),
         };
         let ahead = shared.measure_skew().await;
-        Self { ahead, ..shared }
+        let namesakes = Namesakes::ask(run, &shared.active()).await;
+        Self {
+            ahead,
+            namesakes,
+            ..shared
+        }
     }
 
     /// Opens what is remembered of the databases that the run works on. Answers which replicas forgot something.

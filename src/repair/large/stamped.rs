@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use crate::crdt::{MergeInput, Outcome, Sibling, Target, merge};
+use crate::crdt::{MergeInput, Outcome, Restamp, Sibling, Target, merge};
 use crate::model::{Kind, Stamped, Stamps, State, Value};
 use crate::store::{Capability, StampQuery, refusal_of};
 
@@ -99,6 +99,10 @@ impl Large<'_> {
                 return Err(Stopped::Verdict(Verdict::Unresolved(reason.to_string())));
             }
         };
+        let restamp = match self.shared.lost().is_empty() {
+            true => merged.stamps,
+            false => merged.stamps.map(Restamp::for_the_absent),
+        };
         let of_key = stamps.iter().map(|one| one.key);
         let of_key = of_key.fold(Stamped::default(), Stamped::join);
         for ((&replica, state), held) in sides {
@@ -106,8 +110,7 @@ impl Large<'_> {
             let Some(wanted) = own else {
                 continue;
             };
-            let mut after = merged
-                .stamps
+            let mut after = restamp
                 .as_ref()
                 .map_or_else(|| held.clone(), |all| all.at(held));
             let now = state.clone().unwrap_or_else(|| nothing(kind));

@@ -319,7 +319,7 @@ fn resolve_one(
         &stable,
         recollection,
         &candidate.keyspace.policy,
-        shared.now(),
+        (shared.now(), shared.run.participants.len()),
         digester,
     )
 }
