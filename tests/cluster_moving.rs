@@ -5,6 +5,7 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use redis::{FromRedisValue, Value};
 
@@ -192,4 +193,46 @@ fn what_cannot_be_written_on_its_way_waits_and_the_rest_of_the_run_goes_on() {
         assert_eq!(at(&["SCARD", &big(name)]), Value::Int(5000));
     }
     halfway.remembering("diff").run().assert_code(0);
+}
+
+#[test]
+fn a_resharding_that_goes_on_through_all_of_a_run_does_not_end_it() {
+    let (single, cluster) = (RedisServer::start(), Cluster::without_replicas(3));
+    for number in 0..600 {
+        let key = format!("key:{number}");
+        single.cmd(["SET", &key, "v"]);
+        if number % 3 > 0 {
+            cluster.cmd(&["SET", &key, "v"]);
+        }
+    }
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let moving = scope.spawn(|| {
+            let mut moved = 0;
+            for slot in (0..5000).take_while(|_| !done.load(Ordering::Relaxed)) {
+                cluster.move_slots(0, 1, slot..slot + 1);
+                moved += 1;
+            }
+            moved
+        });
+        let state = tempfile::tempdir().unwrap();
+        let run = |subcommand: &str| {
+            let (single, cluster) = (single.url(), cluster.url());
+            let config = format!("state: {{ dir: {}/state }}\n", state.path().display());
+            let file = state.path().join("reknit.yaml");
+            let replicas = format!(
+                "replicas:\n  - {{ name: one, url: \"{single}\" }}\n  - {{ name: clu, url: \"{cluster}\" }}\n"
+            );
+            std::fs::write(&file, replicas + &config).unwrap();
+            Reknit::new([subcommand]).arg_pair("-c", &file).run()
+        };
+        for subcommand in ["diff", "repair", "diff", "diff"] {
+            let outcome = run(subcommand);
+            assert!(matches!(outcome.code(), Some(0 | 1)), "{outcome}");
+        }
+        done.store(true, Ordering::Relaxed);
+        assert!(moving.join().unwrap() > 16, "slots moved all the time");
+        run("repair").assert_code(0);
+        run("diff").assert_code(0);
+    });
 }

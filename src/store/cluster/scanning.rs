@@ -3,7 +3,7 @@
 //! ```text
 //! all slots ─▶ SCAN every master ─▶ who holds what now? ─ the same ─▶ strays one by one ─▶ done
 //!                     ▲                     │ moved, failed over
-//!                     └──── those slots ◀───┘
+//!                     └──── those of them ◀─┘
 //! ```
 //!
 //! A key counts only from the master that holds its slot. A slot that moves stands at both ends: its names are listed
@@ -17,7 +17,7 @@ use crate::store::{EntrySink, Observed, Pace, ScanReport, ScanRequest, StoreErro
 use super::map::is_elsewhere;
 use super::shared::{InTurn, Joined};
 use super::slot_map::{SlotMap, SlotSet, slot_of};
-use super::{ATTEMPTS, ClusterReplica};
+use super::{ClusterReplica, PAUSES};
 
 /// Up to so many slots of a master are listed one by one; more are found by a SCAN of all.
 const LISTED_SLOTS: usize = 64;
@@ -36,19 +36,30 @@ impl ClusterReplica {
         let mut report = ScanReport::default();
         let mut left = SlotSet::all();
         let mut map = self.settled().await?;
-        for _ in 0..2 * ATTEMPTS {
+        let mut pauses = PAUSES.iter();
+        loop {
             let again = self.scan_slots(&map, &left, request, pace, &joined, &mut report);
-            let again = again.await?;
+            let mut again = again.await?;
             let now = self.settled().await?;
-            left = map.changed(&now);
-            again.iter().for_each(|slot| left.insert(slot));
+            // What moved after it was read in one piece has been read: a resharding may go on for as long as it likes.
+            let moved = map.changed(&now);
+            let moved = moved.iter().filter(|slot| left.contains(*slot));
+            moved.for_each(|slot| again.insert(slot));
             map = now;
-            if left.len() == 0 {
+            if again.len() == 0 {
                 self.read_strays(request, pace, &joined, &mut report)
                     .await?;
                 return Ok(report);
             }
-            tracing::info!(replica = %self.name, slots = %left, "slots moved meanwhile, they are read again");
+            tracing::info!(replica = %self.name, slots = %again, "slots moved meanwhile, they are read again");
+            if again.len() < left.len() {
+                pauses = PAUSES.iter();
+            }
+            left = again;
+            match pauses.next() {
+                Some(pause) => tokio::time::sleep(*pause).await,
+                None => break,
+            }
         }
         let reason =
             format!("slots {left} keep moving, start the run again when they have arrived");
