@@ -170,3 +170,50 @@ fn a_server_that_hides_zscore_is_repaired_like_any_other() {
     assert_eq!(racks.at(1, "SCARD set"), Value::Int(2));
     assert_eq!(racks.stamps(0), racks.stamps(1));
 }
+
+#[test]
+fn a_function_that_cannot_stamp_writes_no_data() {
+    let calls: [(&str, &[&str]); 9] = [
+        ("set", &["v"]),
+        ("del", &[]),
+        ("hset", &["f", "v"]),
+        ("hdel", &["f"]),
+        ("sadd", &["m"]),
+        ("srem", &["m"]),
+        ("zadd", &["1", "m"]),
+        ("zrem", &["m"]),
+        ("incrby", &["1"]),
+    ];
+    for (function, args) in calls {
+        for set in ["._add-set_k", "._rem-set_k", "._add-set", "._rem-set"] {
+            let mut one = Writers::new(2);
+            let fill = match function {
+                "hset" | "hdel" => "HSET k f w",
+                "sadd" | "srem" => "SADD k m n",
+                "zadd" | "zrem" => "ZADD k 5 m",
+                _ => "SET k 7",
+            };
+            one.plain(0, fill);
+            one.plain(0, &format!("RPUSH {set} no-stamps"));
+            let before = one.plain(0, "DUMP k");
+            let of_string = matches!(function, "set" | "incrby") && set.ends_with("_k");
+            let answer = one.try_call(0, function, "k", args);
+            match answer {
+                Ok(_) => assert!(of_string || set == "._rem-set", "{function} beside {set}"),
+                Err(_) => assert_eq!(one.plain(0, "DUMP k"), before, "{function} beside {set}"),
+            }
+        }
+        let mut one = Writers::new(2);
+        for key in ["._add-set", "._rem-set_k", "._counts_k", "reknit:marker:x"] {
+            let refused = one.try_call(0, function, key, args).unwrap_err();
+            assert!(
+                refused.to_string().contains(key),
+                "{function} {key}: {refused}"
+            );
+            assert_eq!(one.plain(0, &format!("EXISTS {key}")), Value::Int(0));
+        }
+        one.plain(0, "ACL SETUSER default -zadd");
+        one.try_call(0, function, "k", args).unwrap_err();
+        assert_eq!(one.plain(0, "EXISTS k"), Value::Int(0), "{function}");
+    }
+}

@@ -47,6 +47,11 @@ local function stamp_behind(past, key)
   return next
 end
 
+-- Raises an error where one of these is no set of stamps, before anything is written.
+local function must_hold_stamps(...)
+  for _, set in ipairs({ ... }) do redis.call('ZCARD', set) end
+end
+
 local function newest(set)
   return redis.call('ZREVRANGE', set, 0, 0, 'WITHSCORES')[2] or false
 end
@@ -82,8 +87,22 @@ local function complaint(words)
   return redis.error_reply('ERR ' .. words)
 end
 
+-- Why a key cannot be written: it is stamps or reknit's, or the user may not write stamps. Servers before 7.0 cannot tell
+-- the last.
+local function unwritable(key)
+  for _, set in ipairs({ ADDED, REMOVED, COUNTS }) do
+    if key == set or key:sub(1, #set + 1) == set .. '_' then return complaint(key .. ' holds stamps, and no data') end
+  end
+  if key:sub(1, 7) == 'reknit:' then return complaint(key .. ' is a key of reknit itself') end
+  if redis.acl_check_cmd and not redis.acl_check_cmd('ZADD', ADDED, '0', key) then
+    return redis.error_reply('NOPERM the user may not write stamps, give it +zadd ~._*')
+  end
+end
+
 local function count_of_keys(keys, args)
   if #keys ~= 1 then return complaint('one key at a time') end
+  local refusal = unwritable(keys[1])
+  if refusal then return refusal end
   if #args > MOST_WORDS then return complaint('at most ' .. MOST_WORDS .. ' words at a time') end
 end
 
@@ -105,6 +124,7 @@ function commands.set(keys, args)
   local key = keys[1]
   local kind = redis.call('TYPE', key).ok
   local added, past = past_of_key(key)
+  must_hold_stamps(REMOVED)
   local elements = kind ~= 'none' and kind ~= 'string'
   if elements then past = latest(past, { newest(of(ADDED, key)), newest(of(REMOVED, key)) }) + STEP end
   local stamp = stamp_behind(past, key)
@@ -123,6 +143,12 @@ end
 -- KEYS: the keys. Answers how many were there; what was not is listed as removed, too.
 function commands.del(keys)
   local count = 0
+  for _, key in ipairs(keys) do
+    local refusal = unwritable(key)
+    if refusal then return refusal end
+    must_hold_stamps(of(ADDED, key), of(REMOVED, key))
+  end
+  must_hold_stamps(REMOVED)
   for _, key in ipairs(keys) do
     local added, past = past_of_key(key)
     past = latest(past, { newest(of(ADDED, key)), newest(of(REMOVED, key)) })
@@ -149,6 +175,7 @@ local function add(command, first, step)
     local key, names = keys[1], every(args, first, step)
     if command == 'ZADD' and not tonumber(args[1] or '0') then return complaint('reknit_zadd takes scores and members, no options') end
     if #args % step ~= 0 or #names == 0 then return complaint('wrong number of arguments for ' .. command) end
+    must_hold_stamps(of(ADDED, key))
     local gone = redis.call('ZMSCORE', of(REMOVED, key), unpack(names))
     local _, past = past_of_key(key)
     local stamp = stamp_behind(latest(past, gone), key)
@@ -167,6 +194,7 @@ local function remove(command)
     if refusal then return refusal end
     local key, names = keys[1], args
     if #names == 0 then return complaint('wrong number of arguments for ' .. command) end
+    must_hold_stamps(of(ADDED, key), of(REMOVED, key))
     local added, past = past_of_key(key)
     local stamp = stamp_behind(past, key)
     local answer = redis.call(command, key, unpack(names))
@@ -201,6 +229,8 @@ function commands.incrby(keys, args)
   local key, by, counts = keys[1], args[1], of(COUNTS, keys[1])
   local sign, amount = '+', by
   if by:sub(1, 1) == '-' then sign, amount = '-', by:sub(2) end
+  local refusal = unwritable(key)
+  if refusal then return refusal end
   local known = redis.call('HMGET', counts, 'since', sign .. REPLICA)
   local before = redis.call('GET', key)
   local added, past, removed = past_of_key(key)
