@@ -66,13 +66,17 @@ pub enum StoreError {
     },
 }
 
+/// Why a marker is not as it was left.
+const WHY_ELSE: &str = "another run took the replica over, or its server lost what was written last, as in a failover or a \
+                        restart from an older file; the next run begins from what is there";
+
 fn says(found: &Option<Marker>) -> String {
     match found {
         Some(marker) => format!(
-            "was taken over by run {} of state {} at step {}",
-            marker.run, marker.state, marker.sequence.0
+            "says step {} of run {} of state {}, which is not what this run wrote there last: {WHY_ELSE}",
+            marker.sequence.0, marker.run, marker.state
         ),
-        None => "is gone".into(),
+        None => format!("is gone: {WHY_ELSE}"),
     }
 }
 
